@@ -1,0 +1,3 @@
+//! The program `chorus`.
+
+fn main() {}

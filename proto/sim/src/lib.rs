@@ -1,0 +1,1 @@
+//! A whole Chorus cluster in one thread from one seed.

@@ -1,0 +1,3 @@
+//! The program `chorus-sim`.
+
+fn main() {}

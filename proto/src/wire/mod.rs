@@ -1,0 +1,5 @@
+//! How messages are written, sealed and opened again (PROTOCOL.md).
+
+mod entry;
+
+pub use entry::BadPayload;
