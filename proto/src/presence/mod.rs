@@ -173,3 +173,11 @@ impl Presence {
         todo!()
     }
 }
+
+impl Presence {
+    /// Something authenticated bears this node's own id and another boot.
+    #[must_use]
+    pub fn on_own_identity(&mut self, _boot: Boot, _heard: &[(NodeId, Boot)]) -> Option<Observed> {
+        None
+    }
+}
