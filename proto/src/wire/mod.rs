@@ -3,3 +3,5 @@
 mod entry;
 
 pub use entry::BadPayload;
+mod stub;
+pub use stub::*;
