@@ -4,6 +4,7 @@ pub mod boards;
 pub mod cli;
 pub mod config;
 pub mod http;
+pub mod metrics;
 pub mod node;
 pub mod store;
 pub mod transport;

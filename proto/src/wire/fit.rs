@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::body;
 use super::header::{HEADER_BYTES, SEAL_BYTES};
 use super::sense::TEXT_BYTES_MAX;
-use crate::message::{Carried, Done, Hello, LogLine, Message, Recipient, Refused, Report, Welcome};
+use crate::message::{Carried, Done, Hello, Lagging, LogLine, Message, Recipient, Refused, Report, Welcome};
 use crate::types::{
     Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Identity, Index, NAME_BYTES_MAX,
     NodeId, NodeName, Term, Voter,
@@ -164,6 +164,9 @@ pub(super) fn fitted<'a>(sender_name: &str, recipient: &Recipient, message: &'a 
             Cow::Owned(Message::Refused(refused))
         }
         Message::Done(done) => fitted_done(message, done),
+        Message::Lagging(lagging) if !lagging.parts.is_empty() => {
+            fitted_lagging(sender_name, recipient, message, lagging)
+        }
         _ => Cow::Borrowed(message),
     }
 }
@@ -188,6 +191,23 @@ fn fitted_hello<'a>(
         excess = datagram_bytes(sender_name, recipient, &shorter).saturating_sub(DATAGRAM_BYTES_MAX);
     }
     Cow::Owned(Message::Hello(Box::new(hello)))
+}
+
+/// Asks for the pieces of fewer commands; the others' turn comes when it asks again.
+fn fitted_lagging<'a>(
+    sender_name: &str,
+    recipient: &Recipient,
+    message: &'a Message,
+    lagging: &Lagging,
+) -> Cow<'a, Message> {
+    let mut fitted = Cow::Borrowed(message);
+    let mut lagging = lagging.clone();
+    while datagram_bytes(sender_name, recipient, &fitted) > DATAGRAM_BYTES_MAX
+        && lagging.parts.pop().is_some()
+    {
+        fitted = Cow::Owned(Message::Lagging(lagging.clone()));
+    }
+    fitted
 }
 
 fn fitted_done<'a>(message: &'a Message, done: &Done) -> Cow<'a, Message> {

@@ -22,7 +22,9 @@ pub use fit::{
     ENTRIES_BYTES_MAX, PART_BYTES_MAX, STORE_COMMAND_BYTES_MAX, carried_bytes, fit_log, voters_fit,
 };
 pub use header::{HEADER_BYTES, SEAL_BYTES};
-pub use part::{ASSEMBLED_BYTES_MAX, ASSEMBLED_MAX, Assembler, BadPart, PARTS_MAX, digest, named, split};
+pub use part::{
+    ASSEMBLED_BYTES_MAX, ASSEMBLED_MAX, Added, Assembler, BadPart, PARTS_MAX, digest, named, split,
+};
 pub use replay::{STRANGERS_MAX, WINDOW_SEQS, WINDOWS_MAX};
 pub use seal::{CONTROLLER_NAME, Dropped, Endpoint, Opened, TooLarge, Under};
 pub use secret::Secret;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::fit::PART_BYTES_MAX;
+use super::fit::{ENTRIES_BYTES_MAX, PART_BYTES_MAX, carried_bytes};
 use crate::message::{Carried, Digest, Part};
 use crate::types::{ENTRY_BYTES_MAX, Entry, Payload};
 
@@ -38,17 +38,19 @@ pub fn split(command: &Bytes) -> Vec<Part> {
     (0..).zip(pieces(command.len())).map(piece).collect()
 }
 
-/// The entry with its command named instead of carried; entries without a command are always carried.
+/// The entry as HEARTBEAT and CATCHUP carry it: whole if it fits one of them, else with its command named. Entries
+/// without a command are always whole.
 #[must_use]
 pub fn named(entry: &Entry) -> Carried {
+    let whole = Carried::Whole(entry.clone());
     match &entry.payload {
-        Payload::Command(command) => Carried::Named {
+        Payload::Command(command) if carried_bytes(&whole) > ENTRIES_BYTES_MAX => Carried::Named {
             id: entry.id,
             time_ms: entry.time_ms,
             digest: digest(command),
             length: command.len() as u32,
         },
-        Payload::Noop | Payload::Founding(_) | Payload::Configuration(_) => Carried::Whole(entry.clone()),
+        _ => whole,
     }
 }
 
@@ -64,6 +66,19 @@ pub enum BadPart {
     /// All pieces are in, and the whole is not what its digest says: they are all gone again.
     #[error("the pieces do not make the command that they name")]
     Digest,
+}
+
+/// What became of a piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is kept; others are missing.
+    Kept,
+    /// It was the last that was missing: this is the command.
+    Whole(Bytes),
+    /// The command is whole already.
+    Known,
+    /// It is not taken.
+    Bad(BadPart),
 }
 
 /// Puts commands together. Bounded to [`ASSEMBLED_BYTES_MAX`] and [`ASSEMBLED_MAX`]; the one that nobody touched
@@ -91,67 +106,57 @@ enum State {
 }
 
 impl Assembler {
-    /// Holds nothing yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Takes a piece; the command, when this was the last one that was missing. A piece that is there already
-    /// changes nothing.
-    ///
-    /// # Errors
-    /// When the piece cannot belong to the command that it names, or completes one that is not what it claims.
-    pub fn take(&mut self, part: &Part) -> Result<Option<Bytes>, BadPart> {
+    /// Takes a piece. One that is there already changes nothing.
+    pub fn add(&mut self, part: Part) -> Added {
         let length = part.length as usize;
-        if length == 0 || length > ENTRY_BYTES_MAX || usize::from(part.parts) != pieces(length).count() {
-            return Err(BadPart::Misfit);
+        if !is_canonical(&part) {
+            return Added::Bad(BadPart::Misfit);
         }
-        let range = pieces(length).nth(part.part.into()).ok_or(BadPart::Misfit)?;
-        if range.len() != part.bytes.len() {
-            return Err(BadPart::Misfit);
+        let assembly = self.assembly(part.digest, length);
+        if assembly.length != length {
+            return Added::Bad(BadPart::Disagrees);
         }
-        let assembly = self.assembly(part.digest, length)?;
-        let State::Open { buffer, have } = &mut assembly.state else { return Ok(None) };
-        buffer[range].copy_from_slice(&part.bytes);
+        let State::Open { buffer, have } = &mut assembly.state else { return Added::Known };
+        let start = usize::from(part.part) * PART_BYTES_MAX;
+        buffer[start..start + part.bytes.len()].copy_from_slice(&part.bytes);
         have[usize::from(part.part)] = true;
         if !have.iter().all(|have| *have) {
-            return Ok(None);
+            return Added::Kept;
         }
         let whole = Bytes::from(std::mem::take(buffer));
         if digest(&whole) != part.digest {
-            self.forget(part.digest);
-            return Err(BadPart::Digest);
+            self.forget(&part.digest);
+            return Added::Bad(BadPart::Digest);
         }
         assembly.state = State::Whole(whole.clone());
-        Ok(Some(whole))
+        Added::Whole(whole)
     }
 
     /// The command, if all of it is here.
     #[must_use]
-    pub fn whole(&self, digest: Digest) -> Option<Bytes> {
-        match &self.commands.get(&digest)?.state {
+    pub fn whole(&self, digest: &Digest) -> Option<Bytes> {
+        match &self.commands.get(digest)?.state {
             State::Whole(whole) => Some(whole.clone()),
             State::Open { .. } => None,
         }
     }
 
-    /// The numbers of the pieces that are missing; empty when none of them is here, which is how LAGGING asks for
-    /// all. Nothing when the command is whole.
+    /// The numbers of the pieces that are missing of a command of `length` bytes; empty when it is whole.
     #[must_use]
-    pub fn missing(&self, digest: Digest) -> Option<Vec<u16>> {
-        match self.commands.get(&digest).map(|assembly| &assembly.state) {
-            None => Some(Vec::new()),
+    pub fn missing(&self, digest: &Digest, length: u32) -> Vec<u16> {
+        let all = 0..pieces(length as usize).count() as u16;
+        match self.commands.get(digest).map(|assembly| &assembly.state) {
+            None => all.collect(),
             Some(State::Open { have, .. }) => {
-                Some((0..).zip(have).filter(|(_, have)| !**have).map(|(part, _)| part).collect())
+                (0..).zip(have).filter(|(_, have)| !**have).map(|(part, _)| part).collect()
             }
-            Some(State::Whole(_)) => None,
+            Some(State::Whole(_)) => Vec::new(),
         }
     }
 
     /// Lets go of a command.
-    pub fn forget(&mut self, digest: Digest) {
-        if let Some(assembly) = self.commands.remove(&digest) {
+    pub fn forget(&mut self, digest: &Digest) {
+        if let Some(assembly) = self.commands.remove(digest) {
             self.bytes -= assembly.length;
         }
     }
@@ -162,7 +167,7 @@ impl Assembler {
         self.bytes
     }
 
-    fn assembly(&mut self, digest: Digest, length: usize) -> Result<&mut Assembly, BadPart> {
+    fn assembly(&mut self, digest: Digest, length: usize) -> &mut Assembly {
         self.clock += 1;
         if !self.commands.contains_key(&digest) {
             self.make_room(length);
@@ -171,18 +176,23 @@ impl Assembler {
             self.bytes += length;
         }
         let assembly = self.commands.get_mut(&digest).expect("it was there or put there");
-        if assembly.length != length {
-            return Err(BadPart::Disagrees);
-        }
         assembly.touched = self.clock;
-        Ok(assembly)
+        assembly
     }
 
     fn make_room(&mut self, length: usize) {
         while self.commands.len() >= ASSEMBLED_MAX || self.bytes + length > ASSEMBLED_BYTES_MAX {
             let oldest = self.commands.iter().min_by_key(|(_, assembly)| assembly.touched);
             let Some(oldest) = oldest.map(|(digest, _)| *digest) else { return };
-            self.forget(oldest);
+            self.forget(&oldest);
         }
     }
+}
+
+/// Cut as everyone cuts: number, count and size follow from the length of the whole.
+pub(super) fn is_canonical(part: &Part) -> bool {
+    let length = part.length as usize;
+    (1..=ENTRY_BYTES_MAX).contains(&length)
+        && usize::from(part.parts) == pieces(length).count()
+        && pieces(length).nth(part.part.into()).is_some_and(|piece| piece.len() == part.bytes.len())
 }

@@ -1,9 +1,9 @@
 //! What was decoded is checked for sense before anyone acts on it: ranges, counts, order.
 
-use super::part::{PARTS_MAX, pieces};
+use super::part::{PARTS_MAX, is_canonical};
 use crate::message::{
-    Carried, Catchup, Control, Done, Heartbeat, Hello, Lagging, LeaderInfo, Message, MissingParts, Part,
-    Report, Store,
+    Carried, Catchup, Control, Done, Heartbeat, Hello, Lagging, LeaderInfo, Message, MissingParts, Report,
+    Store,
 };
 use crate::types::{Cluster, Configuration, ENTRY_BYTES_MAX, EntryId, Founding, Index, Payload, Round, Term};
 
@@ -36,7 +36,7 @@ pub(super) fn is_sensible(message: &Message) -> bool {
         Message::VoteMe(ask) => term_ok(ask.term) && id_ok(ask.last_log_term, ask.last_log_index),
         Message::LeadMe(vote) | Message::NotLeadMe(vote) => term_ok(vote.term),
         Message::Heartbeat(heartbeat) => heartbeat_ok(heartbeat),
-        Message::Part(part) => part_ok(part),
+        Message::Part(part) => is_canonical(part),
         Message::AppendReply(reply) => {
             term_ok(reply.term) && index_ok(reply.match_index) && round_ok(reply.round)
         }
@@ -160,15 +160,6 @@ fn configuration_ok(configuration: &Configuration) -> bool {
     (1..=VOTERS_MAX).contains(&voters.len())
         && identities.len() == voters.len()
         && voters.is_sorted_by(|a, b| a.name < b.name)
-}
-
-fn part_ok(part: &Part) -> bool {
-    length_ok(part.length)
-        && part.part < part.parts
-        && usize::from(part.parts) == pieces(part.length as usize).count()
-        && pieces(part.length as usize)
-            .nth(part.part.into())
-            .is_some_and(|piece| piece.len() == part.bytes.len())
 }
 
 fn lagging_ok(lagging: &Lagging) -> bool {
