@@ -15,6 +15,7 @@ mod wait;
 
 mod bad_datagrams;
 mod bad_requests;
+mod browser;
 mod directories;
 mod exactly_once;
 mod failover;
