@@ -10,8 +10,10 @@ mod client;
 mod cluster;
 mod feed;
 mod measure;
+mod random;
 mod wait;
 
+mod bad_datagrams;
 mod bad_requests;
 mod directories;
 mod exactly_once;
