@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Client, Posted};
 use crate::cluster::{Cluster, Options};
+use crate::random::Random;
 use crate::wait::wait_for;
 
 const CLIENTS: usize = 8;
@@ -160,7 +161,7 @@ impl Crowd {
 
 impl Shared {
     async fn post_all(&self, seed: usize) {
-        let mut random = Random(seed as u64 + 1);
+        let mut random = Random::new(seed as u64);
         loop {
             let n = self.next.fetch_add(1, Ordering::SeqCst);
             if n >= self.quotes {
@@ -193,17 +194,5 @@ struct TellFailure(Arc<Shared>);
 impl Drop for TellFailure {
     fn drop(&mut self) {
         self.0.failed.fetch_or(std::thread::panicking(), Ordering::SeqCst);
-    }
-}
-
-/// A small generator (xorshift64), the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits") % bound
     }
 }
