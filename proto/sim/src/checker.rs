@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chorus_proto::message::{Message, Role};
 use chorus_proto::raft::{Actions, Event, Outgoing, Persist, To};
-use chorus_proto::types::{Entry, EntryId, HardState, Index, NodeId, Term};
+use chorus_proto::types::{Entry, EntryId, Founding, HardState, Index, NodeId, Payload, Term};
 
 use crate::disk::place;
 use crate::host::Host;
@@ -23,6 +23,9 @@ use crate::machine::request;
 /// More messages than one input may bring forth.
 const SENDS_MAX: usize = 512;
 
+/// The founding record's place.
+const FOUNDING: EntryId = EntryId { term: Term(0), index: Index(1) };
+
 /// Remembers everything that must never be contradicted.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -30,7 +33,10 @@ pub struct Checker {
     votes: HashMap<(Term, usize), NodeId>,
     /// Content and predecessor of every entry that was ever appended anywhere.
     entries: HashMap<EntryId, (u64, EntryId)>,
+    founding: Option<Founding>,
     committed: Vec<EntryId>,
+    /// The term of the leader that committed each of them.
+    committed_in: Vec<Term>,
     /// The entry that decided each request.
     decided: HashMap<u64, Index>,
     /// Applied entries are read once into `decided`.
@@ -48,10 +54,14 @@ impl Checker {
         let mut checker = Self::default();
         let mut before = EntryId::ZERO;
         for entry in founded {
+            if let Payload::Founding(founding) = &entry.payload {
+                checker.founding = Some(founding.clone());
+            }
             checker.entries.insert(entry.id, (content(entry), before));
             before = entry.id;
         }
         checker.committed = founded.iter().map(|entry| entry.id).collect();
+        checker.committed_in = founded.iter().map(|entry| entry.id.term).collect();
         checker
     }
 
@@ -153,10 +163,11 @@ impl Checker {
         let Some(first) = persist.append.first() else { return Ok(()) };
         let mut before =
             place(first.id.index.previous()).and_then(|at| asked.get(at)).copied().unwrap_or_default();
+        // A founding record that never reached a disk was never said: the next may differ. WELCOME is what counts.
         for entry in &persist.append {
             let what = (content(entry), before);
             let known = *self.entries.entry(entry.id).or_insert(what);
-            if known != what {
+            if known != what && entry.id != FOUNDING {
                 return Err(format!("log matching: {} is {what:?} here and {known:?} elsewhere", entry.id));
             }
             before = entry.id;
@@ -188,7 +199,9 @@ impl Checker {
             return Err(format!("election safety: hosts {first} and {at} lead in term {term}"));
         }
         let asked = host.disk.asked();
-        match self.committed.iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
+        // A leader of an older term, elected late, owes nothing to what was committed since.
+        let owed = self.committed_in.partition_point(|committed_in| *committed_in < term);
+        match self.committed[..owed].iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
             Some((place, id)) => {
                 let found = asked.get(place);
                 Err(format!("leader completeness: {id} is committed, the leader of term {term} has {found:?}"))
@@ -206,10 +219,12 @@ impl Checker {
             return same.then_some(()).ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
         }
         // The founding record is committed by definition; everything else by a majority of disks.
-        if asked[last] != EntryId::new(0, 1) {
+        if asked[last] != FOUNDING {
             self.on_majority(hosts, at, asked[last])?;
         }
         self.committed.extend_from_slice(&asked[self.committed.len()..=last]);
+        let term = self.roles.get(&at).map(|(_, term)| *term).unwrap_or_default();
+        self.committed_in.resize(self.committed.len(), term);
         Ok(())
     }
 
@@ -257,6 +272,7 @@ impl Checker {
             (Message::LeaderInfo(it), _) => (it.term, it.commit_index <= self.committed_index()),
             (Message::CatchMeUp(it), _) => (it.term, true),
             (Message::Hello(it), _) => (it.term, self.is_durable(host, it.durable.index)),
+            (Message::Welcome(it), _) => return self.on_welcome(host, &it.founding),
             _ => return Ok(()),
         };
         if claimed.0 == disk.term && claimed.1 {
@@ -266,6 +282,16 @@ impl Checker {
                 host.disk.synced.last_id()
             }))
         }
+    }
+
+    /// A record is said only when it is on disk, and there is one record only.
+    fn on_welcome(&mut self, host: &Host, said: &Founding) -> Result<(), String> {
+        let stored = host.disk.synced.entry(FOUNDING.index).map(|entry| &entry.payload);
+        if stored != Some(&Payload::Founding(said.clone())) {
+            return Err(format!("{said:?} is said, but {stored:?} is on disk"));
+        }
+        let first = self.founding.get_or_insert_with(|| said.clone());
+        if first == said { Ok(()) } else { Err(format!("two founding records: {first:?} and {said:?}")) }
     }
 
     fn vote(&mut self, voter: usize, candidate: NodeId, term: Term) -> Result<(), String> {
@@ -289,7 +315,7 @@ fn content(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     entry.time_ms.hash(&mut hasher);
     match &entry.payload {
-        chorus_proto::types::Payload::Command(command) => command.hash(&mut hasher),
+        Payload::Command(command) => command.hash(&mut hasher),
         other => format!("{other:?}").hash(&mut hasher),
     }
     hasher.finish()
