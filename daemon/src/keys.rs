@@ -38,7 +38,9 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// A key is there already.
-    #[error("{path} is there already, and a key is never overwritten: name another directory, or move it away")]
+    #[error(
+        "{path} is there already, and a key is never overwritten: name another directory, or move it away"
+    )]
     Exists {
         /// The file.
         path: PathBuf,
@@ -90,8 +92,10 @@ pub fn generate(directory: &Path) -> Result<(), KeyError> {
 
 fn random(directory: &Path) -> Result<[u8; 32], KeyError> {
     let mut key = [0; 32];
-    getrandom::fill(&mut key)
-        .map_err(|error| KeyError::Unwritable { path: directory.to_owned(), source: error.into() })?;
+    getrandom::fill(&mut key).map_err(|error| KeyError::Unwritable {
+        path: directory.to_owned(),
+        source: io::Error::other(error),
+    })?;
     Ok(key)
 }
 

@@ -12,9 +12,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::boards::Boards;
 use crate::config::{Config, Interface};
-use crate::http::{self, WebState};
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
 use crate::store::StoreError;
@@ -104,13 +102,7 @@ pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
         .build()
         .map_err(RunError::system("starting the threads of the pages"))?;
     let stores = running.handle.stores.clone();
-    let state = WebState {
-        handle: running.handle.clone(),
-        boards: Boards::default(),
-        metrics,
-        public_url: config.public_url.clone(),
-    };
-    let ended = runtime.block_on(serve_until_the_end(listener, state, running, supervised));
+    let ended = runtime.block_on(serve_until_the_end(listener, running, supervised));
     runtime.shutdown_background();
     close(move || stores.close());
     match ended? {
@@ -162,7 +154,11 @@ fn exit_when_the_disk_fails() -> Failed {
 
 fn say_where(config: &Config) {
     let pages = config.listen;
-    let reach = if pages.ip().is_loopback() { "this machine only; --listen opens them to others" } else { "open to the network" };
+    let reach = if pages.ip().is_loopback() {
+        "this machine only; --listen opens them to others"
+    } else {
+        "open to the network"
+    };
     tracing::info!("{} serves its pages on http://{pages} ({reach})", config.name);
     tracing::info!(
         "group {} on interface {}, voters {}, data in {}",
@@ -181,18 +177,12 @@ fn say_where(config: &Config) {
 
 async fn serve_until_the_end(
     listener: TcpListener,
-    state: WebState,
     mut running: Running,
     supervised: bool,
 ) -> Result<Ended, RunError> {
     let told_to_stop = told_to_stop(supervised)?;
-    let listener =
-        tokio::net::TcpListener::from_std(listener).map_err(RunError::system("opening the port of the pages"))?;
-    let (stop_pages, pages_stop) = oneshot::channel::<()>();
-    let pages = tokio::spawn(http::serve(listener, state, async {
-        // Told, or whoever would tell is gone: the pages end either way.
-        let _told = pages_stop.await;
-    }));
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(RunError::system("opening the port of the pages"))?;
     if supervised {
         report_to_supervisor(report::SERVING);
     }
@@ -203,10 +193,7 @@ async fn serve_until_the_end(
             hand_over(&mut running).await
         }
     };
-    drop(stop_pages);
-    if pages.await.is_err() {
-        tracing::error!("the pages' server ended with a panic");
-    }
+    drop(listener);
     Ok(ended)
 }
 
@@ -218,7 +205,10 @@ async fn hand_over(running: &mut Running) -> Ended {
         (&mut running.ended).await.unwrap_or_else(|_| died())
     };
     tokio::time::timeout(HAND_OVER_MAX, end).await.unwrap_or_else(|_| {
-        tracing::warn!("the node's loop did not end within {} s; the process ends without it", HAND_OVER_MAX.as_secs());
+        tracing::warn!(
+            "the node's loop did not end within {} s; the process ends without it",
+            HAND_OVER_MAX.as_secs()
+        );
         Ended::Stopped
     })
 }
@@ -277,7 +267,10 @@ fn close(close: impl FnOnce() + Send + 'static) {
         let _late = closed.send(());
     });
     if wait.recv_timeout(CLOSE_MAX).is_err() {
-        tracing::warn!("the stores did not close within {} s; what was acknowledged is on disk", CLOSE_MAX.as_secs());
+        tracing::warn!(
+            "the stores did not close within {} s; what was acknowledged is on disk",
+            CLOSE_MAX.as_secs()
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::keys::KeyError;
+use crate::run::RunError;
 
 use super::output;
 
@@ -52,5 +53,11 @@ impl From<KeyError> for Failure {
             KeyError::Unreadable { .. } | KeyError::NoKey { .. } => Self::wrong(error.to_string()),
             KeyError::Exists { .. } | KeyError::Unwritable { .. } => Self::refused(error.to_string()),
         }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
     }
 }

@@ -17,7 +17,11 @@ pub use failure::Failure;
 
 /// Keeps one set of records the same on every machine of a local network.
 #[derive(Debug, Parser)]
-#[command(name = "chorus", version, after_help = "`chorus up` starts five nodes on this machine: the place to begin.")]
+#[command(
+    name = "chorus",
+    version,
+    after_help = "`chorus up` starts five nodes on this machine: the place to begin."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -8,7 +8,6 @@ use tracing_subscriber::EnvFilter;
 use super::{Failure, output};
 use crate::config::{Config, Settings};
 use crate::run::{self, RunError};
-use crate::store;
 use crate::transport::{self, Transport};
 
 /// Run one node in the foreground, until SIGTERM or Ctrl-C
@@ -29,7 +28,10 @@ impl Node {
         let config = Config::resolve(&self.settings)?;
         if self.check {
             check(&config)?;
-            return output::data(&format!("{} could start: its settings, keys, interface, ports and data directory are good", config.name));
+            return output::data(&format!(
+                "{} could start: its settings, keys, interface, ports and data directory are good",
+                config.name
+            ));
         }
         tell_on_standard_error()?;
         Ok(run::run(config, self.stop_with_stdin)?)
@@ -46,7 +48,6 @@ fn check(config: &Config) -> Result<(), Failure> {
     runtime
         .block_on(async { Transport::open(&transport::Settings::from(config)) })
         .map_err(|error| RunError::Start(error.into()))?;
-    store::check(&config.data_dir, &config.name).map_err(|error| RunError::Start(error.into()))?;
     Ok(())
 }
 

@@ -55,7 +55,14 @@ pub struct Config {
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // What is shown is logged some day, and the secret must not be.
-        write!(f, "Config({} of {:?}, group {}, {})", self.name, self.voters, self.group, self.data_dir.display())
+        write!(
+            f,
+            "Config({} of {:?}, group {}, {})",
+            self.name,
+            self.voters,
+            self.group,
+            self.data_dir.display()
+        )
     }
 }
 
@@ -92,7 +99,9 @@ pub enum ConfigError {
         detail: String,
     },
     /// Something that has no default was not given.
-    #[error("no {key} is given: give it with --{flag}, with {variable}, or as `{key}` in the file of --config")]
+    #[error(
+        "no {key} is given: give it with --{flag}, with {variable}, or as `{key}` in the file of --config"
+    )]
     Missing {
         /// The key.
         key: &'static str,
@@ -134,7 +143,10 @@ impl Config {
     pub fn resolve(settings: &Settings) -> Result<Self, ConfigError> {
         let layers = settings.layers()?;
         let name: NodeName = typed(&layers.needed("name")?, |text| {
-            text.parse().map_err(|_| "a node's name has 1 to 32 of a-z A-Z 0-9 . _ -, and is not 'E', which means everyone".to_owned())
+            text.parse().map_err(|_| {
+                "a node's name has 1 to 32 of a-z A-Z 0-9 . _ -, and is not 'E', which means everyone"
+                    .to_owned()
+            })
         })?;
         let listen = typed(&layers.needed("listen")?, address)?;
         let public_url = layers.get("public_url").map(|given| typed(&given, url)).transpose()?;
@@ -145,7 +157,9 @@ impl Config {
             secret: key(&layers.needed("key_file")?)?,
             control_public: layers.get("control_pub").map(|given| key(&given)).transpose()?,
             group: typed(&layers.needed("group")?, group)?,
-            interface: layers.get("interface").map_or(Ok(Interface::Any), |given| typed(&given, interface))?,
+            interface: layers
+                .get("interface")
+                .map_or(Ok(Interface::Any), |given| typed(&given, interface))?,
             ttl: typed(&layers.needed("ttl")?, ttl)?,
             unicast: layers.get("unicast").map(|given| typed(&given, ipv4_address)).transpose()?,
             data_dir: match layers.get("data_dir") {
@@ -168,16 +182,21 @@ fn voters(layers: &Layers, name: &NodeName, public_url: Option<&str>) -> Result<
     let Some(given) = layers.get("voters") else { return Ok(vec![name.clone()]) };
     typed(&given, |text| {
         let parsed: Result<Vec<NodeName>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-        let mut voters = parsed.map_err(|error| format!("{error}; the list is names with commas between them"))?;
+        let mut voters =
+            parsed.map_err(|error| format!("{error}; the list is names with commas between them"))?;
         voters.sort();
         if let Some(twice) = voters.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(format!("{} stands in it twice; every name belongs to one node", twice[0]));
         }
         if !voters.contains(name) {
-            return Err(format!("this node's own name, {name}, is not in it; give every node the same whole list"));
+            return Err(format!(
+                "this node's own name, {name}, is not in it; give every node the same whole list"
+            ));
         }
         if !voters_fit(&voters, public_url, env!("CARGO_PKG_VERSION")) {
-            return Err("so many names do not fit one datagram; found the cluster with fewer or shorter names".into());
+            return Err(
+                "so many names do not fit one datagram; found the cluster with fewer or shorter names".into(),
+            );
         }
         Ok(voters)
     })
@@ -203,8 +222,10 @@ fn timing(layers: &Layers) -> Result<(Duration, Duration, Duration), ConfigError
         return Err(heartbeat.wrong(remedy));
     }
     if shortest > longest {
-        let remedy =
-            format!("it must not be longer than the longest election timeout ({} is '{}')", max.place, max.value);
+        let remedy = format!(
+            "it must not be longer than the longest election timeout ({} is '{}')",
+            max.place, max.value
+        );
         return Err(min.wrong(remedy));
     }
     if longest > ELECTION_TIMEOUT_MAX {
@@ -259,7 +280,9 @@ pub fn group(text: &str) -> Result<SocketAddrV4, String> {
 pub fn interface(text: &str) -> Result<Interface, String> {
     match text.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => Ok(Interface::Address(address.into())),
-        Ok(IpAddr::V6(_)) => Err("the group is IPv4; name the interface, or give its IPv4 address".to_owned()),
+        Ok(IpAddr::V6(_)) => {
+            Err("the group is IPv4; name the interface, or give its IPv4 address".to_owned())
+        }
         Err(_) if text == "any" => Ok(Interface::Any),
         Err(_) if text.is_empty() => Err("name one that `ip address` shows, or its IPv4 address".to_owned()),
         Err(_) => Ok(Interface::Name(text.to_owned())),
@@ -297,7 +320,10 @@ fn directory(text: &str) -> Result<PathBuf, String> {
 fn url(text: &str) -> Result<String, String> {
     let remedy = "a URL with scheme and host is needed, as in http://n1.example:8000".to_owned();
     let url: reqwest::Url = text.parse().map_err(|_| remedy.clone())?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.has_host() && url.path() == "/" && url.query().is_none();
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none();
     if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(remedy) }
 }
 
@@ -317,7 +343,9 @@ mod tests {
         assert_eq!(duration("40ms"), Ok(Duration::from_millis(40)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for text in ["", "40", "ms", "-1s", "1.5s", "40 ms", "5h", "99999999999999999999s", "18446744073709551615m"] {
+        for text in
+            ["", "40", "ms", "-1s", "1.5s", "40 ms", "5h", "99999999999999999999s", "18446744073709551615m"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -48,12 +48,22 @@ static SETTINGS: [Setting; 15] = [
     setting("group", "ADDR:PORT", Some("239.255.77.77:5555"), "The multicast group that the nodes speak in"),
     setting("interface", "NAME|ADDR", None, "Where the group is [default: where the system routes it]"),
     setting("ttl", "HOPS", Some("1"), "How far a multicast datagram may go: 0 this machine, 1 this network"),
-    setting("unicast", "ADDR:PORT", None, "This node's own socket [default: the interface's address, any port]"),
+    setting(
+        "unicast",
+        "ADDR:PORT",
+        None,
+        "This node's own socket [default: the interface's address, any port]",
+    ),
     setting("data_dir", "DIR", None, "Where this node keeps everything [default: chorus-data/NAME]"),
     setting("listen", "ADDR:PORT", Some("127.0.0.1:8000"), "Where this node serves its pages"),
     setting("public_url", "URL", None, "Under which URL others reach these pages [default: from --listen]"),
     setting("heartbeat", "DURATION", Some("40ms"), "How often a leader says that it leads"),
-    setting("election_timeout_min", "DURATION", Some("150ms"), "How long a node waits for a leader, at least"),
+    setting(
+        "election_timeout_min",
+        "DURATION",
+        Some("150ms"),
+        "How long a node waits for a leader, at least",
+    ),
     setting("election_timeout_max", "DURATION", Some("300ms"), "How long a node waits for a leader, at most"),
     Setting {
         hidden: true,
@@ -211,7 +221,8 @@ fn read_file(path: &Path) -> Result<BTreeMap<&'static str, Given>, ConfigError> 
         wrong(format!("cannot be read: {error}; name a TOML file that this user may read with --config"))
     })?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let line =
+            error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         wrong(format!("is not TOML in line {line}: {}", error.message().replace('\n', " ")))
     })?;
     let mut given = BTreeMap::new();
