@@ -96,7 +96,14 @@ impl Commands {
     }
 
     /// The command's answer depends on what happens next.
-    pub(super) fn wait(&mut self, now: Time, request_id: RequestId, verb: Verb, awaits: Awaits, asker: SocketAddr) {
+    pub(super) fn wait(
+        &mut self,
+        now: Time,
+        request_id: RequestId,
+        verb: Verb,
+        awaits: Awaits,
+        asker: SocketAddr,
+    ) {
         let state = State::Waiting { awaits, asker, verb, give_up_at: now + WAIT_MAX, pass_at: now };
         self.remember(request_id, state);
     }
@@ -111,7 +118,9 @@ impl Commands {
                 Awaits::HandedOver if !leads => done(id, "handed leadership over".to_owned()),
                 Awaits::Lead(_) if leads => done(id, "leads now".to_owned()),
                 _ if *give_up_at > now => continue,
-                Awaits::HandedOver => refused(id, "no_successor", "nobody took over in time; this node leads on"),
+                Awaits::HandedOver => {
+                    refused(id, "no_successor", "nobody took over in time; this node leads on")
+                }
                 Awaits::Lead(_) => refused(id, "not_elected", "this node was not elected in time; ask again"),
             };
             settled.push((*asker, *verb, answer.clone()));
@@ -137,7 +146,9 @@ impl Commands {
     /// When `settle` or `to_pass` have something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
         let due = |remembered: &Remembered| match &remembered.state {
-            State::Waiting { awaits: Awaits::Lead(_), give_up_at, pass_at, .. } => Some(*give_up_at.min(pass_at)),
+            State::Waiting { awaits: Awaits::Lead(_), give_up_at, pass_at, .. } => {
+                Some(*give_up_at.min(pass_at))
+            }
             State::Waiting { give_up_at, .. } => Some(*give_up_at),
             State::Answered(_) => None,
         };
@@ -151,7 +162,11 @@ impl Commands {
             return Err(refused(id(), "no_control_key", detail));
         };
         if !verify(public, verb, control) {
-            return Err(refused(id(), "bad_signature", "the command is not signed by the control key of this node"));
+            return Err(refused(
+                id(),
+                "bad_signature",
+                "the command is not signed by the control key of this node",
+            ));
         }
         if control.target_boot != boot {
             let detail = "the command names another start of this node: ask for its status and sign again";
@@ -246,7 +261,9 @@ mod tests {
 
         commands.wait(Time(10), id("b"), Verb::Follow, Awaits::HandedOver, asker());
         let settled = commands.settle(Time(10) + WAIT_MAX, true);
-        assert!(matches!(&settled[..], [(_, Verb::Follow, Message::Refused(refused))] if refused.code == "no_successor"));
+        assert!(
+            matches!(&settled[..], [(_, Verb::Follow, Message::Refused(refused))] if refused.code == "no_successor")
+        );
         assert_eq!(commands.deadline(), None);
     }
 

@@ -50,14 +50,17 @@ impl Driver {
                 let result = Report::Node(Box::new(report));
                 self.speech.answer(from, &Message::Done(Done { request_id: ask.request_id, result }));
             }
-            Message::Ping(ask) => self.speech.answer(from, &done(ask.request_id, self.oneself.name.to_string())),
+            Message::Ping(ask) => {
+                self.speech.answer(from, &done(ask.request_id, self.oneself.name.to_string()))
+            }
             Message::Retrieve(retrieve) => self.on_retrieve(from, retrieve),
             Message::Follow(control) => self.on_command(now, Verb::Follow, control, from, sender),
             Message::TryLead(control) if member => self.on_passed(now, &control, sender),
             Message::TryLead(control) => self.on_command(now, Verb::TryLead, control, from, sender),
             Message::Shutdown(control) => self.on_command(now, Verb::Shutdown, control, from, sender),
             // A node says this to nodes; a controller has nobody to inform.
-            Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_) if !member => {}
+            Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_)
+                if !member => {}
             message => self.to_core(now, sender, message),
         }
     }
@@ -92,7 +95,8 @@ impl Driver {
         }
         // A controller cannot know whether its first STORE arrived; a node says so.
         if store.repeated || matches!(asker, Asker::Controller(_)) {
-            let Err(Errand::Replayed(command, asker)) = self.reader.send(Errand::Replayed(command, asker)) else {
+            let Err(Errand::Replayed(command, asker)) = self.reader.send(Errand::Replayed(command, asker))
+            else {
                 return;
             };
             let busy = "this leader has as many lookups waiting as it takes";
@@ -122,10 +126,17 @@ impl Driver {
         match Command::decode(&bytes) {
             Ok(command) if command.id == store.request_id && self.boards.knows(&command) => Ok(Some(command)),
             Ok(command) if command.id == store.request_id => {
-                let detail = format!("this leader does not know '{}.{}' version {}", command.board, command.op, command.v);
+                let detail = format!(
+                    "this leader does not know '{}.{}' version {}",
+                    command.board, command.op, command.v
+                );
                 Err(refused(id(), "invalid", &detail))
             }
-            _ => Err(refused(id(), "invalid", "the command is none of a board, or has another id than its STORE")),
+            _ => Err(refused(
+                id(),
+                "invalid",
+                "the command is none of a board, or has another id than its STORE",
+            )),
         }
     }
 
@@ -164,8 +175,12 @@ impl Driver {
             (asker, Refusal::Overloaded) => {
                 self.reply(asker, try_again(proposal.id, "overloaded", &refusal.to_string()));
             }
-            (asker, Refusal::TooLarge) => self.reply(asker, refused(proposal.id, "too_large", &refusal.to_string())),
-            (asker, Refusal::NotLeader { .. } | Refusal::HandingOver) => self.not_leading(asker, &proposal.id),
+            (asker, Refusal::TooLarge) => {
+                self.reply(asker, refused(proposal.id, "too_large", &refusal.to_string()))
+            }
+            (asker, Refusal::NotLeader { .. } | Refusal::HandingOver) => {
+                self.not_leading(asker, &proposal.id)
+            }
         }
     }
 
@@ -174,7 +189,9 @@ impl Driver {
     fn not_leading(&mut self, asker: Asker, request_id: &RequestId) {
         match asker {
             Asker::Here => {}
-            Asker::Node(_) => self.reply(asker, try_again(request_id.clone(), "no_leader", "this node does not lead")),
+            Asker::Node(_) => {
+                self.reply(asker, try_again(request_id.clone(), "no_leader", "this node does not lead"))
+            }
             Asker::Controller(address) => self.inform(address, Some(request_id.clone())),
         }
     }
@@ -325,7 +342,12 @@ pub(super) fn outcome_message(request_id: RequestId, outcome: &Outcome) -> Messa
 }
 
 /// RETRIEVE's answer: as many entries as fit a datagram.
-pub(super) fn log_message(boards: Boards, retrieve: Retrieve, entries: &[Entry], commit_index: Index) -> Message {
+pub(super) fn log_message(
+    boards: Boards,
+    retrieve: Retrieve,
+    entries: &[Entry],
+    commit_index: Index,
+) -> Message {
     let line = |entry: &Entry| {
         let told = boards.describe(entry);
         LogLine {

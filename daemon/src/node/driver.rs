@@ -13,6 +13,7 @@ use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
+use super::Ended;
 use super::clock::Clock;
 use super::commands::Commands;
 use super::handle::{ClusterView, Demand, NoAnswer, Submission};
@@ -25,7 +26,6 @@ use super::reports::Report;
 use super::requests::{AnswerTo, Requests, Taken, give, no_leader};
 use super::speech::{Datagram, Speech};
 use super::view::Oneself;
-use super::Ended;
 use crate::boards::Boards;
 use crate::metrics::Metrics;
 use crate::store::Stores;
@@ -86,6 +86,13 @@ pub(super) struct State {
     housekeeping_at: Time,
     housekeepings: u64,
     kernel_drops: u64,
+}
+
+impl State {
+    /// At the start, with what the state machine holds already.
+    pub(super) fn new(applied_index: Index) -> Self {
+        Self { apply_asked: applied_index, ..Self::default() }
+    }
 }
 
 /// A node on its way out.
@@ -224,7 +231,7 @@ impl Driver {
             let now = self.clock.now();
             match datagram {
                 Datagram::Message(heard) => self.on_message(now, *heard),
-                Datagram::OwnIdentity { boot, message, .. } => {
+                Datagram::OwnIdentity { boot, message } => {
                     let heard = match *message {
                         Message::Hello(hello) => hello.heard,
                         _ => Vec::new(),
@@ -275,7 +282,9 @@ impl Driver {
             return give(answer, Err(self.catching_up()));
         }
         if let Taken::LookUp(command) = self.requests.submit(now, submission, answer) {
-            if let Err(Errand::Replayed(command, _)) = self.reader.send(Errand::Replayed(command, Asker::Here)) {
+            if let Err(Errand::Replayed(command, _)) =
+                self.reader.send(Errand::Replayed(command, Asker::Here))
+            {
                 // The lookup only saves a round through the log: the state machine knows the id as well.
                 self.requests.go_on(now, &command);
             }
@@ -285,7 +294,8 @@ impl Driver {
     fn catching_up(&self) -> NoAnswer {
         NoAnswer {
             code: "catching_up",
-            detail: "this node is more than 2 s behind the others: ask another one, or this one shortly".to_owned(),
+            detail: "this node is more than 2 s behind the others: ask another one, or this one shortly"
+                .to_owned(),
             retry: Some(Duration::from_millis(500)),
             leader: self.leader_name(),
         }
@@ -319,7 +329,8 @@ impl Driver {
         self.state.housekeepings += 1;
         let peers = self.core.presence().peers();
         let ours = self.core.presence().cluster();
-        let heard = peers.filter(|(_, peer)| peer.hello.cluster == ours).map(|(_, peer)| peer.hello.commit_index);
+        let heard =
+            peers.filter(|(_, peer)| peer.hello.cluster == ours).map(|(_, peer)| peer.hello.commit_index);
         let committed = heard.fold(self.core.standing().commit_index, Index::max);
         self.lag.note(now.time, committed);
         // Once a second is enough for the view, its numbers come in HELLOs.
@@ -330,7 +341,9 @@ impl Driver {
     fn look_after_transport(&mut self) {
         let upkeep = self.speech.transport().maintain();
         if upkeep.lost && !self.state.interface_lost {
-            warn!("the interface of the group is away: this node neither hears nor is heard until it is back");
+            warn!(
+                "the interface of the group is away: this node neither hears nor is heard until it is back"
+            );
         }
         if upkeep.rejoined {
             info!("the group was joined again on an interface that is back");

@@ -55,7 +55,8 @@ pub(super) enum Confirmed {
 impl Reads {
     /// A read of this node.
     pub(super) fn demand(&mut self, answer: ReadAnswer) {
-        let waiting = self.gathering.len() + self.batches.iter().map(|batch| batch.waiting.len()).sum::<usize>();
+        let waiting =
+            self.gathering.len() + self.batches.iter().map(|batch| batch.waiting.len()).sum::<usize>();
         if waiting < WAITING_MAX {
             self.gathering.push(answer);
         } else {
@@ -80,7 +81,12 @@ impl Reads {
     pub(super) fn due(&mut self, now: Time) -> Vec<u64> {
         if !self.gathering.is_empty() {
             let waiting = std::mem::take(&mut self.gathering);
-            self.batches.push(Batch { waiting, nonces: Vec::new(), retry_at: now, give_up_at: now + WAIT_MAX });
+            self.batches.push(Batch {
+                waiting,
+                nonces: Vec::new(),
+                retry_at: now,
+                give_up_at: now + WAIT_MAX,
+            });
         }
         let mut nonces = Vec::new();
         let mut next_nonce = self.next_nonce;
@@ -121,7 +127,8 @@ impl Reads {
 
     /// Answers those that waited for too long.
     pub(super) fn expire(&mut self, now: Time, why: impl Fn() -> NoAnswer) {
-        let (late, waiting) = std::mem::take(&mut self.batches).into_iter().partition(|batch| batch.give_up_at <= now);
+        let (late, waiting) =
+            std::mem::take(&mut self.batches).into_iter().partition(|batch| batch.give_up_at <= now);
         self.batches = waiting;
         for batch in Vec::<Batch>::into_iter(late) {
             for answer in batch.waiting {

@@ -106,7 +106,13 @@ impl Requests {
     }
 
     /// The wait is over without an outcome.
-    pub(super) fn give_up(&mut self, id: &RequestId, reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) {
+    pub(super) fn give_up(
+        &mut self,
+        id: &RequestId,
+        reason: GaveUp,
+        leader: Option<NodeName>,
+        why: Option<&str>,
+    ) {
         self.end(id, &Err(explain(reason, leader, why)));
     }
 

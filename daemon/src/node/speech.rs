@@ -31,7 +31,7 @@ pub(super) enum Datagram {
     /// A message.
     Message(Box<Heard>),
     /// Somebody speaks with this node's identity.
-    OwnIdentity { boot: Boot, direct: bool, message: Box<Message> },
+    OwnIdentity { boot: Boot, message: Box<Message> },
     /// Nothing: counted, and never answered.
     Dropped,
 }
@@ -87,9 +87,7 @@ impl Speech {
                 Datagram::Message(Box::new(Heard { opened, from, direct }))
             }
             Err(Dropped::Own) => Datagram::Dropped,
-            Err(Dropped::OwnIdentity { boot, message }) => {
-                Datagram::OwnIdentity { boot, direct: arrived.direct, message }
-            }
+            Err(Dropped::OwnIdentity { boot, message }) => Datagram::OwnIdentity { boot, message },
             Err(dropped) => {
                 self.metrics.dropped(dropped.reason());
                 trace!(from = %arrived.from, bytes = arrived.length, "dropped a datagram: {dropped}");

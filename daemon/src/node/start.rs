@@ -95,9 +95,11 @@ fn prepare(
         failed: Arc::clone(&failed),
     };
     let ear: Arc<dyn Reports> = Arc::new(ear);
-    let Opened { identity, boot, durable, stores } = Stores::open(&config.data_dir, &config.name, boards, ear)?;
+    let Opened { identity, boot, durable, stores } =
+        Stores::open(&config.data_dir, &config.name, boards, ear)?;
     applied_to.send_replace(durable.applied_id.index.0);
-    let reader = Reader::start(stores.clone(), report_to, failed).map_err(system("starting the reader's thread"))?;
+    let reader =
+        Reader::start(stores.clone(), report_to, failed).map_err(system("starting the reader's thread"))?;
 
     let receive_buffer_bytes = transport.receive_buffer_bytes();
     metrics.receive_buffer_bytes.set(receive_buffer_bytes);
@@ -127,8 +129,9 @@ fn prepare(
         trouble: None,
         ailment: None,
     };
-    let endpoint = Endpoint::node(Secret::from(config.secret), config.name.clone(), &identity, boot, random()?);
-    let apply_asked = durable.applied_id.index;
+    let endpoint =
+        Endpoint::node(Secret::from(config.secret), config.name.clone(), &identity, boot, random()?);
+    let applied_index = durable.applied_id.index;
     let (core, first) = Raft::new(raft_config, durable, clock.now());
 
     let (demand_to, demands) = mpsc::channel(DEMANDS_MAX);
@@ -164,7 +167,7 @@ fn prepare(
         view: view_to,
         election_timeout_max: span(config.election_timeout_max),
         oneself,
-        state: State { apply_asked, ..State::default() },
+        state: State::new(applied_index),
     };
     Ok(Prepared { driver, first, running: Running { handle, ended: end }, ended })
 }

@@ -80,7 +80,9 @@ impl Oneself {
         let all = heard.len() + missing.len();
         let heard_of_all = match (all, missing.as_slice()) {
             (0, _) => "no voter is known yet".to_owned(),
-            (_, []) if core.presence().cluster().is_none() => format!("heard {all} of {all} voters; founding"),
+            (_, []) if core.presence().cluster().is_none() => {
+                format!("heard {all} of {all} voters; founding")
+            }
             (_, []) => format!("heard {all} of {all} voters; an election is under way"),
             (_, missing) => format!("heard {} of {all} voters; missing {}", heard.len(), missing.join(", ")),
         };
