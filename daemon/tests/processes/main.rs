@@ -15,11 +15,14 @@ mod wait;
 
 mod bad_datagrams;
 mod bad_requests;
+mod browser;
 mod directories;
 mod exactly_once;
 mod failover;
 mod feed_latency;
+mod feed_resume;
 mod idle;
+mod keys_and_values;
 mod lossy_network;
 mod no_leader;
 mod up;
