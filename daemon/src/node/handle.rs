@@ -8,6 +8,7 @@ use chorus_proto::types::{Index, NodeName, RequestId};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::Progress;
 use crate::boards::Outcome;
 use crate::store::{AppliedEntry, Stores};
 
@@ -98,6 +99,8 @@ pub struct NodeHandle {
     pub feed: broadcast::Sender<Arc<AppliedEntry>>,
     /// The stores, for reads.
     pub stores: Stores,
+    /// The loop's sign of life.
+    pub progress: Progress,
 }
 
 /// How long a request may wait for its outcome.

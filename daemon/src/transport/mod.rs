@@ -1,1 +1,320 @@
-//! Sockets: the group, this node's own, and a hub in memory for tests.
+//! How datagrams come and go: two sockets, or in tests a hub in memory, behind one type.
+//!
+//! The group's socket only receives; the node's own socket sends everything and receives what is sent to it alone.
+//! So the source of a datagram is always its sender's unicast address, and a unicast never lands in another
+//! process that shares the group's port. Nothing here knows what the bytes mean.
+
+mod group;
+mod hub;
+mod interface;
+mod kernel;
+mod own;
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
+
+pub use hub::{Hub, HubEnd};
+
+use crate::config::{Config, Interface};
+use group::GroupSocket;
+use own::OwnSocket;
+
+/// Whom a datagram goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Everyone who joined the group.
+    Group,
+    /// One socket.
+    Address(SocketAddr),
+}
+
+/// A datagram that came in; its bytes are in the buffer that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Its bytes; a datagram longer than the buffer is cut to it.
+    pub length: usize,
+    /// Its sender's own socket.
+    pub from: SocketAddr,
+    /// It was sent to this node's own socket, not to the group.
+    pub direct: bool,
+}
+
+/// What the transport needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The group and its port.
+    pub group: SocketAddrV4,
+    /// Where it is joined and sent from.
+    pub interface: Interface,
+    /// Hops that a multicast datagram may take.
+    pub ttl: u32,
+    /// Address and port of the own socket; none: the interface's address and any port.
+    pub unicast: Option<SocketAddr>,
+    /// Test only: what is received is lost with this probability, 0 to 1.
+    pub drop_received: f64,
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            group: config.group,
+            interface: config.interface.clone(),
+            ttl: config.ttl,
+            unicast: config.unicast,
+            drop_received: config.drop_received,
+        }
+    }
+}
+
+/// Why datagrams cannot come and go. Each sentence names the value and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// The interface is not there.
+    #[error(
+        "the interface '{interface}' does not exist on this machine: name one that `ip address` shows, or its IPv4 \
+         address, with --interface"
+    )]
+    NoInterface {
+        /// As it was given.
+        interface: String,
+    },
+    /// No interface was named, and the system finds none for the group.
+    #[error(
+        "no interface of this machine has a route to the group {group}: name one with --interface (127.0.0.1 for \
+         this machine alone)"
+    )]
+    NoRoute {
+        /// The group.
+        group: SocketAddrV4,
+    },
+    /// The group's address is none.
+    #[error("the group {group} is not a multicast address: choose one of 239.0.0.0/8 with --group")]
+    NotMulticast {
+        /// As it was given.
+        group: SocketAddrV4,
+    },
+    /// The own socket's address is of another family.
+    #[error(
+        "the unicast address {address} is not IPv4, as the group is: give an IPv4 address and port with --unicast"
+    )]
+    NotIpv4 {
+        /// As it was given.
+        address: SocketAddr,
+    },
+    /// Another program has the group's port for itself.
+    #[error(
+        "the group's port {group} is in use by a program that does not share it: end that program, or choose another port with --group"
+    )]
+    GroupInUse {
+        /// The group.
+        group: SocketAddrV4,
+    },
+    /// The own socket's port is taken.
+    #[error(
+        "the unicast address {address} is in use: end the program that has it, or choose another with --unicast"
+    )]
+    UnicastInUse {
+        /// As it was given.
+        address: SocketAddr,
+    },
+    /// The own socket's address is not this machine's.
+    #[error(
+        "the unicast address {address} is not an address of this machine: give one that `ip address` shows with --unicast"
+    )]
+    NotOurs {
+        /// As it was given.
+        address: SocketAddr,
+    },
+    /// The system refused something else.
+    #[error("{step}: {source}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl TransportError {
+    /// A value in the configuration is wrong, whatever the state of the machine (exit code 2).
+    #[must_use]
+    pub fn is_wrong_value(&self) -> bool {
+        matches!(self, Self::NoInterface { .. } | Self::NotMulticast { .. } | Self::NotIpv4 { .. })
+    }
+
+    fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { step, source }
+    }
+}
+
+/// What has to be looked after from time to time, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// The group was joined anew on an interface that had gone or changed.
+    pub rejoined: bool,
+    /// The interface is not there at the moment.
+    pub lost: bool,
+}
+
+/// The way out and in.
+#[derive(Debug)]
+pub enum Transport {
+    /// Real sockets.
+    Sockets(Box<Sockets>),
+    /// An end of a hub in memory.
+    Hub(HubEnd),
+}
+
+impl Transport {
+    /// Opens the two sockets. Must be called within the runtime that will wait for them.
+    ///
+    /// # Errors
+    /// With one sentence that names the value that does not work here.
+    pub fn open(settings: &Settings) -> Result<Self, TransportError> {
+        Ok(Self::Sockets(Box::new(Sockets::open(settings)?)))
+    }
+
+    /// Waits until something may have come in.
+    ///
+    /// # Errors
+    /// When a socket is gone for good.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Sockets(sockets) => sockets.readable().await,
+            Self::Hub(end) => {
+                end.readable().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the next datagram, if there is one: what came to this node alone first.
+    pub fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
+        match self {
+            Self::Sockets(sockets) => sockets.try_receive(buffer),
+            Self::Hub(end) => end.try_receive(buffer),
+        }
+    }
+
+    /// Sends a datagram from the own socket, at once or never.
+    ///
+    /// # Errors
+    /// The system's; a datagram is never kept for later, the protocol repeats what matters.
+    pub fn send(&self, to: Destination, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Sockets(sockets) => sockets.send(to, bytes),
+            Self::Hub(end) => {
+                end.send(to, bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// The address that others see as the source.
+    #[must_use]
+    pub fn local_address(&self) -> SocketAddr {
+        match self {
+            Self::Sockets(sockets) => sockets.own.address(),
+            Self::Hub(end) => end.address(),
+        }
+    }
+
+    /// Bytes that the group's socket can hold, as the system granted them.
+    #[must_use]
+    pub fn receive_buffer_bytes(&self) -> u64 {
+        match self {
+            Self::Sockets(sockets) => sockets.group.receive_buffer_bytes(),
+            Self::Hub(end) => end.receive_buffer_bytes(),
+        }
+    }
+
+    /// Datagrams that the kernel dropped because a socket was full, since the sockets were opened.
+    #[must_use]
+    pub fn kernel_drops(&self) -> u64 {
+        match self {
+            Self::Sockets(sockets) => kernel::drops(&sockets.inodes),
+            Self::Hub(end) => end.overflows(),
+        }
+    }
+
+    /// Looks after the membership; to be called every second or so. An interface that vanished and came back
+    /// is joined again at once, and every membership is renewed each 60 s for switches that forget.
+    pub fn maintain(&mut self) -> Upkeep {
+        match self {
+            Self::Sockets(sockets) => sockets.maintain(),
+            Self::Hub(_) => Upkeep::default(),
+        }
+    }
+}
+
+/// The group's socket and the node's own.
+#[derive(Debug)]
+pub struct Sockets {
+    group: GroupSocket,
+    own: OwnSocket,
+    inodes: Vec<u64>,
+    drop_received: f64,
+    random: fastrand::Rng,
+}
+
+impl Sockets {
+    fn open(settings: &Settings) -> Result<Self, TransportError> {
+        let membership = interface::Membership::resolve(settings.group, &settings.interface)?;
+        let own = OwnSocket::open(settings, &membership)?;
+        let group = GroupSocket::open(membership)?;
+        let inodes = [own.inode(), group.inode()].into_iter().flatten().collect();
+        let random = fastrand::Rng::with_seed(u64::from(own.address().port()));
+        Ok(Self { group, own, inodes, drop_received: settings.drop_received, random })
+    }
+
+    async fn readable(&self) -> io::Result<()> {
+        tokio::select! {
+            ready = self.own.socket().readable() => ready,
+            ready = self.group.socket().readable() => ready,
+        }
+    }
+
+    fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
+        loop {
+            let arrived =
+                take(self.own.socket(), buffer, true).or_else(|| take(self.group.socket(), buffer, false))?;
+            // `drop_received` is 0 outside tests, and then nothing is drawn.
+            if self.drop_received <= 0.0 || self.random.f64() >= self.drop_received {
+                return Some(arrived);
+            }
+        }
+    }
+
+    fn send(&self, to: Destination, bytes: &[u8]) -> io::Result<()> {
+        let address = match to {
+            Destination::Group => self.group.address().into(),
+            Destination::Address(address) => address,
+        };
+        self.own.send(address, bytes)
+    }
+
+    fn maintain(&mut self) -> Upkeep {
+        let upkeep = self.group.maintain();
+        if upkeep.rejoined {
+            self.own.send_from(self.group.membership());
+        }
+        upkeep
+    }
+}
+
+/// The next datagram of one socket. An error of the system (an ICMP message come back) is skipped: it says
+/// nothing about the datagrams behind it.
+fn take(socket: &tokio::net::UdpSocket, buffer: &mut [u8], direct: bool) -> Option<Arrived> {
+    const ERRORS_MAX: usize = 16;
+    for _ in 0..ERRORS_MAX {
+        match socket.try_recv_from(buffer) {
+            Ok((length, from)) => return Some(Arrived { length, from, direct }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(_) => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,53 @@
 //! Who is there, and how a cluster is founded.
+//!
+//! Every node says HELLO to all, about once a second, and keeps a table of who was heard (`peers`). The same HELLOs
+//! found a cluster once, and bring an empty node into one that is there (`founding`). What a HELLO means for consensus
+//! comes out as [`Observed`]; the core writes it down and says when it is on disk. Presence keeps no clock of its own,
+//! writes nothing and sends nothing.
+//!
+//! It leaves out: addresses (the driver learns them from datagrams), and who leads (the core's matter).
+
+mod founding;
+mod peers;
+#[cfg(test)]
+mod stories;
+
+use std::collections::BTreeSet;
+
+pub use peers::Peer;
 
 use crate::message::{Hello, Role, Sender, Welcome};
 use crate::raft::{Config, Durable};
-use crate::types::{Boot, Cluster, Configuration, EntryId, Index, NodeId, Now, Term, Time};
+use crate::types::{Boot, Cluster, Configuration, EntryId, Index, NodeId, NodeName, Now, Span, Term, Time};
+use founding::{Inside, Place};
+use peers::{HEARD_WITHIN, Noted, Peers};
+
+/// Between two HELLOs, give or take a fifth.
+const HELLO_INTERVAL: Span = Span::from_millis(1_000);
+
+/// The same at a voter whose cluster is not founded yet, so that a founding takes a fraction of a second.
+const HELLO_INTERVAL_FOUNDING: Span = Span::from_millis(100);
+
+/// A voter that hears a newcomer says HELLO after at most so long.
+const HELLO_TO_NEWCOMER: Span = Span::from_millis(100);
+
+/// Between two WELCOMEs to one node.
+const GREET_INTERVAL: Span = Span::from_millis(100);
+
+/// Between two looks at what stands in the way.
+const REVIEW_INTERVAL: Span = Span::from_millis(1_000);
+
+/// Most nodes that one HELLO names as heard.
+const HEARD_MAX: usize = 256;
+
+/// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
+const HELLO_BYTES: usize = 720;
+
+/// Bytes of one heard node and its boot in MessagePack.
+const HEARD_BYTES: usize = 19;
+
+/// A start that was first heard within this span is named before the others: it waits for that.
+const NEWCOMER_FOR: Span = Span::from_millis(5_000);
 
 /// What the consensus core tells about itself for HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,129 +92,392 @@ pub enum Observed {
     Trouble(String),
 }
 
-/// Another node, as last heard.
-#[derive(Clone, Debug)]
-pub struct Peer {
-    /// Its last HELLO.
-    pub hello: Hello,
-    /// The start that said it.
-    pub boot: Boot,
-    /// When anything of it was heard.
-    pub heard: Time,
-    /// When its last HELLO was heard.
-    pub hello_heard: Time,
-}
-
 /// The table of nodes heard, and the founding.
 #[derive(Debug)]
-pub struct Presence;
+pub struct Presence {
+    config: Config,
+    rng: fastrand::Rng,
+    peers: Peers,
+    place: Place,
+    /// Another process speaks with this node's identity.
+    cloned: bool,
+    /// The highest epoch of this node's cluster that was heard, when it is higher than this node's.
+    higher_epoch: Option<u64>,
+    /// Sentences that hold at the moment and were said.
+    troubles: BTreeSet<String>,
+    /// The voters of the latest configuration at the start, when they are not those of the list.
+    list_differs: Option<String>,
+    started: Time,
+    /// The last moment that was told: what is due at once is due then.
+    last: Time,
+    next_hello: Time,
+    next_review: Time,
+    /// Where the naming of those heard goes on, when one HELLO does not hold them all.
+    heard_cursor: NodeId,
+}
 
-#[expect(clippy::todo, unused_variables, reason = "the border is fixed before the room is built")]
 impl Presence {
     /// Starts with nobody heard.
     #[must_use]
     pub fn new(config: &Config, durable: &Durable, now: Now) -> Self {
-        todo!()
+        let own = config.id();
+        Self {
+            config: config.clone(),
+            // Its own stream: what it draws must not depend on what the core draws.
+            rng: fastrand::Rng::with_seed(config.seed ^ 0x5052_4553_454e_4345),
+            peers: Peers::default(),
+            place: Place::new(own, durable),
+            cloned: false,
+            higher_epoch: None,
+            troubles: BTreeSet::new(),
+            list_differs: list_differs(config, durable),
+            started: now.time,
+            last: now.time,
+            next_hello: now.time,
+            next_review: now.time,
+            heard_cursor: own,
+        }
     }
 
     /// Notes that something authenticated came from `from`.
     pub fn hear(&mut self, now: Now, from: Sender) {
-        todo!()
+        self.last = now.time;
+        self.peers.hear(now.time, from);
     }
 
     /// Takes in a HELLO.
     #[must_use]
     pub fn on_hello(&mut self, now: Now, from: Sender, hello: Hello) -> Vec<Observed> {
-        todo!()
+        self.last = now.time;
+        if hello.identity.node_id() != from.id {
+            return Vec::new();
+        }
+        if from.id == self.config.id() {
+            return self.on_own_identity(from.boot, &hello.heard).into_iter().collect();
+        }
+        match self.peers.note(now.time, from, hello) {
+            Noted::Old => return Vec::new(),
+            Noted::New => self.hurry_hello(now.time),
+            Noted::Known => {}
+        }
+        match self.place {
+            Place::Outside(_) => self.enter(now),
+            Place::Inside(_) => self.meet(now.time, from.id),
+        }
+    }
+
+    /// Takes in the boot of a datagram that bears this node's own identity and is not its own echo, and what it says
+    /// it heard if it is a HELLO: either shows that two processes run with one identity.
+    #[must_use]
+    pub fn on_own_identity(&mut self, boot: Boot, heard: &[(NodeId, Boot)]) -> Option<Observed> {
+        let own = self.config.boot;
+        let later = boot > own;
+        // An old datagram of an earlier start proves nothing, unless it knows this start.
+        let knows_us = boot < own && heard.contains(&(self.config.id(), own));
+        if self.cloned || !(later || knows_us) {
+            return None;
+        }
+        self.cloned = true;
+        Some(Observed::Cloned(format!(
+            "another process speaks with the identity of {} (its boot {boot}, ours {own}): two were started from one \
+             data directory, or from a copy of it; stop one of them and empty its directory",
+            self.config.name
+        )))
     }
 
     /// Takes in a WELCOME.
     #[must_use]
     pub fn on_welcome(&mut self, now: Now, from: Sender, welcome: Welcome) -> Vec<Observed> {
-        todo!()
+        self.last = now.time;
+        let Place::Outside(outside) = &mut self.place else { return Vec::new() };
+        let takes = from.id != self.config.id() && outside.take(&self.config, &welcome);
+        if takes { vec![Observed::Join(welcome)] } else { Vec::new() }
     }
 
     /// Whether a HELLO is due; `hello` starts the next interval (1 s ± 20 %).
     #[must_use]
     pub fn hello_due(&self, now: Now) -> bool {
-        todo!()
+        now.time >= self.next_hello
     }
 
     /// When the next HELLO is due, or a time limit of the founding runs out.
     #[must_use]
     pub fn deadline(&self) -> Time {
-        todo!()
+        let at_once = matches!(&self.place, Place::Inside(inside) if inside.is_confirmed());
+        if at_once { self.last } else { self.next_hello.min(self.next_review) }
     }
 
     /// Composes the HELLO that leaves now.
     #[must_use]
     pub fn hello(&mut self, now: Now, standing: &Standing) -> Hello {
-        todo!()
+        self.last = now.time;
+        self.next_hello = now.time + self.draw_interval();
+        let (empty, founded) = match &self.place {
+            Place::Outside(outside) => (outside.empty, false),
+            Place::Inside(inside) => (false, inside.founded),
+        };
+        let mut voters = self.config.voters.clone();
+        voters.sort();
+        Hello {
+            name: self.config.name.clone(),
+            identity: self.config.identity,
+            cluster: self.cluster(),
+            empty,
+            founded,
+            voters,
+            version: self.config.version.clone(),
+            role: standing.role,
+            term: standing.term,
+            leader: standing.leader,
+            clock_ms: now.clock_ms,
+            durable: standing.durable,
+            commit_index: standing.commit_index,
+            applied_index: standing.applied_index,
+            first_index: standing.first_index,
+            configuration_index: standing.configuration_index,
+            public_url: self.config.public_url.clone(),
+            receive_buffer_bytes: self.config.receive_buffer_bytes,
+            pid: self.config.pid,
+            heard: self.draw_heard(now.time),
+        }
     }
 
     /// What time alone brings: a founding that is held up says why.
     #[must_use]
     pub fn tick(&mut self, now: Now) -> Vec<Observed> {
-        todo!()
+        self.last = now.time;
+        let mut observed = match self.place {
+            Place::Outside(_) => self.enter(now),
+            Place::Inside(_) => self.confirm().into_iter().collect(),
+        };
+        if now.time >= self.next_review {
+            self.next_review = now.time + REVIEW_INTERVAL;
+            observed.extend(self.review(now.time));
+        }
+        observed
     }
 
     /// The record is on this node's disk.
     pub fn recorded(&mut self, record: Welcome) {
-        todo!()
+        self.place = Place::Inside(Inside::recorded(self.config.id(), record));
+        let Place::Inside(inside) = &mut self.place else { return };
+        for (id, peer) in self.peers.all() {
+            inside.confirm(id, peer);
+        }
+        // The others wait for this node to say so.
+        self.next_hello = self.last;
     }
 
     /// The record, for WELCOME.
     #[must_use]
     pub fn record(&self) -> Option<&Welcome> {
-        todo!()
+        match &self.place {
+            Place::Inside(inside) => inside.record.as_ref(),
+            Place::Outside(_) => None,
+        }
     }
 
     /// The flag of `Observed::Founded` is on this node's disk.
     pub fn founded(&mut self) {
-        todo!()
+        if let Place::Inside(inside) = &mut self.place {
+            inside.founded = true;
+            self.next_hello = self.last;
+        }
     }
 
     /// This node may vote, consent and campaign as far as presence knows: founded, not cloned, not left behind by
     /// a higher epoch.
     #[must_use]
     pub fn may_vote(&self) -> bool {
-        todo!()
+        let founded = matches!(&self.place, Place::Inside(inside) if inside.founded);
+        founded && !self.cloned && self.higher_epoch.is_none()
     }
 
     /// The cluster that this node takes part in.
     #[must_use]
     pub fn cluster(&self) -> Option<Cluster> {
-        todo!()
+        match &self.place {
+            Place::Inside(inside) => Some(inside.cluster),
+            Place::Outside(_) => None,
+        }
     }
 
     /// The nodes heard since the start, by id; at most 1,024, the longest silent out first.
     pub fn peers(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
-        std::iter::empty()
+        self.peers.all()
     }
 
     /// One node.
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<&Peer> {
-        todo!()
+        self.peers.one(id)
     }
 
     /// The median of the clocks of these voters and this node, each as last heard and moved on by the time since;
-    /// in milliseconds of Unix time.
+    /// in milliseconds of Unix time. Of an even number the lower of the two in the middle: a clock that runs ahead
+    /// does more harm, for log time never goes back.
     #[must_use]
     pub fn median_clock_ms(&self, now: Now, configuration: &Configuration) -> u64 {
-        todo!()
+        let others = self
+            .other_voters(configuration)
+            .map(|peer| peer.hello.clock_ms.saturating_add(now.time.since(peer.hello_heard).0 / 1_000));
+        let mut clocks: Vec<u64> = others.chain([now.clock_ms]).collect();
+        clocks.sort_unstable();
+        clocks[(clocks.len() - 1) / 2]
     }
 
     /// The smallest receive buffer among these voters, this node's included, in bytes.
     #[must_use]
     pub fn receive_buffer_bytes(&self, configuration: &Configuration) -> u64 {
-        todo!()
+        let others = self.other_voters(configuration).map(|peer| peer.hello.receive_buffer_bytes);
+        others.fold(self.config.receive_buffer_bytes, u64::min)
     }
 
     /// The voters of `configuration` (before a founding: the names of the configured list) heard in the last 3 s,
     /// and those not, by name; this node counts as heard.
     #[must_use]
     pub fn heard_and_missing(&self, now: Now, configuration: &Configuration) -> (Vec<String>, Vec<String>) {
-        todo!()
+        let is_heard = |peer: &Peer| now.time.since(peer.heard) <= HEARD_WITHIN;
+        let mut voters: Vec<(String, bool)> = if configuration.voters.is_empty() {
+            let heard = |name: &NodeName| {
+                self.peers.all().any(|(_, peer)| peer.hello.name == *name && is_heard(peer))
+            };
+            let listed = self.config.voters.iter();
+            listed.map(|name| (name.to_string(), *name == self.config.name || heard(name))).collect()
+        } else {
+            let own = self.config.id();
+            let heard = |id| id == own || self.peers.one(id).is_some_and(is_heard);
+            configuration.voters.iter().map(|voter| (voter.name.to_string(), heard(voter.id()))).collect()
+        };
+        voters.sort();
+        let (heard, missing): (Vec<_>, Vec<_>) = voters.into_iter().partition(|(_, heard)| *heard);
+        let names = |voters: Vec<(String, bool)>| voters.into_iter().map(|(name, _)| name).collect();
+        (names(heard), names(missing))
     }
+
+    fn other_voters(&self, configuration: &Configuration) -> impl Iterator<Item = &Peer> {
+        configuration.voters.iter().filter_map(|voter| self.peers.one(voter.id()))
+    }
+
+    /// From outside: founds, or adopts what it hears.
+    fn enter(&mut self, now: Now) -> Vec<Observed> {
+        let Place::Outside(outside) = &mut self.place else { return Vec::new() };
+        if let Some(record) = outside.found(now, &self.config, &self.peers) {
+            return vec![Observed::Found(record)];
+        }
+        let Some(cluster) = outside.adopt(now.time, &self.config, &self.peers) else { return Vec::new() };
+        self.place = Place::Inside(Inside::adopted(cluster));
+        let mut observed = vec![Observed::Adopt(cluster)];
+        let Place::Inside(inside) = &mut self.place else { return observed };
+        for (id, peer) in self.peers.all() {
+            inside.confirm(id, peer);
+        }
+        observed.extend(self.confirm());
+        observed
+    }
+
+    /// Inside: what the HELLO of `from` that was just noted means.
+    fn meet(&mut self, now: Time, from: NodeId) -> Vec<Observed> {
+        let mut observed = Vec::new();
+        let Place::Inside(inside) = &mut self.place else { return observed };
+        let Some(peer) = self.peers.one_mut(from) else { return observed };
+        inside.confirm(from, peer);
+        let greet_due = peer.greeted.is_none_or(|greeted| now.since(greeted) >= GREET_INTERVAL);
+        if inside.greets(peer) && greet_due {
+            peer.greeted = Some(now);
+            observed.push(Observed::Greet(from));
+        }
+        let known = self.higher_epoch.unwrap_or(inside.cluster.epoch);
+        let theirs = peer.hello.cluster.filter(|theirs| theirs.id == inside.cluster.id);
+        if let Some(theirs) = theirs.filter(|theirs| theirs.epoch > known) {
+            self.higher_epoch = Some(theirs.epoch);
+            observed.push(Observed::HigherEpoch(theirs));
+        }
+        observed.extend(self.confirm());
+        observed
+    }
+
+    fn confirm(&mut self) -> Option<Observed> {
+        let Place::Inside(inside) = &mut self.place else { return None };
+        let confirmed = inside.is_confirmed();
+        inside.founding_said |= confirmed;
+        confirmed.then_some(Observed::Founded)
+    }
+
+    /// What stands in the way now; what stood there before was said.
+    fn review(&mut self, now: Time) -> Vec<Observed> {
+        let mut current: BTreeSet<String> = match &self.place {
+            Place::Outside(outside) => outside.troubles(now, self.started, &self.config, &self.peers),
+            Place::Inside(inside) => inside.troubles(now, self.started, &self.config, &self.peers),
+        }
+        .into_iter()
+        .collect();
+        current.extend(self.list_differs.clone());
+        let new = current.difference(&self.troubles).cloned().map(Observed::Trouble).collect();
+        self.troubles = current;
+        new
+    }
+
+    /// A voter answers a newcomer soon: the two know each other within a fraction of a second.
+    fn hurry_hello(&mut self, now: Time) {
+        if !self.config.voters.is_empty() {
+            let soon = now + Span(self.rng.u64(0..=HELLO_TO_NEWCOMER.0));
+            self.next_hello = self.next_hello.min(soon);
+        }
+    }
+
+    fn draw_interval(&mut self) -> Span {
+        let waits = match &self.place {
+            Place::Outside(outside) => outside.empty,
+            Place::Inside(inside) => inside.record.is_some() && !inside.founded,
+        };
+        let hurried = waits && !self.config.voters.is_empty();
+        let interval = if hurried { HELLO_INTERVAL_FOUNDING } else { HELLO_INTERVAL };
+        Span(self.rng.u64(interval.0 * 4 / 5..=interval.0 * 6 / 5))
+    }
+
+    /// Those heard in the last 3 s, as many as one HELLO holds: the voters, then newcomers, then the others in turn.
+    fn draw_heard(&mut self, now: Time) -> Vec<(NodeId, Boot)> {
+        let mut heard: Vec<(u8, bool, NodeId, Boot)> = self
+            .peers
+            .all()
+            .filter(|(_, peer)| now.since(peer.heard) <= HEARD_WITHIN)
+            .map(|(id, peer)| {
+                let class = match () {
+                    () if self.config.voters.contains(&peer.hello.name) => 0,
+                    () if now.since(peer.since) <= NEWCOMER_FOR => 1,
+                    () => 2,
+                };
+                (class, id <= self.heard_cursor, id, peer.boot)
+            })
+            .collect();
+        heard.sort_unstable();
+        heard.truncate(self.heard_max());
+        if let Some((2, _, last, _)) = heard.last() {
+            self.heard_cursor = *last;
+        }
+        heard.into_iter().map(|(_, _, id, boot)| (id, boot)).collect()
+    }
+
+    /// How many of those heard fit one datagram beside this node's own names.
+    fn heard_max(&self) -> usize {
+        let list: usize = self.config.voters.iter().map(|name| name.as_str().len() + 2).sum();
+        let url = self.config.public_url.as_ref().map_or(0, String::len);
+        (HELLO_BYTES.saturating_sub(list + url) / HEARD_BYTES).clamp(8, HEARD_MAX)
+    }
+}
+
+/// After the founding the log says who votes; a list that says otherwise is only reported.
+fn list_differs(config: &Config, durable: &Durable) -> Option<String> {
+    let (_, configuration) = durable.configurations.last()?;
+    let mut listed: Vec<&str> = config.voters.iter().map(|name| name.as_str()).collect();
+    listed.sort_unstable();
+    let voting: Vec<&str> = configuration.voters.iter().map(|voter| voter.name.as_str()).collect();
+    (!listed.is_empty() && listed != voting).then(|| {
+        format!(
+            "the configuration lists the voters {}, the log says {}: the log counts",
+            listed.join(","),
+            voting.join(",")
+        )
+    })
 }

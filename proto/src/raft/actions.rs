@@ -64,6 +64,8 @@ pub struct Outgoing {
 pub enum ReadFor {
     /// CATCHUP to the group, in answer to LAGGING.
     Group,
+    /// PARTs and CATCHUP to the group, in answer to a LAGGING that names parts.
+    GroupWithParts,
     /// CATCHUP to a node that sent CATCHMEUP.
     Node(NodeId),
 }

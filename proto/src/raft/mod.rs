@@ -1,102 +1,625 @@
-//! The consensus core.
+//! # The consensus core
+//!
+//! One [`Raft`] is one node's part in keeping a log the same everywhere. It follows Ongaro's thesis ("Consensus:
+//! Bridging Theory and Practice", 2014), whose words and section numbers stand throughout, and differs from it
+//! where a multicast group changes what is cheap. This page is the order in which to read it.
+//!
+//! ## A node is a function
+//! Every input (`receive`, `propose`, `persisted`, `loaded`, `applied`, `tick`, …) changes the state and returns
+//! [`Actions`]. Nothing here waits, fails, logs, or asks for the time; randomness comes from the seed in
+//! [`Config`]. `mod.rs` (this file) owns what all roles share: the term, the disk, matched and committed, and the
+//! way in and out. `follower.rs` answers; `candidate.rs` campaigns; `leader.rs` leads; `repair.rs` closes gaps;
+//! `reads.rs` confirms reads. `log.rs`, `progress.rs`, `quorum.rs` and `membership.rs` are plain data beneath them.
+//!
+//! ## Nothing is said before it is on disk
+//! The core asks for writes ([`Persist`]) and is told by token when they are durable. `term` and `vote` are what
+//! the node wants; `disk` is what its disk holds. Every message names `disk.term` (VOTECONSENSUS and CONSENT, which
+//! change no term, excepted), and nothing is answered for a term that is still being written:
+//! - a vote is *owed* when it is decided and leaves when `disk` shows it (`pay_vote`);
+//! - a candidate counts its own vote, and says VOTEME, when `disk` shows the term and the vote;
+//! - APPEND_REPLY's `match_index` and the leader's own count stop at [`Log::durable_index`](log::Log).
+//!
+//! Only HEARTBEAT's entries may leave while the leader's own write of them runs (thesis 10.2.1).
+//! A cut lowers the durable index at once, and writes asked for before it no longer raise the index past it.
+//!
+//! ## Matched, committed, applied
+//! A follower's log may end with entries that no leader ever committed. So a follower counts only what it knows to
+//! *agree with the log of its current term's leader*: `matched`. A change of term lets it fall back to the commit
+//! index. Two things raise it, and nothing else does: (a) a HEARTBEAT or CATCHUP of the term's leader whose previous
+//! entry is in the log; (b) a CATCHUP of anybody in the current term, up to the commit index that it names, if its
+//! previous entry lies at or below that. Then `commit_index` is the least of what was heard to be committed and
+//! what is matched, and entries up to the least of that and the durable index may be applied.
+//!
+//! ## Elections
+//! A voter that hears no leader for its timeout asks by VOTECONSENSUS whether others miss it too (pre-vote, thesis
+//! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader that has not
+//! heard a majority for twice the longest timeout steps down (check-quorum, 6.2), as does one whose disk hangs.
+//! Leadership is handed over by RESIGN (3.10).
+//!
+//! ## Gaps
+//! HEARTBEATs go to all at once and are not repeated for those who missed one. Each names the leader's last index,
+//! so that whoever lacks something knows it, and asks all by LAGGING; whoever has it answers with CATCHUP.
+//!
+//! ## What is left out
+//! Sockets, names and keys (`wire` and the daemon), the founding (`presence`), and what commands mean (`boards`).
 
 mod actions;
+mod candidate;
 mod config;
+mod follower;
+mod leader;
+mod log;
+mod membership;
+mod progress;
+mod quorum;
+mod reads;
+mod repair;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
 
 pub use actions::{Actions, Command, Event, Outgoing, Persist, Proposed, ReadFor, ReadLog, Refusal, To};
 pub use config::{Config, Durable};
 
-use bytes::Bytes;
+use crate::message::{Digest, Message, Role, Sender, Welcome};
+use crate::presence::{Observed, Presence, Standing};
+use crate::types::{
+    Boot, Configuration, Entry, EntryId, HardState, Index, NodeId, Now, Payload, Span, Term, Time, Token,
+};
+use crate::wire::Assembler;
+use candidate::Candidate;
+use follower::Follower;
+use leader::Leader;
+use log::Log;
+use membership::Membership;
+use repair::Repair;
 
-use crate::message::{Digest, Message, Sender};
-use crate::presence::{Presence, Standing};
-use crate::types::{Configuration, Entry, Index, NodeId, Now, Token};
+/// A leader steps down when one of its own writes has run for so long.
+const SYNC_STALL_MAX: Span = Span::from_millis(1_000);
+
+/// What the node does; learners are followers that stand in no configuration.
+#[derive(Debug)]
+enum Office {
+    Follower(Follower),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+/// A write that was asked for and is not known to be on disk.
+#[derive(Debug)]
+struct Write {
+    token: Token,
+    asked: Time,
+    hard_state: Option<HardState>,
+    /// The log is durable to here once it is done; lowered by every cut that is asked for later.
+    upto: Option<Index>,
+    record: Option<Welcome>,
+    founded: bool,
+}
+
+/// A node that lost entries it had promised to hold (its log ends before its promise).
+#[derive(Clone, Copy, Debug)]
+struct Behind {
+    promised: EntryId,
+    /// A leader of a later term was elected without this node's vote.
+    start_term: Term,
+}
 
 /// One node's consensus.
 #[derive(Debug)]
-pub struct Raft;
+pub struct Raft {
+    config: Config,
+    id: NodeId,
+    rng: fastrand::Rng,
+    now: Now,
 
-#[expect(clippy::todo, unused_variables, reason = "the border is fixed before the room is built")]
+    /// The latest term seen, perhaps still on its way to disk.
+    term: Term,
+    /// The vote in it, likewise.
+    vote: Option<NodeId>,
+    /// Both as the disk holds them.
+    disk: HardState,
+    /// The candidate that gets LEADME once the disk shows the vote.
+    vote_owed: Option<NodeId>,
+    log: Log,
+    membership: Membership,
+    behind: Option<Behind>,
+
+    /// Whom this node follows in `term`; itself when it leads.
+    leader: Option<NodeId>,
+    /// When a leader was last heard.
+    leader_heard: Option<Time>,
+    /// The log agrees with that of the term's leader up to here.
+    matched: Index,
+    /// The highest index that was said to be committed.
+    heard_commit_index: Index,
+    commit_index: Index,
+    applied_index: Index,
+    /// Apply was asked for up to here.
+    apply_asked: Index,
+    office: Office,
+    /// Elections lost in a row: each doubles the candidate's timeout.
+    failed_rounds: u32,
+
+    repair: Repair,
+    parts: Assembler,
+    presence: Presence,
+
+    writes: VecDeque<Write>,
+    last_token: Token,
+    /// The write that the present input gathers.
+    write: Persist,
+    write_record: Option<Welcome>,
+    actions: Actions,
+    /// Role, term and leader as last told by an event.
+    told: (Role, Term, Option<NodeId>),
+}
+
 impl Raft {
     /// Begins as a follower with what the disk holds.
     pub fn new(config: Config, durable: Durable, now: Now) -> (Self, Actions) {
-        todo!()
+        let mut rng = fastrand::Rng::with_seed(config.seed);
+        let committed = durable.applied_id.index;
+        let behind = (durable.last_id < durable.promised_id)
+            .then_some(Behind { promised: durable.promised_id, start_term: durable.hard_state.term });
+        let mut raft = Self {
+            id: config.id(),
+            now,
+            term: durable.hard_state.term,
+            vote: durable.hard_state.vote,
+            disk: durable.hard_state,
+            vote_owed: None,
+            log: Log::new(&durable),
+            membership: Membership::new(&durable.configurations),
+            behind,
+            leader: None,
+            leader_heard: None,
+            matched: committed,
+            heard_commit_index: committed,
+            commit_index: committed,
+            applied_index: committed,
+            apply_asked: committed,
+            office: Office::Follower(Follower::new(now.time)),
+            failed_rounds: 0,
+            repair: Repair::new(rng.fork(), now.time),
+            parts: Assembler::default(),
+            presence: Presence::new(&config, &durable, now),
+            writes: VecDeque::new(),
+            last_token: Token(0),
+            write: Persist::default(),
+            write_record: None,
+            actions: Actions::default(),
+            told: (Role::Learner, durable.hard_state.term, None),
+            rng,
+            config,
+        };
+        raft.restart_election_timer();
+        raft.commit_founding();
+        if let Some(Behind { promised, .. }) = behind {
+            raft.event(Event::Behind { last: durable.last_id, promised });
+        }
+        let actions = raft.finish();
+        (raft, actions)
     }
 
     /// Takes in a message that `wire` opened. Messages that are not the core's are ignored.
     pub fn receive(&mut self, now: Now, from: Sender, message: Message) -> Actions {
-        todo!()
+        self.now = now;
+        self.presence.hear(now, from);
+        let id = from.id;
+        match message {
+            Message::Hello(hello) => {
+                let observed = self.presence.on_hello(now, from, *hello);
+                self.observe(observed);
+            }
+            Message::Welcome(welcome) => {
+                let observed = self.presence.on_welcome(now, from, welcome);
+                self.observe(observed);
+            }
+            Message::VoteConsensus(ask) => self.on_vote_consensus(id, &ask),
+            Message::Consent(consent) => self.on_consent(id, &consent),
+            Message::VoteMe(ask) => self.on_vote_me(id, &ask),
+            Message::LeadMe(vote) => self.on_lead_me(id, vote.term),
+            Message::NotLeadMe(vote) => self.on_not_lead_me(id, vote.term),
+            Message::Heartbeat(heartbeat) => self.on_heartbeat(id, heartbeat),
+            Message::Part(part) => self.on_part(part),
+            Message::AppendReply(reply) => self.on_append_reply(id, &reply),
+            Message::Resign(resign) => self.on_resign(id, &resign),
+            Message::Lagging(lagging) => self.on_lagging(id, &lagging),
+            Message::Catchup(catchup) => self.on_catchup(id, catchup),
+            Message::LeaderInfo(info) => self.on_leader_info(id, info),
+            Message::CatchMeUp(pull) => self.on_catch_me_up(id, &pull),
+            _ => {}
+        }
+        self.finish()
     }
 
-    /// Takes commands into the log, if this node leads and has room; they travel in as few HEARTBEATs as they fit.
-    pub fn propose(&mut self, now: Now, commands: Vec<Command>) -> Proposed {
-        todo!()
+    /// Something authenticated came with this node's own id and another boot: the driver passes it on, with what
+    /// its HELLO says of others if it was one.
+    pub fn own_identity(&mut self, now: Now, boot: Boot, heard: &[(NodeId, Boot)]) -> Actions {
+        self.now = now;
+        let observed = self.presence.on_own_identity(boot, heard);
+        self.observe(observed.into_iter().collect());
+        self.finish()
     }
 
     /// Every write up to `token` is on disk.
     pub fn persisted(&mut self, now: Now, token: Token) -> Actions {
-        todo!()
-    }
-
-    /// The answer to `Actions::read`: entries in order without a gap, from `read.from`; empty when they are gone.
-    pub fn loaded(&mut self, now: Now, read: ReadLog, entries: Vec<Entry>) -> Actions {
-        todo!()
+        self.now = now;
+        while self.writes.front().is_some_and(|write| write.token <= token) {
+            let write = self.writes.pop_front().expect("there is a first write");
+            self.on_written(write);
+        }
+        self.pay_vote();
+        self.begin_voting();
+        self.take_after_write();
+        self.maybe_reply();
+        self.maybe_commit();
+        self.maybe_restored();
+        self.finish()
     }
 
     /// The state machine holds everything up to `index`.
     pub fn applied(&mut self, now: Now, index: Index) -> Actions {
-        todo!()
+        self.now = now;
+        self.applied_index = self.applied_index.max(index);
+        self.finish()
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Now) -> Actions {
-        todo!()
-    }
-
-    /// Asks for an index at which a read is linearizable (thesis 6.4): `Event::ReadReady` or `ReadLost` follows. Only
-    /// a leader confirms.
-    pub fn read_index(&mut self, now: Now, nonce: u64) -> Actions {
-        todo!()
-    }
-
-    /// Hands leadership to `successor`, or to the voter that is furthest (thesis 3.10): `Event::HandedOver` follows.
-    /// At a node that does not lead nothing happens.
-    pub fn resign(&mut self, now: Now, successor: Option<NodeId>) -> Actions {
-        todo!()
-    }
-
-    /// Campaigns at once, with pre-vote, unless a leader is known.
-    pub fn campaign(&mut self, now: Now) -> Actions {
-        todo!()
+        self.now = now;
+        let observed = self.presence.tick(now);
+        self.observe(observed);
+        match self.office {
+            Office::Follower(_) => self.tick_follower(),
+            Office::Candidate(_) => self.tick_candidate(),
+            Office::Leader(_) => self.tick_leader(),
+        }
+        self.tick_repair();
+        self.maybe_hello();
+        self.finish()
     }
 
     /// What the node is and has at this moment.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        todo!()
+        let settled = self.disk.term == self.term;
+        Standing {
+            role: self.role(),
+            term: self.disk.term,
+            leader: self.leader.filter(|_| settled),
+            durable: self.log.durable_id(),
+            commit_index: self.commit_index,
+            applied_index: self.applied_index,
+            first_index: self.log.first_index(),
+            configuration_index: self.membership.index(),
+        }
     }
 
     /// Who is there.
     #[must_use]
     pub fn presence(&self) -> &Presence {
-        todo!()
+        &self.presence
     }
 
     /// Who votes.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {
-        todo!()
+        self.membership.current()
     }
 
     /// Those of the entries from `from` to `to` that are still in memory, from some index on to `to`.
     #[must_use]
     pub fn cached(&self, from: Index, to: Index) -> Vec<Entry> {
-        todo!()
+        self.log.between(from, to).cloned().collect()
     }
 
     /// The whole of a command whose parts have all come in (a STORE that names its digest).
     #[must_use]
     pub fn assembled(&self, digest: Digest) -> Option<Bytes> {
-        todo!()
+        self.parts.whole(&digest)
+    }
+
+    // --- what all roles share ---
+
+    fn role(&self) -> Role {
+        match self.office {
+            Office::Leader(_) => Role::Leader,
+            Office::Candidate(_) => Role::Candidate,
+            Office::Follower(_) if self.membership.is_voter(self.id) => Role::Follower,
+            Office::Follower(_) => Role::Learner,
+        }
+    }
+
+    /// This node's word counts: as a vote, a consent, a candidacy.
+    fn may_vote(&self) -> bool {
+        self.behind.is_none() && self.may_answer()
+    }
+
+    /// This node's acknowledgements count: it is a voter with a cluster, and the only one of its identity.
+    fn may_answer(&self) -> bool {
+        self.membership.is_voter(self.id) && self.presence.may_vote()
+    }
+
+    /// The term is on disk: messages may name it.
+    fn settled(&self) -> bool {
+        self.disk.term == self.term
+    }
+
+    /// A new term (or a step down within this one) makes a follower of anybody (thesis 3.3).
+    fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
+        assert!(term >= self.term, "from term {} back to {term}", self.term);
+        self.lose_reads();
+        self.end_hand_over(term > self.term);
+        if term > self.term {
+            self.adopt_term(term, None);
+        }
+        self.leader = leader;
+        self.office = Office::Follower(Follower::new(self.now.time));
+        self.restart_election_timer();
+    }
+
+    /// Takes a term and a vote, and has them written. What was matched with another leader's log is matched no more.
+    fn adopt_term(&mut self, term: Term, vote: Option<NodeId>) {
+        assert!(term > self.term, "term {term} after {}", self.term);
+        self.term = term;
+        self.vote = vote;
+        self.write.hard_state = Some(HardState { term, vote });
+        self.vote_owed = None;
+        self.leader = None;
+        self.matched = self.commit_index;
+        self.repair.new_term();
+    }
+
+    /// A leader of this term was heard.
+    fn hear_leader(&mut self, leader: NodeId) {
+        self.leader = Some(leader);
+        self.leader_heard = Some(self.now.time);
+        self.failed_rounds = 0;
+        if let Office::Candidate(_) = self.office {
+            self.office = Office::Follower(Follower::new(self.now.time));
+        }
+        self.restart_election_timer();
+    }
+
+    /// The condition under which CONSENT is refused (thesis 4.2.3): a leader was heard a moment ago, or is this node.
+    fn hears_leader(&self) -> bool {
+        let recent = |heard: Time| self.now.time.since(heard) < self.config.election_timeout_min;
+        matches!(self.office, Office::Leader(_)) || self.leader_heard.is_some_and(recent)
+    }
+
+    /// Drawn anew for every use (thesis 3.4).
+    fn draw_election_timeout(&mut self) -> Span {
+        let (min, max) = (self.config.election_timeout_min.0, self.config.election_timeout_max.0);
+        Span(self.rng.u64(min..=max))
+    }
+
+    fn on_written(&mut self, write: Write) {
+        if let Some(hard_state) = write.hard_state {
+            self.disk = hard_state;
+        }
+        if let Some(upto) = write.upto {
+            self.log.made_durable(upto);
+        }
+        if let Some(record) = write.record {
+            self.presence.recorded(record);
+            self.welcome_all();
+        }
+        if write.founded {
+            self.presence.founded();
+            self.restart_election_timer();
+            self.event(Event::Founded);
+        }
+    }
+
+    /// Appends to log and disk.
+    fn append(&mut self, entry: Entry) {
+        self.membership.appended(&entry);
+        self.log.append(entry.clone());
+        self.write.append.push(entry);
+    }
+
+    /// Cuts the log from `from` on, in memory, on disk, and in what earlier writes will count for.
+    fn cut(&mut self, from: Index) {
+        assert!(from > self.commit_index, "cut at {from}, but {} is committed", self.commit_index);
+        self.flush_write();
+        self.log.cut(from);
+        self.membership.cut(from);
+        self.matched = self.matched.min(from.previous());
+        for write in &mut self.writes {
+            write.upto = write.upto.map(|upto| upto.min(from.previous()));
+        }
+        self.write.cut_from = Some(from);
+        self.event(Event::Cut { from });
+    }
+
+    /// Commits what is both heard to be committed and matched.
+    fn follow_commit(&mut self) {
+        self.commit_to(self.heard_commit_index.min(self.matched));
+    }
+
+    fn commit_to(&mut self, index: Index) {
+        if index > self.commit_index {
+            self.commit_index = index;
+            self.membership.committed(index);
+            self.event(Event::Committed { index });
+        }
+    }
+
+    /// The founding record is committed by definition.
+    fn commit_founding(&mut self) {
+        if self.log.term_at(Index(1)) == Some(Term(0)) {
+            self.matched = self.matched.max(Index(1));
+            self.heard_commit_index = self.heard_commit_index.max(Index(1));
+            self.follow_commit();
+        }
+    }
+
+    fn maybe_apply(&mut self) {
+        let upto = self.commit_index.min(self.log.durable_index());
+        if upto > self.apply_asked {
+            self.apply_asked = upto;
+            self.actions.apply = Some(upto);
+        }
+    }
+
+    /// What was promised and lost is made good: the disk holds a committed entry, at or past the promised place, of
+    /// a leader that was elected without this node.
+    fn maybe_restored(&mut self) {
+        let Some(Behind { promised, start_term }) = self.behind else { return };
+        let held = self.commit_index.min(self.log.durable_index());
+        if held >= promised.index && self.log.term_at(held).is_some_and(|term| term > start_term) {
+            self.behind = None;
+            self.restart_election_timer();
+            self.event(Event::Restored);
+        }
+    }
+
+    // --- presence ---
+
+    fn observe(&mut self, observed: Vec<Observed>) {
+        for observation in observed {
+            match observation {
+                Observed::Found(record) | Observed::Join(record) => self.join(record),
+                Observed::Greet(node) => self.greet(node),
+                Observed::Adopt(cluster) => {
+                    self.write.cluster = Some(cluster);
+                    self.event(Event::Joined { cluster });
+                }
+                Observed::Founded => self.write.founded = true,
+                Observed::Cloned(detail) => self.fence(Event::Cloned { detail }),
+                Observed::HigherEpoch(cluster) => self.fence(Event::HigherEpoch { cluster }),
+                Observed::Trouble(detail) => self.event(Event::Trouble { detail }),
+            }
+        }
+    }
+
+    /// Stores the founding record as entry 1.
+    fn join(&mut self, record: Welcome) {
+        if self.log.last_index() > Index(0) || self.write_record.is_some() {
+            return;
+        }
+        let cluster = record.founding.cluster;
+        self.write.cluster = Some(cluster);
+        self.append(Entry {
+            id: EntryId::new(0, 1),
+            time_ms: record.time_ms,
+            payload: Payload::Founding(record.founding.clone()),
+        });
+        self.write_record = Some(record);
+        self.commit_founding();
+        self.event(Event::Joined { cluster });
+    }
+
+    /// The record is on disk: everybody whom it names gets it, and this node's news.
+    fn welcome_all(&mut self) {
+        if let Some(record) = self.presence.record().cloned() {
+            self.send(To::Group, Message::Welcome(record));
+        }
+        self.say_hello();
+    }
+
+    fn greet(&mut self, node: NodeId) {
+        if let Some(record) = self.presence.record().cloned() {
+            self.send(To::Node(node), Message::Welcome(record));
+        }
+    }
+
+    /// This node may not vote any more: it does not lead either.
+    fn fence(&mut self, event: Event) {
+        self.event(event);
+        if !matches!(self.office, Office::Follower(_)) {
+            self.become_follower(self.term, None);
+        }
+    }
+
+    fn maybe_hello(&mut self) {
+        if self.presence.hello_due(self.now) {
+            self.say_hello();
+        }
+    }
+
+    fn say_hello(&mut self) {
+        let standing = self.standing();
+        let hello = self.presence.hello(self.now, &standing);
+        self.send(To::Group, Message::Hello(Box::new(hello)));
+    }
+
+    // --- the way out ---
+
+    fn send(&mut self, to: To, message: Message) {
+        self.actions.send.push(Outgoing { to, message });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.actions.events.push(event);
+    }
+
+    fn violation(&mut self, detail: String) {
+        self.event(Event::SafetyViolation { detail });
+    }
+
+    /// Closes the write that is being gathered, if it holds anything.
+    fn flush_write(&mut self) {
+        let write = std::mem::take(&mut self.write);
+        if write == Persist::default() {
+            return;
+        }
+        self.last_token = Token(self.last_token.0 + 1);
+        self.writes.push_back(Write {
+            token: self.last_token,
+            asked: self.now.time,
+            hard_state: write.hard_state,
+            upto: write.append.last().map(|entry| entry.id.index),
+            record: self.write_record.take(),
+            founded: write.founded,
+        });
+        self.actions.persist.push(Persist { token: self.last_token, ..write });
+    }
+
+    fn finish(&mut self) -> Actions {
+        self.maybe_apply();
+        self.flush_write();
+        self.tell_changes();
+        self.check_invariants();
+        self.actions.deadline = Some(self.deadline());
+        std::mem::take(&mut self.actions)
+    }
+
+    fn tell_changes(&mut self) {
+        let (role, term, leader) = self.told;
+        let standing = (self.role(), self.term, self.leader);
+        if (standing.0, standing.1) != (role, term) {
+            self.event(Event::Role { role: standing.0, term: standing.1 });
+        }
+        if (standing.2, standing.1) != (leader, term) {
+            self.event(Event::Leader { leader: standing.2, term: standing.1 });
+        }
+        self.told = standing;
+    }
+
+    fn deadline(&self) -> Time {
+        let office = match &self.office {
+            Office::Follower(follower) => self.may_vote().then_some(follower.election_at),
+            Office::Candidate(candidate) => Some(candidate.deadline()),
+            Office::Leader(leader) => Some(self.leader_deadline(leader)),
+        };
+        [office, self.repair.deadline()].into_iter().flatten().fold(self.presence.deadline(), Time::min)
+    }
+
+    /// What must hold between any two inputs, whatever was received.
+    fn check_invariants(&self) {
+        let (log, commit) = (&self.log, self.commit_index);
+        assert!(self.disk.term <= self.term, "term {} on disk, {} in memory", self.disk.term, self.term);
+        assert!(commit <= self.matched, "committed {commit}, matched {}", self.matched);
+        assert!(self.matched <= log.last_index(), "matched {}, last {}", self.matched, log.last_index());
+        assert!(self.apply_asked <= commit, "applied {}, committed {commit}", self.apply_asked);
+        assert!(log.durable_index() <= log.last_index(), "durable {}", log.durable_index());
+        if let Office::Leader(_) = self.office {
+            assert!(self.settled() && self.leader == Some(self.id), "a leader in a term that is not on disk");
+            assert_eq!(self.matched, log.last_index(), "a leader's log agrees with itself");
+        }
     }
 }

@@ -1,0 +1,74 @@
+//! How fast a leader is there, and how fast another one is when it goes.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::{Cluster, Options};
+use crate::measure::Measured;
+
+/// How often each way to lose a leader is tried.
+const TRIES: usize = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_nodes_found_a_cluster_and_have_a_leader_within_2_s_and_on_existing_data_within_1_s() {
+    let mut cluster = Cluster::prepare(5, Options::default());
+    cluster.spawn_all();
+    let begun = Instant::now();
+    cluster.leader().await;
+    Measured::new(vec![begun.elapsed()]).tell_and_assert("founding and first leader", Duration::from_secs(2));
+
+    let mut tries = Vec::new();
+    for _ in 0..5 {
+        cluster.kill_all_of(&cluster.running());
+        cluster.spawn_all();
+        let begun = Instant::now();
+        cluster.leader().await;
+        tries.push(begun.elapsed());
+    }
+    Measured::new(tries).tell_and_assert("first leader on existing data", Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_leader_is_killed_another_node_acknowledges_a_write_within_300_ms() {
+    let mut cluster = Cluster::start(5).await;
+    let mut tries = Vec::new();
+    for round in 0..TRIES {
+        cluster.settled().await;
+        let leader = cluster.leader().await;
+        let other = cluster.client(cluster.others(leader)[round % 4]);
+        cluster.kill(leader);
+        tries.push(acknowledged_after(&other, &format!("killed-{round}")).await);
+        cluster.spawn(leader);
+    }
+    cluster.settled().await;
+    assert_eq!(cluster.same_rows("SELECT seq, text FROM quotes ORDER BY seq").len(), TRIES);
+    Measured::new(tries)
+        .tell_and_assert("kill -9 of the leader to the next acknowledged write", Duration::from_millis(300));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_asked_to_stop_hands_over_within_100_ms() {
+    let mut cluster = Cluster::start(5).await;
+    let mut tries = Vec::new();
+    for round in 0..TRIES {
+        cluster.settled().await;
+        let leader = cluster.leader().await;
+        let other = cluster.client(cluster.others(leader)[round % 4]);
+        cluster.terminate(leader);
+        tries.push(acknowledged_after(&other, &format!("stopped-{round}")).await);
+        assert_eq!(cluster.wait_gone(leader).await, Some(0), "{}", cluster.talk(leader));
+        cluster.spawn(leader);
+    }
+    cluster.settled().await;
+    assert_eq!(cluster.same_rows("SELECT seq, text FROM quotes ORDER BY seq").len(), TRIES);
+    Measured::new(tries)
+        .tell_and_assert("SIGTERM of the leader to the next acknowledged write", Duration::from_millis(100));
+}
+
+/// How long it takes until a node acknowledges a quote that is sent now, and again under its key if need be.
+async fn acknowledged_after(client: &crate::client::Client, key: &str) -> Duration {
+    let begun = Instant::now();
+    while client.try_quote(key, "Ada", key).await.is_none() {
+        assert!(begun.elapsed() < crate::wait::PATIENCE, "{key} was never acknowledged");
+    }
+    begun.elapsed()
+}

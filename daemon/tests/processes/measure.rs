@@ -1,0 +1,30 @@
+//! Medians, and the line that tells them.
+
+use std::time::Duration;
+
+/// What several tries took.
+pub(crate) struct Measured(Vec<Duration>);
+
+impl Measured {
+    /// At least one try.
+    pub(crate) fn new(mut tries: Vec<Duration>) -> Self {
+        assert!(!tries.is_empty(), "nothing was measured");
+        tries.sort_unstable();
+        Self(tries)
+    }
+
+    pub(crate) fn median(&self) -> Duration {
+        self.0[self.0.len() / 2]
+    }
+
+    /// Tells what was measured, and asserts that the median is at most four times what is promised.
+    pub(crate) fn tell_and_assert(&self, what: &str, promised: Duration) {
+        let (first, last) = (self.0[0], self.0[self.0.len() - 1]);
+        println!(
+            "measured: {what}: median {:?} of {} (from {first:?} to {last:?}); promised {promised:?}",
+            self.median(),
+            self.0.len()
+        );
+        assert!(self.median() <= promised * 4, "{what}: {:?} is more than 4 × {promised:?}", self.median());
+    }
+}

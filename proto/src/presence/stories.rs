@@ -1,0 +1,459 @@
+//! Stories of several nodes that say HELLO to each other on a clock of the test's own.
+
+use std::collections::BTreeMap;
+
+use super::{Observed, Presence, Standing};
+use crate::message::{Role, Sender, Welcome};
+use crate::raft::{Config, Durable};
+use crate::types::{
+    Boot, Cluster, EntryId, HardState, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
+};
+
+/// One node: its disk, and its presence while it runs.
+struct Node {
+    config: Config,
+    durable: Durable,
+    presence: Option<Presence>,
+    observed: Vec<Observed>,
+}
+
+/// Some nodes around one table, where everybody hears everybody at once.
+struct Table {
+    now: Now,
+    nodes: Vec<Node>,
+}
+
+fn name(text: &str) -> NodeName {
+    text.parse().expect("a good name")
+}
+
+fn config(own: &str, identity: u8, voters: &[&str]) -> Config {
+    Config {
+        name: name(own),
+        identity: Identity([identity; 16]),
+        boot: Boot(1),
+        voters: voters.iter().map(|voter| name(voter)).collect(),
+        heartbeat_interval: Span::from_millis(40),
+        election_timeout_min: Span::from_millis(150),
+        election_timeout_max: Span::from_millis(300),
+        receive_buffer_bytes: 1 << 20,
+        public_url: None,
+        version: "0".to_owned(),
+        pid: 1,
+        seed: u64::from(identity),
+    }
+}
+
+fn standing() -> Standing {
+    Standing {
+        role: Role::Follower,
+        term: Term(0),
+        leader: None,
+        durable: EntryId::ZERO,
+        commit_index: Index(0),
+        applied_index: Index(0),
+        first_index: Index(0),
+        configuration_index: Index(0),
+    }
+}
+
+impl Table {
+    fn of(configs: Vec<Config>) -> Self {
+        let mut table = Self { now: Now { time: Time(0), clock_ms: 1_000_000 }, nodes: Vec::new() };
+        configs.into_iter().for_each(|config| table.add(config));
+        table
+    }
+
+    /// `n` voters of one list.
+    fn voters(n: u8) -> Self {
+        let names: Vec<String> = (1..=n).map(|i| format!("n{i}")).collect();
+        let list: Vec<&str> = names.iter().map(String::as_str).collect();
+        Self::of((1..=n).map(|i| config(&names[usize::from(i) - 1], i, &list)).collect())
+    }
+
+    fn add(&mut self, config: Config) {
+        let durable = Durable { empty: true, ..Durable::default() };
+        let presence = Some(Presence::new(&config, &durable, self.now));
+        self.nodes.push(Node { config, durable, presence, observed: Vec::new() });
+    }
+
+    fn stop(&mut self, at: usize) {
+        self.nodes[at].presence = None;
+    }
+
+    fn start(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.config.boot = Boot(node.config.boot.0 + 1);
+        node.presence = Some(Presence::new(&node.config, &node.durable, self.now));
+    }
+
+    /// Lets time pass in steps of 5 ms.
+    fn pass(&mut self, millis: u64) {
+        for _ in 0..millis / 5 {
+            self.now.time = self.now.time + Span::from_millis(5);
+            self.now.clock_ms += 5;
+            for at in 0..self.nodes.len() {
+                self.step(at);
+            }
+        }
+    }
+
+    /// Passes time until every node that runs says yes; the limit is far beyond what the story needs.
+    fn until(&mut self, what: &str, limit_ms: u64, done: impl Fn(&Node) -> bool) -> u64 {
+        let begun = self.now.time;
+        while !self.nodes.iter().filter(|node| node.presence.is_some()).all(&done) {
+            assert!(self.now.time.since(begun) < Span::from_millis(limit_ms), "not in {limit_ms} ms: {what}");
+            self.pass(5);
+        }
+        self.now.time.since(begun).0 / 1_000
+    }
+
+    fn step(&mut self, at: usize) {
+        let now = self.now;
+        let Some(presence) = self.nodes[at].presence.as_mut().filter(|it| it.deadline() <= now.time) else {
+            return;
+        };
+        let observed = presence.tick(now);
+        let hello = presence.hello_due(now).then(|| presence.hello(now, &standing()));
+        self.carry_out(at, observed);
+        let Some(hello) = hello else { return };
+        let from = self.sender(at);
+        for other in 0..self.nodes.len() {
+            let Some(presence) = self.nodes[other].presence.as_mut().filter(|_| other != at) else {
+                continue;
+            };
+            let observed = presence.on_hello(now, from, hello.clone());
+            self.carry_out(other, observed);
+        }
+    }
+
+    fn sender(&self, at: usize) -> Sender {
+        let config = &self.nodes[at].config;
+        Sender { id: config.id(), boot: config.boot, direct: false }
+    }
+
+    /// What the core would do, with a disk that is done at once.
+    fn carry_out(&mut self, at: usize, observed: Vec<Observed>) {
+        for one in observed {
+            self.nodes[at].observed.push(one.clone());
+            match one {
+                Observed::Found(record) => {
+                    self.store(at, &record);
+                    self.welcome_all(at, &record);
+                }
+                Observed::Join(record) => self.store(at, &record),
+                Observed::Greet(id) => {
+                    let record = self.nodes[at].presence.as_ref().and_then(Presence::record).cloned();
+                    self.welcome(at, id, &record.expect("only a holder greets"));
+                }
+                Observed::Adopt(cluster) => self.nodes[at].durable.cluster = Some(cluster),
+                Observed::Founded => {
+                    self.nodes[at].durable.founded = true;
+                    self.running(at).founded();
+                }
+                Observed::Cloned(_) | Observed::HigherEpoch(_) | Observed::Trouble(_) => {}
+            }
+        }
+    }
+
+    fn running(&mut self, at: usize) -> &mut Presence {
+        self.nodes[at].presence.as_mut().expect("the node runs")
+    }
+
+    fn store(&mut self, at: usize, record: &Welcome) {
+        let founding = &record.founding;
+        self.nodes[at].durable = Durable {
+            hard_state: HardState::default(),
+            cluster: Some(founding.cluster),
+            last_id: EntryId::new(0, 1),
+            configurations: vec![(Index(1), founding.configuration.clone())],
+            last_time_ms: record.time_ms,
+            ..Durable::default()
+        };
+        self.running(at).recorded(record.clone());
+    }
+
+    fn welcome_all(&mut self, at: usize, record: &Welcome) {
+        let ids: Vec<NodeId> = self.nodes.iter().map(|node| node.config.id()).collect();
+        ids.into_iter().for_each(|id| self.welcome(at, id, record));
+    }
+
+    fn welcome(&mut self, at: usize, to: NodeId, record: &Welcome) {
+        let from = self.sender(at);
+        let now = self.now;
+        let Some(other) =
+            self.nodes.iter().position(|node| node.config.id() == to && node.presence.is_some())
+        else {
+            return;
+        };
+        let observed = self.running(other).on_welcome(now, from, record.clone());
+        self.carry_out(other, observed);
+    }
+
+    fn clusters(&self) -> Vec<Option<Cluster>> {
+        self.nodes.iter().map(|node| node.presence.as_ref().and_then(Presence::cluster)).collect()
+    }
+}
+
+impl Node {
+    fn may_vote(&self) -> bool {
+        self.presence.as_ref().is_some_and(Presence::may_vote)
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let text = |one: &Observed| match one {
+            Observed::Trouble(text) => Some(text.clone()),
+            _ => None,
+        };
+        self.observed.iter().filter_map(text).collect()
+    }
+
+    fn is_troubled_by(&self, words: &str) -> bool {
+        self.troubles().iter().any(|text| text.contains(words))
+    }
+
+    fn count(&self, is: impl Fn(&Observed) -> bool) -> usize {
+        self.observed.iter().filter(|one| is(one)).count()
+    }
+}
+
+#[test]
+fn one_node_founds_alone_at_once() {
+    let mut table = Table::voters(1);
+    assert!(table.until("founded", 50, Node::may_vote) <= 20);
+    let record = table.nodes[0].presence.as_ref().and_then(Presence::record).expect("it holds the record");
+    assert_eq!(record.founding.configuration.voters.len(), 1);
+    assert_eq!(record.founding.cluster.epoch, 1);
+}
+
+#[test]
+fn three_and_five_found_one_cluster_together_well_under_a_second() {
+    for n in [3, 5] {
+        let mut table = Table::voters(n);
+        let took = table.until("founded", 1_000, Node::may_vote);
+        assert!(took < 600, "{n} nodes took {took} ms");
+        let clusters = table.clusters();
+        assert!(clusters.iter().all(|cluster| cluster.is_some() && *cluster == clusters[0]), "{clusters:?}");
+        let founded = |one: &Observed| matches!(one, Observed::Found(_));
+        let founders: BTreeMap<String, usize> =
+            table.nodes.iter().map(|node| (node.config.name.to_string(), node.count(founded))).collect();
+        assert_eq!(founders["n1"], 1, "only the first name founds");
+        assert_eq!(founders.values().sum::<usize>(), 1);
+        assert!(table.nodes.iter().all(|node| node.troubles().is_empty()), "a quick founding has no trouble");
+    }
+}
+
+#[test]
+fn nobody_founds_while_one_is_missing_and_they_say_who() {
+    let mut table = Table::voters(3);
+    table.stop(2);
+    table.pass(5_000);
+    assert_eq!(table.clusters(), [None, None, None]);
+    assert!(table.nodes[0].is_troubled_by("waits for n3"), "{:?}", table.nodes[0].troubles());
+    assert_eq!(table.nodes[0].troubles().len(), 1, "said once");
+    table.start(2);
+    table.until("founded", 1_000, Node::may_vote);
+}
+
+#[test]
+fn a_foreign_list_founds_nothing_and_is_said() {
+    let mut table = Table::of(vec![
+        config("n1", 1, &["n1", "n2", "n3"]),
+        config("n2", 2, &["n1", "n2", "n3"]),
+        config("n3", 3, &["n1", "n2", "n3", "n4"]),
+    ]);
+    table.pass(4_000);
+    assert_eq!(table.clusters(), [None, None, None]);
+    for node in &table.nodes {
+        assert!(node.is_troubled_by("make them the same"), "{:?}", node.troubles());
+    }
+}
+
+#[test]
+fn two_identities_under_one_name_found_nothing_until_one_is_gone() {
+    let list = ["n1", "n2", "n3"];
+    let mut table = Table::of(vec![
+        config("n2", 4, &list),
+        config("n1", 1, &list),
+        config("n2", 2, &list),
+        config("n3", 3, &list),
+    ]);
+    table.pass(4_000);
+    assert_eq!(table.clusters(), [None; 4]);
+    assert!(table.nodes[1].is_troubled_by("the name n2"), "{:?}", table.nodes[1].troubles());
+    assert!(table.nodes[2].is_troubled_by("the name n2"), "the bearer says it too");
+    table.stop(0);
+    table.until("founded once the other was silent for 3 s", 4_000, Node::may_vote);
+}
+
+#[test]
+fn a_voter_that_restarts_in_the_middle_of_the_founding_gets_the_record_again() {
+    let mut table = Table::voters(3);
+    while table.nodes[0].presence.as_ref().and_then(Presence::record).is_none() {
+        table.pass(5);
+    }
+    // As if the WELCOME had come while it was down.
+    table.nodes[2].durable = Durable { empty: true, ..Durable::default() };
+    table.start(2);
+    table.pass(20);
+    table.until("founded", 1_000, Node::may_vote);
+    let clusters = table.clusters();
+    assert!(clusters.iter().all(|cluster| *cluster == clusters[0]));
+}
+
+#[test]
+fn a_founder_that_restarts_with_nothing_but_the_record_goes_on_with_it() {
+    let mut table = Table::voters(3);
+    while table.nodes[0].presence.as_ref().and_then(Presence::record).is_none() {
+        table.pass(5);
+    }
+    let cluster = table.clusters()[0];
+    table.nodes[1].durable = Durable { empty: true, ..Durable::default() };
+    table.start(1);
+    table.start(0);
+    assert_eq!(table.clusters()[0], cluster, "the record is all that its log holds");
+    table.until("founded", 1_000, Node::may_vote);
+    assert_eq!(table.clusters(), [cluster; 3]);
+}
+
+#[test]
+fn nobody_votes_before_all_were_heard_with_the_record() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    // A voter that had the record but had not heard the others yet, and comes back while they are down.
+    table.nodes[1].durable.founded = false;
+    (0..3).for_each(|at| table.stop(at));
+    table.start(1);
+    table.pass(4_000);
+    assert!(!table.nodes[1].may_vote());
+    assert!(table.nodes[1].is_troubled_by("until n1 is heard"), "{:?}", table.nodes[1].troubles());
+    table.start(2);
+    table.until("one that had heard all speaks for all", 1_500, Node::may_vote);
+}
+
+#[test]
+fn a_wiped_disk_comes_back_as_a_learner_and_takes_no_second_record() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    let cluster = table.clusters()[0];
+    table.stop(0);
+    table.pass(4_000);
+    // The same name, the first of the list, on an empty disk: it must not found a second cluster.
+    table.add(config("n1", 9, &["n1", "n2", "n3"]));
+    table.pass(1_500);
+    assert_eq!(table.clusters()[3], None, "it listens first");
+    table.pass(2_500);
+    assert_eq!(table.clusters()[3], cluster);
+    let node = &table.nodes[3];
+    assert_eq!(node.count(|one| matches!(one, Observed::Found(_) | Observed::Join(_))), 0);
+    assert_eq!(node.count(|one| matches!(one, Observed::Adopt(_))), 1);
+}
+
+#[test]
+fn a_learner_adopts_the_only_cluster_it_hears_and_none_of_two() {
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    table.add(config("l1", 7, &[]));
+    table.pass(4_500);
+    assert_eq!(table.clusters()[1], table.clusters()[0]);
+    // A second cluster under the same secret, and a learner that hears both from its first moment.
+    table.add(config("m1", 8, &["m1"]));
+    table.pass(1_500);
+    table.add(config("l2", 6, &[]));
+    table.pass(6_000);
+    assert_eq!(table.clusters()[3], None);
+    assert!(table.nodes[3].is_troubled_by("joins none"), "{:?}", table.nodes[3].troubles());
+}
+
+#[test]
+fn a_clone_shows_itself_to_the_earlier_and_to_the_later_process() {
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    let id = table.nodes[0].config.id();
+    let own = table.nodes[0].config.boot;
+    let presence = table.running(0);
+    assert_eq!(presence.on_own_identity(Boot(own.0 - 1), &[]), None, "an old datagram proves nothing");
+    assert_eq!(presence.on_own_identity(own, &[(id, own)]), None, "an echo neither");
+    assert!(matches!(presence.on_own_identity(Boot(own.0 - 1), &[(id, own)]), Some(Observed::Cloned(_))));
+    assert!(!presence.may_vote());
+
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    let presence = table.running(0);
+    assert!(matches!(presence.on_own_identity(Boot(own.0 + 1), &[]), Some(Observed::Cloned(_))));
+    assert_eq!(presence.on_own_identity(Boot(own.0 + 2), &[]), None, "said once");
+    assert!(!presence.may_vote());
+}
+
+#[test]
+fn a_higher_epoch_stops_the_vote() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    table.stop(2);
+    let next = table.clusters()[0].map(|cluster| Cluster { epoch: 2, ..cluster });
+    table.nodes[2].durable.cluster = next;
+    table.start(2);
+    table.pass(2_500);
+    for node in &table.nodes[..2] {
+        assert!(!node.may_vote());
+        assert_eq!(node.count(|one| matches!(one, Observed::HigherEpoch(_))), 1, "said once");
+    }
+    assert!(table.nodes[2].may_vote());
+}
+
+#[test]
+fn the_table_is_bounded_and_the_longest_silent_goes() {
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    let hello = table.running(0).hello(Now::default(), &standing());
+    let mut last = NodeId(0);
+    for number in 0..1_100_u64 {
+        let mut identity = [0; 16];
+        identity[..8].copy_from_slice(&number.to_be_bytes());
+        let identity = Identity(identity);
+        last = identity.node_id();
+        let from = Sender { id: last, boot: Boot(1), direct: false };
+        let now = Now { time: Time(1_000_000 + number), clock_ms: 0 };
+        let hello = crate::message::Hello { identity, ..hello.clone() };
+        let _ = table.running(0).on_hello(now, from, hello);
+    }
+    let presence = table.running(0);
+    assert_eq!(presence.peers().count(), 1_024);
+    assert!(presence.peer(last).is_some());
+    let heard = presence.hello(Now { time: Time(1_002_000), clock_ms: 0 }, &standing()).heard.len();
+    assert!((8..=256).contains(&heard), "one HELLO names some of them: {heard}");
+}
+
+#[test]
+fn a_hello_that_names_another_identity_than_its_sender_is_not_believed() {
+    let mut table = Table::voters(2);
+    let hello = table.running(1).hello(Now::default(), &standing());
+    let now = table.now;
+    let from = Sender { id: NodeId(5), boot: Boot(1), direct: false };
+    assert!(table.running(0).on_hello(now, from, hello).is_empty());
+    assert!(table.running(0).peer(NodeId(5)).is_none());
+}
+
+#[test]
+fn the_median_clock_ignores_a_clock_that_runs_ahead() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    let configuration = table.nodes[0].durable.configurations[0].1.clone();
+    let (now, from) = (table.now, table.sender(1));
+    let mut hello = table.running(1).hello(now, &standing());
+    hello.clock_ms += 3_600_000;
+    let _ = table.running(0).on_hello(now, from, hello);
+    let later = Now { time: now.time + Span::from_millis(40), clock_ms: now.clock_ms + 40 };
+    let median = table.running(0).median_clock_ms(later, &configuration);
+    assert!(median.abs_diff(later.clock_ms) <= 5, "{median} is not near {}", later.clock_ms);
+}
+
+#[test]
+fn heard_and_missing_name_every_voter() {
+    let mut table = Table::voters(3);
+    table.stop(2);
+    table.pass(500);
+    let now = table.now;
+    let (heard, missing) = table.running(0).heard_and_missing(now, &crate::types::Configuration::default());
+    assert_eq!((heard, missing), (vec!["n1".to_owned(), "n2".to_owned()], vec!["n3".to_owned()]));
+}

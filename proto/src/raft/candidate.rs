@@ -1,0 +1,272 @@
+//! Elections: the asking (pre-vote, thesis 9.6), the vote (3.4, 3.6.1), and the voter's side of both.
+
+use std::collections::BTreeSet;
+
+use super::quorum::is_majority;
+use super::{Office, Raft, To};
+use crate::message::{Consent, Message, Vote, VoteConsensus, VoteMe};
+use crate::types::{EntryId, HardState, NodeId, Round, Span, Term, Time};
+
+/// The longest that a candidate waits between two rounds, however many it lost.
+const ROUND_SPAN_MAX: Span = Span::from_millis(5_000);
+
+/// How far a campaign is.
+#[derive(Debug)]
+enum Stage {
+    /// VOTECONSENSUS was said; these consent.
+    Asking { round: Round, consenting: BTreeSet<NodeId> },
+    /// The new term and this node's vote are being written.
+    Writing,
+    /// VOTEME was said; these vote for this node, those do not.
+    Voting { granted: BTreeSet<NodeId>, refused: BTreeSet<NodeId> },
+}
+
+/// What a candidate keeps.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    stage: Stage,
+    /// The leader handed over to this node.
+    transfer: bool,
+    /// When the round is lost.
+    round_ends_at: Time,
+    /// When the question is repeated: a datagram may be lost.
+    repeat_at: Time,
+}
+
+impl Candidate {
+    /// The next moment at which time alone changes something.
+    pub(super) fn deadline(&self) -> Time {
+        match self.stage {
+            // The disk decides when this one ends.
+            Stage::Writing => self.repeat_at,
+            Stage::Asking { .. } | Stage::Voting { .. } => self.round_ends_at.min(self.repeat_at),
+        }
+    }
+}
+
+impl Raft {
+    /// Campaigns at once, with pre-vote, unless a leader is known.
+    pub fn campaign(&mut self, now: crate::types::Now) -> super::Actions {
+        self.now = now;
+        if self.leader.is_none() && self.may_vote() && !matches!(self.office, Office::Candidate(_)) {
+            self.ask_consensus();
+        }
+        self.finish()
+    }
+
+    /// Asks whether others miss the leader too; changes no term.
+    pub(super) fn ask_consensus(&mut self) {
+        let round = Round(self.rng.u64(1..=u64::MAX / 2));
+        let stage = Stage::Asking { round, consenting: BTreeSet::from([self.id]) };
+        self.begin_stage(stage, false);
+        self.say_question();
+        self.maybe_start_election();
+    }
+
+    /// A new term, with this node's vote: both are written before anything is said (thesis 3.4).
+    pub(super) fn start_election(&mut self, transfer: bool) {
+        self.adopt_term(self.term.next(), Some(self.id));
+        self.begin_stage(Stage::Writing, transfer);
+    }
+
+    /// The term and the vote are on disk: this node's vote counts, and VOTEME leaves.
+    pub(super) fn begin_voting(&mut self) {
+        let written = self.disk == HardState { term: self.term, vote: Some(self.id) };
+        let Office::Candidate(Candidate { stage: Stage::Writing, transfer, .. }) = self.office else {
+            return;
+        };
+        if written {
+            let stage = Stage::Voting { granted: BTreeSet::from([self.id]), refused: BTreeSet::new() };
+            self.begin_stage(stage, transfer);
+            self.say_question();
+            self.maybe_lead();
+        }
+    }
+
+    /// Begins a stage, whose time runs from now on: longer with each round lost.
+    fn begin_stage(&mut self, stage: Stage, transfer: bool) {
+        let timeout = self.draw_election_timeout();
+        let doubled = timeout.times(1 << self.failed_rounds.min(16)).min(ROUND_SPAN_MAX.max(timeout));
+        self.office = Office::Candidate(Candidate {
+            stage,
+            transfer,
+            round_ends_at: self.now.time + doubled,
+            repeat_at: self.now.time + self.config.heartbeat_interval,
+        });
+    }
+
+    /// Says (again) what the stage asks.
+    fn say_question(&mut self) {
+        let last = self.log.last_id();
+        let interval = self.config.heartbeat_interval;
+        let Office::Candidate(candidate) = &mut self.office else { return };
+        candidate.repeat_at = self.now.time + interval;
+        let message = match &candidate.stage {
+            Stage::Asking { round, .. } => Message::VoteConsensus(VoteConsensus {
+                term: self.term.next(),
+                last_log_term: last.term,
+                last_log_index: last.index,
+                round: *round,
+            }),
+            Stage::Writing => return,
+            Stage::Voting { .. } => Message::VoteMe(VoteMe {
+                term: self.term,
+                last_log_term: last.term,
+                last_log_index: last.index,
+                transfer: candidate.transfer,
+            }),
+        };
+        self.send(To::Group, message);
+    }
+
+    pub(super) fn tick_candidate(&mut self) {
+        let Office::Candidate(candidate) = &self.office else { return };
+        if !self.may_vote() {
+            self.become_follower(self.term, None);
+        } else if self.now.time >= candidate.round_ends_at && !matches!(candidate.stage, Stage::Writing) {
+            self.failed_rounds += 1;
+            self.ask_consensus();
+        } else if self.now.time >= candidate.repeat_at {
+            self.say_question();
+        }
+    }
+
+    // --- the candidate's side ---
+
+    pub(super) fn on_consent(&mut self, from: NodeId, consent: &Consent) {
+        let term_asked = self.term.next();
+        let Office::Candidate(Candidate { stage: Stage::Asking { round, consenting }, .. }) =
+            &mut self.office
+        else {
+            return;
+        };
+        if consent.round != *round || consent.asked_term != term_asked {
+            return;
+        }
+        if consent.granted {
+            consenting.insert(from);
+            self.maybe_start_election();
+        } else if consent.term > self.term {
+            // Asked again with a term that the voter could grant; the time of this round runs on.
+            self.become_follower(consent.term, None);
+        }
+    }
+
+    fn maybe_start_election(&mut self) {
+        let Office::Candidate(Candidate { stage: Stage::Asking { consenting, .. }, .. }) = &self.office
+        else {
+            return;
+        };
+        if is_majority(self.membership.current(), |id| consenting.contains(&id)) {
+            self.start_election(false);
+        }
+    }
+
+    pub(super) fn on_lead_me(&mut self, from: NodeId, term: Term) {
+        let Office::Candidate(Candidate { stage: Stage::Voting { granted, .. }, .. }) = &mut self.office
+        else {
+            return;
+        };
+        if term == self.term {
+            granted.insert(from);
+            self.maybe_lead();
+        }
+    }
+
+    fn maybe_lead(&mut self) {
+        let Office::Candidate(Candidate { stage: Stage::Voting { granted, .. }, .. }) = &self.office else {
+            return;
+        };
+        if is_majority(self.membership.current(), |id| granted.contains(&id)) {
+            self.become_leader();
+        }
+    }
+
+    pub(super) fn on_not_lead_me(&mut self, from: NodeId, term: Term) {
+        if term > self.term {
+            self.become_follower(term, None);
+            return;
+        }
+        let Office::Candidate(Candidate { stage: Stage::Voting { refused, .. }, .. }) = &mut self.office
+        else {
+            return;
+        };
+        if term == self.term {
+            refused.insert(from);
+            if is_majority(self.membership.current(), |id| refused.contains(&id)) {
+                self.failed_rounds += 1;
+                self.become_follower(self.term, None);
+            }
+        }
+    }
+
+    // --- the voter's side ---
+
+    pub(super) fn on_vote_consensus(&mut self, from: NodeId, ask: &VoteConsensus) {
+        if from == self.id || !self.may_vote() || !self.membership.is_voter(from) {
+            return;
+        }
+        let last = EntryId { term: ask.last_log_term, index: ask.last_log_index };
+        let granted = !self.hears_leader() && self.log.last_id() <= last && ask.term > self.term;
+        let consent = Consent {
+            asked_term: ask.term,
+            round: ask.round,
+            granted,
+            term: self.disk.term,
+            leader: self.leader.filter(|_| self.settled()),
+        };
+        self.send(To::Node(from), Message::Consent(consent));
+    }
+
+    /// RequestVote at its receiver (thesis figure 3.1).
+    pub(super) fn on_vote_me(&mut self, from: NodeId, ask: &VoteMe) {
+        if from == self.id || !self.may_vote() || !self.membership.is_voter(from) {
+            return;
+        }
+        // Who hears a leader keeps it, and does not let a stranger raise the term (thesis 4.2.3).
+        if ask.term < self.term || (self.hears_leader() && !ask.transfer && ask.term > self.term) {
+            self.refuse_vote(from);
+            return;
+        }
+        if ask.term > self.term {
+            self.become_follower(ask.term, None);
+        }
+        // One vote a term, and only for a log at least as up-to-date as ours (thesis 3.6.1). It leaves through
+        // `persisted`, so that a crash cannot make us vote twice.
+        let last = EntryId { term: ask.last_log_term, index: ask.last_log_index };
+        let granted = self.vote.is_none_or(|vote| vote == from) && self.log.last_id() <= last;
+        if granted {
+            self.owe_vote(from);
+        } else {
+            self.refuse_vote(from);
+        }
+    }
+
+    fn owe_vote(&mut self, candidate: NodeId) {
+        if self.vote != Some(candidate) {
+            self.vote = Some(candidate);
+            self.write.hard_state = Some(HardState { term: self.term, vote: self.vote });
+        }
+        self.vote_owed = Some(candidate);
+        self.restart_election_timer();
+        self.pay_vote();
+    }
+
+    /// Says LEADME once the disk shows the vote.
+    pub(super) fn pay_vote(&mut self) {
+        let Some(candidate) = self.vote_owed else { return };
+        let voted = HardState { term: self.term, vote: Some(candidate) };
+        if self.disk == voted && self.write.hard_state.is_none() && self.may_vote() {
+            self.vote_owed = None;
+            self.restart_election_timer();
+            self.send(To::Node(candidate), Message::LeadMe(Vote { term: self.term }));
+        }
+    }
+
+    /// Says !LEADME, unless it would name a term that is not on disk.
+    fn refuse_vote(&mut self, candidate: NodeId) {
+        if self.settled() {
+            self.send(To::Node(candidate), Message::NotLeadMe(Vote { term: self.disk.term }));
+        }
+    }
+}

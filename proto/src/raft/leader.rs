@@ -1,0 +1,359 @@
+//! The leader: takes commands, says HEARTBEAT, counts copies, hands over (thesis 3.5, 3.6.2, 6.2, 3.10).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::progress::Progress;
+use super::quorum::{is_majority, reached};
+use super::reads::Reads;
+use super::{Actions, Command, Event, Office, Proposed, Raft, Refusal, SYNC_STALL_MAX, To};
+use crate::message::{AppendReply, Carried, Heartbeat, Message, Resign};
+use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time};
+use crate::wire;
+
+/// How far the log's time may run ahead of the median of the voters' clocks.
+const CLOCK_LEAD_MAX_MS: u64 = 10_000;
+
+/// A handing over in progress.
+#[derive(Clone, Copy, Debug)]
+struct HandOver {
+    /// Whom the caller wants; else the furthest.
+    wanted: Option<NodeId>,
+    /// When this node goes on leading.
+    until: Time,
+    repeat_at: Time,
+    /// RESIGN was said at least once.
+    said: bool,
+}
+
+/// What a leader keeps for the length of its term.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// The other voters.
+    progress: BTreeMap<NodeId, Progress>,
+    /// That of the last HEARTBEAT.
+    pub(super) round: Round,
+    heartbeat_at: Time,
+    elected: Time,
+    /// Its no-op: reads wait until it is committed (thesis 6.4).
+    pub(super) first_own: Index,
+    /// Index and weight of the entries that are not committed.
+    in_flight: VecDeque<(Index, usize)>,
+    in_flight_bytes: usize,
+    hand_over: Option<HandOver>,
+    pub(super) reads: Reads,
+}
+
+impl Leader {
+    /// The last round that this voter has answered.
+    pub(super) fn answered_round(&self, id: NodeId) -> Round {
+        self.progress.get(&id).map_or(Round(0), |progress| progress.round)
+    }
+}
+
+impl Raft {
+    /// A majority voted: this node leads its term, and says so by a no-op that lets it commit older entries.
+    pub(super) fn become_leader(&mut self) {
+        assert!(self.settled(), "elected in a term that is not on disk");
+        let now = self.now.time;
+        let voters = self.membership.current().voters.iter();
+        let others = voters.map(crate::types::Voter::id).filter(|id| *id != self.id);
+        self.office = Office::Leader(Leader {
+            progress: others.map(|id| (id, Progress::new(now))).collect(),
+            round: Round(0),
+            heartbeat_at: now + self.config.heartbeat_interval,
+            elected: now,
+            first_own: self.log.last_index().next(),
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            hand_over: None,
+            reads: Reads::default(),
+        });
+        self.leader = Some(self.id);
+        self.leader_heard = Some(now);
+        self.failed_rounds = 0;
+        self.repair.new_term();
+        self.new_round();
+        let noop = self.lead_entry(Payload::Noop);
+        self.say_entries(noop.index);
+    }
+
+    /// Takes commands into the log, if this node leads and has room; they travel in as few HEARTBEATs as they fit.
+    pub fn propose(&mut self, now: Now, commands: Vec<Command>) -> Proposed {
+        self.now = now;
+        let first = self.log.last_index().next();
+        let mut accepted = Vec::with_capacity(commands.len());
+        let mut refusal = None;
+        for command in commands {
+            match self.may_propose(&command) {
+                Ok(()) => accepted.push(self.lead_entry(Payload::Command(command))),
+                Err(reason) => {
+                    refusal = Some(reason);
+                    break;
+                }
+            }
+        }
+        if !accepted.is_empty() {
+            self.say_entries(first);
+        }
+        Proposed { accepted, refusal, actions: self.finish() }
+    }
+
+    fn may_propose(&self, command: &Command) -> Result<(), Refusal> {
+        let Office::Leader(leader) = &self.office else {
+            return Err(Refusal::NotLeader { leader: self.leader });
+        };
+        // What is in flight fits any voter's receive buffer with room to spare; a single entry always goes.
+        let bytes_max = self.presence.receive_buffer_bytes(self.membership.current()) / 4;
+        let bytes = u64::try_from(leader.in_flight_bytes + command.len()).unwrap_or(u64::MAX);
+        if command.len() > ENTRY_BYTES_MAX {
+            Err(Refusal::TooLarge)
+        } else if leader.hand_over.is_some() {
+            Err(Refusal::HandingOver)
+        } else if !leader.in_flight.is_empty() && bytes > bytes_max {
+            Err(Refusal::Overloaded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Appends an entry of this leader's own.
+    fn lead_entry(&mut self, payload: Payload) -> EntryId {
+        let id = EntryId { term: self.term, index: self.log.last_index().next() };
+        let entry = Entry { id, time_ms: self.entry_time_ms(), payload };
+        let weight = entry.weight();
+        self.append(entry);
+        self.matched = id.index;
+        if let Office::Leader(leader) = &mut self.office {
+            leader.in_flight.push_back((id.index, weight));
+            leader.in_flight_bytes += weight;
+        }
+        id
+    }
+
+    /// Never before the previous entry's time, and not far ahead of most voters' clocks.
+    fn entry_time_ms(&self) -> u64 {
+        let median_ms = self.presence.median_clock_ms(self.now, self.membership.current());
+        self.log.last_time_ms().max(self.now.clock_ms.min(median_ms.saturating_add(CLOCK_LEAD_MAX_MS)))
+    }
+
+    /// Says the entries from `from` on, the parts of large ones first.
+    fn say_entries(&mut self, from: Index) {
+        let entries: Vec<Carried> = self.log.between(from, self.log.last_index()).map(wire::named).collect();
+        for index in entries.iter().filter(|carried| matches!(carried, Carried::Named { .. })) {
+            self.say_parts(To::Group, index.id().index, &[]);
+        }
+        let previous = self.log.id_at(from.previous()).expect("a leader holds what precedes its entries");
+        for (previous, entries) in pack(previous, entries) {
+            self.say_heartbeat(previous, entries);
+        }
+    }
+
+    pub(super) fn say_heartbeat(&mut self, previous: EntryId, entries: Vec<Carried>) {
+        let Office::Leader(leader) = &self.office else { return };
+        let heartbeat = Heartbeat {
+            term: self.term,
+            prev_log_index: previous.index,
+            prev_log_term: previous.term,
+            entries,
+            commit_index: self.commit_index,
+            last_index: self.log.last_index(),
+            round: leader.round,
+        };
+        self.send(To::Group, Message::Heartbeat(heartbeat));
+    }
+
+    /// Says HEARTBEAT without entries: presence, the commit index, and where the log ends.
+    fn say_presence(&mut self) {
+        self.say_heartbeat(self.log.last_id(), Vec::new());
+    }
+
+    /// From now on an answer proves that this node led at this moment.
+    pub(super) fn new_round(&mut self) {
+        if let Office::Leader(leader) = &mut self.office {
+            leader.round = leader.round.next();
+        }
+    }
+
+    /// A round of its own, for reads.
+    pub(super) fn say_round(&mut self) {
+        self.new_round();
+        self.say_presence();
+    }
+
+    pub(super) fn on_append_reply(&mut self, from: NodeId, reply: &AppendReply) {
+        if reply.term > self.term {
+            self.become_follower(reply.term, None);
+            return;
+        }
+        let (now, last_index) = (self.now.time, self.log.last_index());
+        let Office::Leader(leader) = &mut self.office else { return };
+        let Some(progress) = leader.progress.get_mut(&from).filter(|_| reply.term == self.term) else {
+            return;
+        };
+        if reply.match_index > last_index || reply.round > leader.round {
+            let detail = format!("{from} matches {} of a log that ends at {last_index}", reply.match_index);
+            self.violation(detail);
+            return;
+        }
+        progress.answered(now, reply.match_index, reply.round);
+        self.maybe_commit();
+        self.confirm_reads();
+        self.go_on_handing_over();
+    }
+
+    /// Commits what a majority holds on disk, if it is of this term (thesis 3.6.2); older entries follow with it.
+    pub(super) fn maybe_commit(&mut self) {
+        let own = self.log.durable_index();
+        let Office::Leader(leader) = &mut self.office else { return };
+        let match_index = |id: NodeId| {
+            if id == self.id {
+                own
+            } else {
+                leader.progress.get(&id).map_or(Index(0), |progress| progress.match_index)
+            }
+        };
+        let index = reached(self.membership.current(), match_index);
+        if index <= self.commit_index || self.log.term_at(index) != Some(self.term) {
+            return;
+        }
+        while leader.in_flight.front().is_some_and(|(at, _)| *at <= index) {
+            let (_, weight) = leader.in_flight.pop_front().expect("there is a first one");
+            leader.in_flight_bytes -= weight;
+        }
+        self.heard_commit_index = index;
+        self.commit_to(index);
+        self.say_presence();
+        self.start_reads();
+    }
+
+    // --- time ---
+
+    pub(super) fn leader_deadline(&self, leader: &Leader) -> Time {
+        let stall = self.writes.front().map(|write| write.asked + SYNC_STALL_MAX);
+        let hand_over = leader.hand_over.map(|hand_over| hand_over.repeat_at.min(hand_over.until));
+        [stall, hand_over].into_iter().flatten().fold(leader.heartbeat_at, Time::min)
+    }
+
+    pub(super) fn tick_leader(&mut self) {
+        let now = self.now.time;
+        if !self.may_vote() || self.disk_hangs() || !self.hears_majority() {
+            self.become_follower(self.term, None);
+            return;
+        }
+        let interval = self.config.heartbeat_interval;
+        let Office::Leader(leader) = &mut self.office else { return };
+        if now >= leader.heartbeat_at {
+            leader.heartbeat_at = now + interval;
+            self.say_round();
+            self.confirm_reads();
+        }
+        self.tick_hand_over();
+    }
+
+    fn disk_hangs(&self) -> bool {
+        self.writes.front().is_some_and(|write| self.now.time.since(write.asked) >= SYNC_STALL_MAX)
+    }
+
+    /// Check-quorum (thesis 6.2): a leader that a majority does not answer makes way.
+    fn hears_majority(&self) -> bool {
+        let Office::Leader(leader) = &self.office else { return false };
+        let span = Span(self.config.election_timeout_max.0 * 2);
+        let heard = |id: NodeId| {
+            id == self.id
+                || leader
+                    .progress
+                    .get(&id)
+                    .is_some_and(|progress| self.now.time.since(progress.heard) <= span)
+        };
+        self.now.time.since(leader.elected) <= span || is_majority(self.membership.current(), heard)
+    }
+
+    // --- handing over ---
+
+    /// Hands leadership to `successor`, or to the voter that is furthest (thesis 3.10): `Event::HandedOver` follows.
+    /// At a node that does not lead nothing happens.
+    pub fn resign(&mut self, now: Now, successor: Option<NodeId>) -> Actions {
+        self.now = now;
+        let until = now.time + self.config.election_timeout_max;
+        if let Office::Leader(leader) = &mut self.office {
+            leader.hand_over = Some(HandOver { wanted: successor, until, repeat_at: now.time, said: false });
+            self.tick_hand_over();
+        }
+        self.finish()
+    }
+
+    fn tick_hand_over(&mut self) {
+        let now = self.now.time;
+        let Office::Leader(leader) = &self.office else { return };
+        let Some(hand_over) = leader.hand_over else { return };
+        if now >= hand_over.until || leader.progress.is_empty() {
+            self.end_hand_over(false);
+        } else if now >= hand_over.repeat_at {
+            self.say_resign();
+        }
+    }
+
+    /// A voter answered: perhaps it is the first that holds the whole log.
+    fn go_on_handing_over(&mut self) {
+        let Office::Leader(leader) = &self.office else { return };
+        if leader.hand_over.is_some_and(|hand_over| !hand_over.said) {
+            self.say_resign();
+        }
+    }
+
+    /// Says RESIGN (again), if there is a successor that holds the whole log.
+    fn say_resign(&mut self) {
+        let (successor, repeat_at) = (self.successor(), self.now.time + self.config.heartbeat_interval);
+        let Office::Leader(leader) = &mut self.office else { return };
+        let Some(hand_over) = &mut leader.hand_over else { return };
+        hand_over.repeat_at = repeat_at;
+        if let Some(successor) = successor {
+            hand_over.said = true;
+            self.send(To::Group, Message::Resign(Resign { term: self.term, successor }));
+        }
+    }
+
+    /// The voter that takes over: the wanted one, or the one heard last, if it holds the whole log.
+    fn successor(&self) -> Option<NodeId> {
+        let Office::Leader(leader) = &self.office else { return None };
+        let wanted = leader.hand_over?.wanted;
+        let last_index = self.log.last_index();
+        let mut able = leader.progress.iter().filter(|(id, progress)| {
+            progress.match_index == last_index && wanted.is_none_or(|wanted| wanted == **id)
+        });
+        let first = able.next()?;
+        let latest = able.fold(first, |best, next| if next.1.heard > best.1.heard { next } else { best });
+        Some(*latest.0)
+    }
+
+    pub(super) fn end_hand_over(&mut self, done: bool) {
+        if let Office::Leader(leader) = &mut self.office
+            && leader.hand_over.take().is_some()
+        {
+            self.event(Event::HandedOver { done });
+        }
+    }
+}
+
+/// Divides entries into runs that fit one datagram each, with the entry before each run.
+pub(super) fn pack(previous: EntryId, entries: Vec<Carried>) -> Vec<(EntryId, Vec<Carried>)> {
+    let mut runs: Vec<(EntryId, Vec<Carried>)> = Vec::new();
+    let mut bytes = usize::MAX;
+    let mut last = previous;
+    for carried in entries {
+        let size = wire::carried_bytes(&carried);
+        let id = carried.id();
+        match runs.last_mut() {
+            Some((_, run)) if bytes + size <= wire::ENTRIES_BYTES_MAX => {
+                bytes += size;
+                run.push(carried);
+            }
+            _ => {
+                bytes = size;
+                runs.push((last, vec![carried]));
+            }
+        }
+        last = id;
+    }
+    runs
+}

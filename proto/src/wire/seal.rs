@@ -1,0 +1,311 @@
+//! Sealing and opening: what makes a datagram of a message, and a message of a datagram.
+//!
+//! Nothing is decoded before it is authenticated, and no window moves before that. The order of the checks is the
+//! order of their cost: length, version, own, tag, window, cipher, body, sense, tag's rules.
+
+use ring::aead::{Aad, LessSafeKey, Nonce};
+
+use super::body;
+use super::fit;
+use super::header::{HEADER_BYTES, Header, SEAL_BYTES};
+use super::replay::Windows;
+use super::secret::{Secret, Tag};
+use crate::message::{Message, Recipient};
+use crate::types::{Boot, Cluster, DATAGRAM_BYTES_MAX, Identity, NodeId, NodeName};
+
+/// What a controller gives as `sender_name`.
+pub const CONTROLLER_NAME: &str = "controller";
+
+/// Under which tag, and so under which rules, a datagram travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// The tag that all holders of the secret share: HELLO, WELCOME, and what controllers say and are answered.
+    Common,
+    /// The tag of one cluster in one epoch: everything.
+    Cluster,
+}
+
+/// A message that passed every check, and what the sealed header proves about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Who sent it.
+    pub sender: NodeId,
+    /// The start that sent it.
+    pub boot: Boot,
+    /// Under which tag.
+    pub under: Under,
+    /// How the sender calls itself, at most 32 bytes.
+    pub sender_name: String,
+    /// Whom it is for. Whether that is this node is the receiver's to see.
+    pub recipient: Recipient,
+    /// What it says.
+    pub message: Message,
+    /// Fields that this program does not know, and ignored.
+    pub unknown_fields: u32,
+}
+
+/// Why a datagram came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Dropped {
+    /// This endpoint's own datagram came back over the group. Expected, and not counted as dropped.
+    #[error("an own datagram")]
+    Own,
+    /// Authenticated, with this endpoint's sender id, but of another start: somebody else speaks with this node's
+    /// identity, or an earlier life of it is still on its way. Only HELLO's `heard` and the boots can tell.
+    #[error("this node's identity, started as {boot}")]
+    OwnIdentity {
+        /// That start.
+        boot: Boot,
+        /// What it said.
+        message: Box<Message>,
+    },
+    /// Shorter than header, body and seal.
+    #[error("too short")]
+    Short,
+    /// Another protocol, or another version of this one.
+    #[error("another version")]
+    Version,
+    /// Another secret, cluster or epoch.
+    #[error("another cluster or secret")]
+    Tag,
+    /// Forged or damaged.
+    #[error("not authentic")]
+    Auth,
+    /// Seen before, too old to know, or of a start that a later one replaced.
+    #[error("a replay")]
+    Replay,
+    /// A piece that cannot belong to the command that it names.
+    #[error("a bad piece of a command")]
+    Part,
+    /// Authentic, but not a message that makes sense.
+    #[error("malformed")]
+    Malformed,
+    /// A message of a later version.
+    #[error("unknown message '{0}'")]
+    UnknownMessage(String),
+    /// A message that does not travel under the common tag.
+    #[error("not allowed under the common tag")]
+    NotAllowed,
+}
+
+impl Dropped {
+    /// The reason as metrics name it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Short => "short",
+            Self::Version => "version",
+            Self::Tag | Self::NotAllowed => "tag",
+            Self::Auth => "auth",
+            Self::Replay | Self::OwnIdentity { .. } => "replay",
+            Self::Part => "part",
+            Self::Malformed | Self::UnknownMessage(_) => "malformed",
+        }
+    }
+}
+
+/// A message that no datagram can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message} needs {bytes} bytes; a datagram holds {DATAGRAM_BYTES_MAX}")]
+pub struct TooLarge {
+    /// The message's name.
+    pub message: &'static str,
+    /// Bytes that its datagram would have.
+    pub bytes: usize,
+}
+
+/// One sender and receiver of datagrams: a node or a controller.
+#[derive(Debug)]
+pub struct Endpoint {
+    secret: Secret,
+    id: NodeId,
+    name: String,
+    boot: Boot,
+    salt: u64,
+    key: LessSafeKey,
+    /// The number of the last datagram sealed.
+    seq: u64,
+    common_tag: Tag,
+    cluster_tag: Option<Tag>,
+    windows: Windows,
+    scratch: Vec<u8>,
+}
+
+impl Endpoint {
+    /// A node. `boot` is stored before; `salt` is drawn at random at every start.
+    #[must_use]
+    pub fn node(secret: Secret, name: NodeName, identity: &Identity, boot: Boot, salt: u64) -> Self {
+        Self::new(secret, name.into(), identity.node_id(), boot, salt)
+    }
+
+    /// A controller: `id` and `salt` are drawn at random, `boot` is the time in microseconds.
+    #[must_use]
+    pub fn controller(secret: Secret, id: u64, boot: Boot, salt: u64) -> Self {
+        Self::new(secret, CONTROLLER_NAME.to_owned(), NodeId(id), boot, salt)
+    }
+
+    fn new(secret: Secret, name: String, id: NodeId, boot: Boot, salt: u64) -> Self {
+        let key = secret.datagram_key(id, boot, salt);
+        let common_tag = secret.tag(None);
+        let (windows, scratch) = (Windows::default(), Vec::new());
+        Self { secret, id, name, boot, salt, key, seq: 0, common_tag, cluster_tag: None, windows, scratch }
+    }
+
+    /// The cluster that this endpoint takes part in from now on.
+    pub fn set_cluster(&mut self, cluster: Option<Cluster>) {
+        self.cluster_tag = cluster.map(|cluster| self.secret.tag(Some(cluster)));
+    }
+
+    /// The sender id that this endpoint's datagrams bear.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// Makes a datagram. Before a cluster is known, everything travels under the common tag.
+    ///
+    /// A HELLO that would not fit loses the last of `heard`; texts for people are cut at 512 bytes.
+    ///
+    /// # Errors
+    /// When it does not fit; nothing is used up then.
+    pub fn seal(
+        &mut self,
+        under: Under,
+        recipient: &Recipient,
+        message: &Message,
+    ) -> Result<Vec<u8>, TooLarge> {
+        let message = fit::fitted(&self.name, recipient, message);
+        let mut datagram = Vec::with_capacity(DATAGRAM_BYTES_MAX);
+        datagram.resize(HEADER_BYTES, 0);
+        body::encode(&mut datagram, &mut self.scratch, &self.name, recipient, &message);
+        let bytes = datagram.len() + SEAL_BYTES;
+        if bytes > DATAGRAM_BYTES_MAX {
+            return Err(TooLarge { message: message.name(), bytes });
+        }
+        let tag = match under {
+            Under::Cluster => self.cluster_tag.unwrap_or(self.common_tag),
+            Under::Common => self.common_tag,
+        };
+        self.seq += 1;
+        let header = Header { tag, sender: self.id, boot: self.boot, salt: self.salt, seq: self.seq };
+        let header = header.encode();
+        datagram[..HEADER_BYTES].copy_from_slice(&header);
+        let seal = self
+            .key
+            .seal_in_place_separate_tag(nonce(self.seq), Aad::from(header), &mut datagram[HEADER_BYTES..])
+            .expect("a datagram is far below the cipher's limit");
+        datagram.extend_from_slice(seal.as_ref());
+        Ok(datagram)
+    }
+
+    /// Opens a datagram, in place.
+    ///
+    /// # Errors
+    /// With the reason why it comes to nothing. Never panics, whatever the bytes.
+    pub fn open(&mut self, datagram: &mut [u8]) -> Result<Opened, Dropped> {
+        let header = Header::decode(datagram)?;
+        if header.sender == self.id && header.boot == self.boot && header.salt == self.salt {
+            return Err(Dropped::Own);
+        }
+        let under = self.under(header.tag)?;
+        if datagram.len() > DATAGRAM_BYTES_MAX {
+            return Err(Dropped::Malformed);
+        }
+        if header.sender == self.id {
+            let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
+            let opened = decode(&header, under, authenticate(&key, &header, datagram)?)?;
+            return Err(Dropped::OwnIdentity { boot: header.boot, message: Box::new(opened.message) });
+        }
+        decode(&header, under, self.open_fresh(&header, under, datagram)?)
+    }
+
+    fn under(&self, tag: Tag) -> Result<Under, Dropped> {
+        if self.cluster_tag == Some(tag) {
+            Ok(Under::Cluster)
+        } else if self.common_tag == tag {
+            Ok(Under::Common)
+        } else {
+            Err(Dropped::Tag)
+        }
+    }
+
+    /// The body, if it is authentic and was not seen before.
+    fn open_fresh<'a>(
+        &mut self,
+        header: &Header,
+        under: Under,
+        datagram: &'a mut [u8],
+    ) -> Result<&'a [u8], Dropped> {
+        let member = under == Under::Cluster;
+        let heard = self.windows.find(header.sender).filter(|heard| heard.boot >= header.boot);
+        let Some(heard) = heard else {
+            let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
+            let body = authenticate(&key, header, datagram)?;
+            self.windows.start(header.sender, (header.boot, header.salt, key), header.seq, member);
+            return Ok(body);
+        };
+        // One start has one salt: a second one under the same boot is as good as an old boot.
+        let same = heard.boot == header.boot && heard.salt == header.salt;
+        if !same || !heard.window.is_fresh(header.seq) {
+            return Err(Dropped::Replay);
+        }
+        let body = authenticate(&heard.key, header, datagram)?;
+        self.windows.mark(header.sender, header.seq, member);
+        Ok(body)
+    }
+}
+
+fn authenticate<'a>(key: &LessSafeKey, header: &Header, datagram: &'a mut [u8]) -> Result<&'a [u8], Dropped> {
+    let (clear, sealed) = datagram.split_at_mut(HEADER_BYTES);
+    let body = key.open_in_place(nonce(header.seq), Aad::from(&*clear), sealed);
+    body.map(|body| &*body).map_err(|_| Dropped::Auth)
+}
+
+fn decode(header: &Header, under: Under, bytes: &[u8]) -> Result<Opened, Dropped> {
+    let body::Body { sender_name, recipient, message, unknown_fields } = body::decode(bytes)?;
+    if under == Under::Common && !is_common(&message) {
+        return Err(Dropped::NotAllowed);
+    }
+    let (sender, boot) = (header.sender, header.boot);
+    Ok(Opened { sender, boot, under, sender_name, recipient, message, unknown_fields })
+}
+
+/// What may travel under the common tag. Exhaustive, so that a new message must take a side.
+fn is_common(message: &Message) -> bool {
+    match message {
+        Message::Hello(_)
+        | Message::Welcome(_)
+        | Message::Store(_)
+        | Message::Status(_)
+        | Message::Retrieve(_)
+        | Message::Ping(_)
+        | Message::Read(_)
+        | Message::ReadIndex(_)
+        | Message::Follow(_)
+        | Message::TryLead(_)
+        | Message::Shutdown(_)
+        | Message::Done(_)
+        | Message::Refused(_)
+        | Message::LeaderInfo(_) => true,
+        Message::VoteConsensus(_)
+        | Message::Consent(_)
+        | Message::VoteMe(_)
+        | Message::LeadMe(_)
+        | Message::NotLeadMe(_)
+        | Message::Heartbeat(_)
+        | Message::Part(_)
+        | Message::AppendReply(_)
+        | Message::Resign(_)
+        | Message::Lagging(_)
+        | Message::Catchup(_)
+        | Message::CatchMeUp(_) => false,
+    }
+}
+
+/// The number of the datagram as the cipher's 96 bits. It never repeats under one key: the key is that of one start.
+fn nonce(seq: u64) -> Nonce {
+    let mut bytes = [0; 12];
+    bytes[4..].copy_from_slice(&seq.to_be_bytes());
+    Nonce::assume_unique_for_key(bytes)
+}
