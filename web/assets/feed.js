@@ -97,6 +97,15 @@ function gap(state, before) {
 }
 
 /**
+ * The connection is gone; what was read stays read.
+ * @param {State} state
+ * @returns {State}
+ */
+export function lost(state) {
+  return state.live ? { ...state, live: false } : state;
+}
+
+/**
  * After a reset everything was fetched anew.
  * @param {State} state
  * @param {string|null} epoch

@@ -61,6 +61,7 @@ export function sent(outbox, id, now_ms) {
  * @returns {Outbox}
  */
 export function broken(outbox, now_ms) {
+  if (!outbox.some((post) => post.state === "sent")) return outbox;
   return outbox.map((post) => (post.state === "sent" ? { ...post, state: "waiting", at_ms: now_ms } : post));
 }
 
@@ -87,6 +88,17 @@ export function refused(outbox, answer, now_ms) {
     const wait_ms = Math.min(5_000, (answer.retry_ms ?? 500) * 2 ** Math.min(post.tries, 4));
     return { ...post, state: again ? "waiting" : "failed", at_ms: now_ms + (again ? wait_ms : 0), why: answer.detail, errors: answer.errors ?? [] };
   });
+}
+
+/**
+ * With the posts of another tab. None is taken away: whatever was settled there shows in the feed here too, and
+ * to send it once more is harmless.
+ * @param {Outbox} outbox
+ * @param {Outbox} theirs
+ * @returns {Outbox}
+ */
+export function join(outbox, theirs) {
+  return [...outbox, ...theirs.filter((post) => !outbox.some((own) => own.id === post.id))].slice(-POSTS_MAX);
 }
 
 /** A person wants it tried again. @param {Outbox} outbox @param {string} id @param {number} now_ms @returns {Outbox} */

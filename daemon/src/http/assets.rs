@@ -38,6 +38,7 @@ const ASSETS: &[Asset] = &[
     asset!("feed.js", SCRIPT),
     asset!("backoff.js", SCRIPT),
     asset!("outbox.js", SCRIPT),
+    asset!("state.js", SCRIPT),
     asset!("words.js", SCRIPT),
 ];
 
