@@ -28,7 +28,8 @@ pub(super) const CHORUS_NODE: HeaderName = HeaderName::from_static("chorus-node"
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What a path may not hold as it is (RFC 3986, 3.3).
-const PATH_ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'%');
+const PATH_ESCAPED: &AsciiSet =
+    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'%');
 
 /// A request that was decided by the state machine.
 #[derive(Debug)]
@@ -101,7 +102,9 @@ pub(super) async fn change(
             let location = location(board.name(), item.as_deref().unwrap_or(id));
             let body = Json(json!({ "index": index, "id": id }));
             match operation.route {
-                Route::Post | Route::Put => (StatusCode::CREATED, [(LOCATION, location)], body).into_response(),
+                Route::Post | Route::Put => {
+                    (StatusCode::CREATED, [(LOCATION, location)], body).into_response()
+                }
                 Route::Delete => (StatusCode::OK, body).into_response(),
             }
         }
@@ -126,7 +129,9 @@ pub(super) async fn list(site: Shared, board: &'static dyn Board, query: &str) -
     Reading::of(&query)?.settle(&site).await?;
     let rows = request::list_query(&mut query)?;
     let (index, mut list) = site
-        .read(move |stores| stores.read(|connection| Ok((applied_index(connection)?, board.list(connection, &rows)?))))
+        .read(move |stores| {
+            stores.read(|connection| Ok((applied_index(connection)?, board.list(connection, &rows)?)))
+        })
         .await?;
     if let Value::Object(object) = &mut list {
         object.insert("seq".to_owned(), index.into());
@@ -144,7 +149,9 @@ pub(super) async fn find(
     Reading::of(&Form::parse(query)?)?.settle(&site).await?;
     let asked = key.clone();
     let (index, item) = site
-        .read(move |stores| stores.read(|connection| Ok((applied_index(connection)?, board.find(connection, &asked)?))))
+        .read(move |stores| {
+            stores.read(|connection| Ok((applied_index(connection)?, board.find(connection, &asked)?)))
+        })
         .await?;
     let item = item.ok_or_else(|| Problem::new("not_found", format!("{} has no '{key}'", board.name())))?;
     let mut response = ([(CHORUS_INDEX, HeaderValue::from(index))], Json(&item)).into_response();

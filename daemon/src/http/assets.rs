@@ -75,7 +75,8 @@ fn send(name: &str, headers: &HeaderMap, keep: bool) -> Result<Response, Problem
         .find(|asset| asset.name == name)
         .ok_or_else(|| Problem::new("not_found", format!("there is no asset '{name}'")))?;
     let tag = format!("\"{}\"", *VERSION);
-    let known = headers.get(IF_NONE_MATCH).is_some_and(|tags| tags.to_str().is_ok_and(|tags| tags.contains(&tag)));
+    let known =
+        headers.get(IF_NONE_MATCH).is_some_and(|tags| tags.to_str().is_ok_and(|tags| tags.contains(&tag)));
     let mut response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -108,7 +109,10 @@ mod tests {
 
     #[test]
     fn what_is_not_held_is_not_found() {
-        assert_eq!(send("../Cargo.toml", &HeaderMap::new(), false).unwrap_err().status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            send("../Cargo.toml", &HeaderMap::new(), false).unwrap_err().status(),
+            StatusCode::NOT_FOUND
+        );
     }
 
     #[test]

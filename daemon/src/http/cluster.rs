@@ -14,7 +14,9 @@ pub(super) async fn cluster(State(site): State<Shared>) -> Json<ClusterView> {
 
 /// `GET /version`.
 pub(super) async fn version() -> Json<Value> {
-    Json(json!({ "name": "chorus", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "feed": "chorus.v1.json" }))
+    Json(
+        json!({ "name": "chorus", "version": env!("CARGO_PKG_VERSION"), "api": "v1", "feed": "chorus.v1.json" }),
+    )
 }
 
 /// `GET /metrics`.

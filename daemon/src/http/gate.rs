@@ -80,7 +80,8 @@ pub(super) struct Known<'a> {
 impl Known<'_> {
     fn host(&self, place: &Place, local: Option<SocketAddr>) -> bool {
         // A page cannot choose the address of a machine as its own name, so that an address is as good as ours.
-        let own_address = place.ip().is_some_and(|ip| ip == self.listen.ip() || local.is_some_and(|at| at.ip() == ip));
+        let own_address =
+            place.ip().is_some_and(|ip| ip == self.listen.ip() || local.is_some_and(|at| at.ip() == ip));
         let own_name = place.host == self.name && place.port == Some(self.listen.port());
         place.is_loopback() || own_address || own_name || self.public.iter().any(|public| public.is(place))
     }
@@ -118,12 +119,20 @@ pub(super) async fn gate(State(site): State<Shared>, request: Request, next: Nex
     response
 }
 
-fn admit(known: &Known<'_>, local: Option<SocketAddr>, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+fn admit(
+    known: &Known<'_>,
+    local: Option<SocketAddr>,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
     // The request's own authority wins over the header (RFC 9112, 3.2.2).
     let header = || headers.get(HOST).and_then(|host| host.to_str().ok());
     let said = uri.authority().map(Authority::as_str).or_else(header).unwrap_or_default();
     let host = Place::of_host(said).filter(|place| known.host(place, local)).ok_or_else(|| {
-        Problem::new("foreign_host", format!("'{said}' is none of the names and addresses of this cluster's nodes"))
+        Problem::new(
+            "foreign_host",
+            format!("'{said}' is none of the names and addresses of this cluster's nodes"),
+        )
     })?;
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     if place_of_origin(origin).is_some_and(|place| known.origin(&place, &host)) {
@@ -161,26 +170,47 @@ mod tests {
 
     #[test]
     fn own_names_are_hosts_and_others_are_foreign() {
-        for host in
-            ["127.0.0.1:8001", "localhost:9999", "[::1]:8001", "10.0.0.2:8001", "quotes.example", "n2:8001", "LOCALHOST"]
-        {
+        for host in [
+            "127.0.0.1:8001",
+            "localhost:9999",
+            "[::1]:8001",
+            "10.0.0.2:8001",
+            "quotes.example",
+            "n2:8001",
+            "LOCALHOST",
+        ] {
             assert_eq!(code(host, None), Ok(()), "{host}");
         }
-        for host in ["evil.example", "evil.example:8001", "localhost.evil.example", "n2", "a@localhost", "10.0.0.3", ""] {
+        for host in [
+            "evil.example",
+            "evil.example:8001",
+            "localhost.evil.example",
+            "n2",
+            "a@localhost",
+            "10.0.0.3",
+            "",
+        ] {
             assert_eq!(code(host, None), Err("foreign_host".to_owned()), "{host}");
         }
     }
 
     #[test]
     fn only_pages_of_members_may_ask() {
-        for origin in
-            ["http://localhost:8001", "http://127.0.0.1:8000", "http://localhost:8000", "https://quotes.example"]
-        {
+        for origin in [
+            "http://localhost:8001",
+            "http://127.0.0.1:8000",
+            "http://localhost:8000",
+            "https://quotes.example",
+        ] {
             assert_eq!(code("localhost:8001", Some(origin)), Ok(()), "{origin}");
         }
-        for origin in
-            ["http://localhost:3000", "https://evil.example", "null", "http://quotes.example.evil", "file:///etc"]
-        {
+        for origin in [
+            "http://localhost:3000",
+            "https://evil.example",
+            "null",
+            "http://quotes.example.evil",
+            "file:///etc",
+        ] {
             assert_eq!(code("localhost:8001", Some(origin)), Err("foreign_origin".to_owned()), "{origin}");
         }
     }

@@ -62,7 +62,11 @@ pub(super) async fn livez(State(site): State<Shared>) -> Response {
             Check {
                 name: "store",
                 ok: waiting <= APPLY_SILENT_MAX,
-                detail: format!("applied {applied} of {}, standing for {} ms", view.commit_index, waiting.as_millis()),
+                detail: format!(
+                    "applied {applied} of {}, standing for {} ms",
+                    view.commit_index,
+                    waiting.as_millis()
+                ),
                 code: "internal",
             },
         ],
@@ -73,7 +77,8 @@ pub(super) async fn livez(State(site): State<Shared>) -> Response {
 
 /// `GET /readyz`: worth asking now.
 pub(super) async fn readyz(State(site): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    let verbose = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    let verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     let view = site.view();
     answer(readiness(&site, &view), verbose, &view)
 }
@@ -89,7 +94,11 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
         Check {
             name: "awake",
             ok: !silent,
-            detail: if silent { "this node plays dead".to_owned() } else { "this node takes part".to_owned() },
+            detail: if silent {
+                "this node plays dead".to_owned()
+            } else {
+                "this node takes part".to_owned()
+            },
             code: "playing_dead",
         },
         Check { name: "leader", ok: view.leader.is_some(), detail: leader, code: "no_leader" },
@@ -105,7 +114,11 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
 /// The first check that failed makes the problem.
 fn answer(checks: Vec<Check>, verbose: bool, view: &ClusterView) -> Response {
     let Some(failed) = checks.iter().find(|check| !check.ok) else {
-        return if verbose { Json(json!({ "ok": true, "checks": checks })).into_response() } else { "ok\n".into_response() };
+        return if verbose {
+            Json(json!({ "ok": true, "checks": checks })).into_response()
+        } else {
+            "ok\n".into_response()
+        };
     };
     let problem = Problem::new(failed.code, failed.detail.clone())
         .retry_after(Duration::from_millis(500))
@@ -121,7 +134,8 @@ mod tests {
     fn a_store_that_stands_still_shows_only_while_something_waits() {
         let pulse = Pulse::default();
         let start = Instant::now();
-        let waiting = |second, applied, commit| pulse.waiting(start + Duration::from_secs(second), applied, commit);
+        let waiting =
+            |second, applied, commit| pulse.waiting(start + Duration::from_secs(second), applied, commit);
         assert_eq!(waiting(1, 10, 10), Duration::ZERO);
         assert_eq!(waiting(60, 10, 12), Duration::ZERO);
         assert_eq!(waiting(79, 10, 12), Duration::from_secs(19));

@@ -62,7 +62,8 @@ async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
     let mut read_bytes = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| Problem::new("bad_json", format!("the body broke off: {error}")))?;
+        let chunk =
+            chunk.map_err(|error| Problem::new("bad_json", format!("the body broke off: {error}")))?;
         read_bytes += chunk.len();
         if read_bytes <= BODY_BYTES_MAX {
             kept.extend_from_slice(&chunk);

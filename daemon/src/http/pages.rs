@@ -174,7 +174,9 @@ async fn show_quotes(
     let board = board(site)?;
     let newest = rows.before.is_none();
     let (seq, mut list) = site
-        .read(move |stores| stores.read(|connection| Ok((applied_index(connection)?, board.list(connection, &rows)?))))
+        .read(move |stores| {
+            stores.read(|connection| Ok((applied_index(connection)?, board.list(connection, &rows)?)))
+        })
         .await?;
     let quotes = serde_json::from_value(list["items"].take())
         .map_err(|error| Problem::new("internal", format!("the board's rows cannot be shown: {error}")))?;
@@ -252,15 +254,17 @@ fn rows(view: &ClusterView, here: &str) -> Vec<Row> {
 /// Whatever is not there: a page for a browser, a problem for a program.
 pub(super) async fn nowhere(State(site): State<Shared>, request: Request) -> Response {
     let problem = Problem::new("not_found", format!("There is nothing at {}.", request.uri().path()));
-    let wants_page = request.headers().get(ACCEPT).is_some_and(|kinds| {
-        kinds.to_str().is_ok_and(|kinds| kinds.contains("text/html"))
-    });
+    let wants_page = request
+        .headers()
+        .get(ACCEPT)
+        .is_some_and(|kinds| kinds.to_str().is_ok_and(|kinds| kinds.contains("text/html")));
     if !wants_page {
         return problem.into_response();
     }
     let seq = site.applied();
     let page = ProblemPage { frame: Frame::new(&site, "Not found", seq), problem };
-    render(&site, request.headers(), StatusCode::NOT_FOUND, seq, &page).unwrap_or_else(IntoResponse::into_response)
+    render(&site, request.headers(), StatusCode::NOT_FOUND, seq, &page)
+        .unwrap_or_else(IntoResponse::into_response)
 }
 
 fn render(
@@ -270,7 +274,9 @@ fn render(
     seq: u64,
     page: &impl Template,
 ) -> Result<Response, Problem> {
-    let text = page.render().map_err(|error| Problem::new("internal", format!("the page cannot be shown: {error}")))?;
+    let text = page
+        .render()
+        .map_err(|error| Problem::new("internal", format!("the page cannot be shown: {error}")))?;
     let mut response = (status, Html(text)).into_response();
     response.headers_mut().insert(CHORUS_INDEX, HeaderValue::from(seq));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());

@@ -25,7 +25,12 @@ const fn kind(code: &'static str, status: StatusCode, title: &'static str, hint:
 }
 
 const KINDS: &[Kind] = &[
-    kind("bad_json", StatusCode::BAD_REQUEST, "The body is not a JSON object", "send one JSON object in UTF-8"),
+    kind(
+        "bad_json",
+        StatusCode::BAD_REQUEST,
+        "The body is not a JSON object",
+        "send one JSON object in UTF-8",
+    ),
     kind("bad_token", StatusCode::UNAUTHORIZED, "The token does not open this", "send a valid token"),
     kind(
         "foreign_origin",
@@ -40,7 +45,12 @@ const KINDS: &[Kind] = &[
         "use the address it listens on, or start it with --public-url",
     ),
     kind("not_found", StatusCode::NOT_FOUND, "There is nothing here", "look at the list for what there is"),
-    kind("bad_method", StatusCode::METHOD_NOT_ALLOWED, "This cannot be done here", "use one of the methods in Allow"),
+    kind(
+        "bad_method",
+        StatusCode::METHOD_NOT_ALLOWED,
+        "This cannot be done here",
+        "use one of the methods in Allow",
+    ),
     kind("too_slow", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time", "send it again"),
     kind("out_of_stock", StatusCode::CONFLICT, "Sold out", "wait for new stock"),
     kind(
@@ -49,11 +59,36 @@ const KINDS: &[Kind] = &[
         "This key was used for something else",
         "use a new Idempotency-Key for a new request",
     ),
-    kind("stale_version", StatusCode::PRECONDITION_FAILED, "It was changed meanwhile", "read it again, then try again"),
-    kind("request_expired", StatusCode::GONE, "The request's id is too old or too new", "use a new Idempotency-Key"),
-    kind("too_large", StatusCode::PAYLOAD_TOO_LARGE, "The request is too large", "a body may have 131072 bytes"),
-    kind("invalid", StatusCode::UNPROCESSABLE_ENTITY, "A field cannot be taken", "correct the fields named in errors"),
-    kind("upgrade_required", StatusCode::UPGRADE_REQUIRED, "This is a websocket", "ask with Upgrade: websocket"),
+    kind(
+        "stale_version",
+        StatusCode::PRECONDITION_FAILED,
+        "It was changed meanwhile",
+        "read it again, then try again",
+    ),
+    kind(
+        "request_expired",
+        StatusCode::GONE,
+        "The request's id is too old or too new",
+        "use a new Idempotency-Key",
+    ),
+    kind(
+        "too_large",
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "The request is too large",
+        "a body may have 131072 bytes",
+    ),
+    kind(
+        "invalid",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "A field cannot be taken",
+        "correct the fields named in errors",
+    ),
+    kind(
+        "upgrade_required",
+        StatusCode::UPGRADE_REQUIRED,
+        "This is a websocket",
+        "ask with Upgrade: websocket",
+    ),
     kind("too_many", StatusCode::TOO_MANY_REQUESTS, "Too many at once", "try again shortly"),
     kind("internal", StatusCode::INTERNAL_SERVER_ERROR, "This node has a fault", "ask another node"),
     kind(
@@ -68,7 +103,12 @@ const KINDS: &[Kind] = &[
         "More requests than can be taken",
         "try again with the same Idempotency-Key",
     ),
-    kind("catching_up", StatusCode::SERVICE_UNAVAILABLE, "This node is behind", "try again, or ask another node"),
+    kind(
+        "catching_up",
+        StatusCode::SERVICE_UNAVAILABLE,
+        "This node is behind",
+        "try again, or ask another node",
+    ),
     kind("playing_dead", StatusCode::SERVICE_UNAVAILABLE, "This node plays dead", "ask another node"),
     kind(
         "outcome_unknown",
@@ -76,7 +116,12 @@ const KINDS: &[Kind] = &[
         "It may or may not have happened",
         "ask again with the same Idempotency-Key",
     ),
-    kind("disk_reserve", StatusCode::INSUFFICIENT_STORAGE, "The disk is almost full", "make room on the disk"),
+    kind(
+        "disk_reserve",
+        StatusCode::INSUFFICIENT_STORAGE,
+        "The disk is almost full",
+        "make room on the disk",
+    ),
 ];
 
 /// A code of a board that the table does not know: a rule said no.
@@ -168,10 +213,6 @@ impl Problem {
 
     pub(super) fn detail(&self) -> &str {
         &self.detail
-    }
-
-    pub(super) fn hint(&self) -> &'static str {
-        self.hint
     }
 
     pub(super) fn retry_ms(&self) -> Option<u64> {

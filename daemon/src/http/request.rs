@@ -86,7 +86,11 @@ fn broken_fields(bytes: &[u8]) -> Problem {
         Err(error) => return Problem::new("bad_json", format!("the body is not UTF-8 ({error})")),
     };
     let errors: Vec<_> = fields.map(|(field, _)| not_utf8(field)).collect();
-    if errors.is_empty() { Problem::new("bad_json", "the body is not UTF-8") } else { Problem::invalid(errors) }
+    if errors.is_empty() {
+        Problem::new("bad_json", "the body is not UTF-8")
+    } else {
+        Problem::invalid(errors)
+    }
 }
 
 /// `If-Match`: `"INDEX"`, or `*` for whatever is there.
@@ -124,7 +128,10 @@ impl Reading {
             None | Some("local") => false,
             Some("linearizable") => true,
             Some(other) => {
-                return Err(Problem::field("consistency", format!("is '{other}', but must be local or linearizable")));
+                return Err(Problem::field(
+                    "consistency",
+                    format!("is '{other}', but must be local or linearizable"),
+                ));
             }
         };
         Ok(Self { linearizable, min_index: query.number("min_index")? })

@@ -44,7 +44,15 @@ pub(super) enum Reset {
 #[serde(tag = "t", rename_all = "lowercase")]
 pub(super) enum Frame {
     /// First of all.
-    Hello { epoch: String, seq: u64, oldest: u64, node: String, leader: Option<String>, term: u64, peers: Vec<Peer> },
+    Hello {
+        epoch: String,
+        seq: u64,
+        oldest: u64,
+        node: String,
+        leader: Option<String>,
+        term: u64,
+        peers: Vec<Peer>,
+    },
     /// Everything in (from, to].
     Batch { from: u64, to: u64, items: Vec<Dated> },
     /// One entry; nothing for this follower lies between `prev` and it.
@@ -230,7 +238,9 @@ mod tests {
     fn an_event_names_what_was_covered_before_it() {
         let mut reducer = quotes(4);
         assert_eq!(reducer.entry(&applied(5, &["store"])), Step::Quiet);
-        let Step::Say(frame) = reducer.entry(&applied(6, &["quotes", "store"])) else { panic!("nothing said") };
+        let Step::Say(frame) = reducer.entry(&applied(6, &["quotes", "store"])) else {
+            panic!("nothing said")
+        };
         let item = json!({"topic": "quotes", "kind": "created", "item": {"seq": 6}});
         assert_eq!(json_of(&frame), json!({"t": "event", "prev": 4, "seq": 6, "items": [item]}));
         assert_eq!(json_of(&reducer.tick(&ClusterView::default()))["seq"], 6);
@@ -259,7 +269,10 @@ mod tests {
         let _quiet = reducer.entry(&applied(2, &["store"]));
         let frame = reducer.batch(4, &[applied(1, &["quotes"]), applied(3, &["quotes"])]);
         let json = json_of(&frame);
-        assert_eq!((&json["from"], &json["to"], json["items"].as_array().unwrap().len()), (&json!(1), &json!(4), 1));
+        assert_eq!(
+            (&json["from"], &json["to"], json["items"].as_array().unwrap().len()),
+            (&json!(1), &json!(4), 1)
+        );
         assert_eq!(reducer.entry(&applied(3, &["quotes"])), Step::Quiet);
     }
 
@@ -287,7 +300,8 @@ mod tests {
             hello,
             json!({"t": "hello", "epoch": ".0", "seq": 5, "oldest": 1, "node": "n2", "leader": null, "term": 0, "peers": []})
         );
-        let word: Word = serde_json::from_str(r#"{"t":"resume","epoch":null,"after":3,"topics":["quotes"]}"#).unwrap();
+        let word: Word =
+            serde_json::from_str(r#"{"t":"resume","epoch":null,"after":3,"topics":["quotes"]}"#).unwrap();
         assert_eq!(
             word,
             Word::Resume { epoch: None, after: Some(3), topics: Some(BTreeSet::from(["quotes".to_owned()])) }

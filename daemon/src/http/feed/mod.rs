@@ -32,7 +32,10 @@ impl Seat {
     /// `too_many` when every seat is taken.
     fn take(site: &Shared) -> Result<Self, Problem> {
         let permit = Arc::clone(&site.feed_clients).try_acquire_owned().map_err(|_| {
-            Problem::new("too_many", "this node has as many followers of the feed as it takes; ask another one")
+            Problem::new(
+                "too_many",
+                "this node has as many followers of the feed as it takes; ask another one",
+            )
         })?;
         site.metrics.feed_clients.inc();
         Ok(Self { metrics: Arc::clone(&site.metrics), _permit: permit })

@@ -57,10 +57,11 @@ impl Listener {
         site.wait_applied(after.unwrap_or(0)).await?;
         let oldest = site.read(|stores| stores.oldest_event()).await?;
         let hello = Frame::hello(&site.view(), site.handle.name.as_str(), site.applied(), oldest);
-        let (follower, ahead) = match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone()) {
-            Ok(follower) => (follower, vec![hello]),
-            Err(reset) => (anew(&site, topics.clone(), &reset)?, vec![reset, hello]),
-        };
+        let (follower, ahead) =
+            match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone()) {
+                Ok(follower) => (follower, vec![hello]),
+                Err(reset) => (anew(&site, topics.clone(), &reset)?, vec![reset, hello]),
+            };
         Ok(Self { site, follower, ahead, topics, _seat: seat })
     }
 

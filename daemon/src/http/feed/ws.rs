@@ -60,14 +60,12 @@ pub(in super::super) async fn websocket(
         Ok(seat) => seat,
         Err(problem) => return problem.into_response(),
     };
-    upgrade
-        .protocols([PROTOCOL])
-        .max_message_size(READ_BYTES_MAX)
-        .max_frame_size(READ_BYTES_MAX)
-        .on_upgrade(move |socket| async move {
+    upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES_MAX).max_frame_size(READ_BYTES_MAX).on_upgrade(
+        move |socket| async move {
             let _seat = seat;
             Conversation::new(site).hold(socket).await;
-        })
+        },
+    )
 }
 
 /// One client, from hello to close.
@@ -100,8 +98,11 @@ impl Conversation {
     /// Talks until one side ends it; none when there is nobody to say goodbye to.
     async fn talk(&mut self, socket: &mut WebSocket) -> Option<Close> {
         let mut stopping = self.site.stopping.clone();
-        let Ok(oldest) = self.site.read(|stores| stores.oldest_event()).await else { return Some(ASK_ANOTHER) };
-        let hello = Frame::hello(&self.site.view(), self.site.handle.name.as_str(), self.site.applied(), oldest);
+        let Ok(oldest) = self.site.read(|stores| stores.oldest_event()).await else {
+            return Some(ASK_ANOTHER);
+        };
+        let hello =
+            Frame::hello(&self.site.view(), self.site.handle.name.as_str(), self.site.applied(), oldest);
         send(socket, &hello).await?;
         loop {
             let resumed = self.follower.is_some();
@@ -138,11 +139,16 @@ impl Conversation {
         self.resume_until = Instant::now() + RESUME_WAIT_MAX;
     }
 
-    fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<Option<Close>, Option<Frame>> {
+    fn hear(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> ControlFlow<Option<Close>, Option<Frame>> {
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return ControlFlow::Break(None),
             Some(Err(error)) => return ControlFlow::Break(close_for(&error)),
-            Some(Ok(_)) if !self.rate.take(std::time::Instant::now()) => return ControlFlow::Break(Some(TOO_OFTEN)),
+            Some(Ok(_)) if !self.rate.take(std::time::Instant::now()) => {
+                return ControlFlow::Break(Some(TOO_OFTEN));
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return ControlFlow::Continue(None),
             Some(Ok(Message::Binary(bytes))) if bytes.len() > FRAME_BYTES_MAX => {
                 return ControlFlow::Break(Some(TOO_BIG));
@@ -196,8 +202,8 @@ async fn carry_out(site: &Shared, id: &str, topic: &str, body: Value) -> Result<
         let operation = board.operations().iter().find(|operation| operation.route == Route::Post)?;
         Some((board, operation))
     });
-    let (board, operation) =
-        posting.ok_or_else(|| Problem::new("not_found", format!("there is no board '{topic}' that takes posts")))?;
+    let (board, operation) = posting
+        .ok_or_else(|| Problem::new("not_found", format!("there is no board '{topic}' that takes posts")))?;
     let written = api::write(site, board, operation, key, Input { body, ..Input::default() }).await?;
     written.done().map(|(_, index)| index)
 }
