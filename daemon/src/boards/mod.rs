@@ -1,8 +1,23 @@
 //! The boards: what people keep on the log. One file each, one trait, one list.
 //!
 //! A board is deterministic: what `apply` does follows from the rows, the entry and nothing else — no clock, no
-//! randomness, no configuration, no order of a hash map.
+//! randomness, no configuration, no order of a hash map, no Unicode table. Limits that decide an outcome are
+//! constants of the operation's version.
+//!
+//! What is checked at the edge (`Board::check`) is kind to people: it names every wrong field. What is checked again
+//! in `apply` only keeps a command that came around the edge from doing harm: it is refused as `invalid`, alike on
+//! every node. Only a board, an operation or a version that this program does not know stops the state machine.
 
+mod describe;
+mod fields;
+mod quotes;
+mod request_id;
+mod store;
+
+pub use describe::Described;
+pub(crate) use request_id::made_at_ms;
+
+use bytes::Bytes;
 use chorus_proto::types::RequestId;
 use rusqlite::{Connection, Transaction};
 use serde::{Deserialize, Serialize};
@@ -24,6 +39,27 @@ pub struct Command {
     /// The operation's arguments, a MessagePack map that only the board reads.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
+}
+
+/// Bytes that are no command.
+#[derive(Debug, thiserror::Error)]
+#[error("not a command: {0}")]
+pub struct BadCommand(#[from] rmp_serde::decode::Error);
+
+impl Command {
+    /// As the log carries it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        rmp_serde::to_vec_named(self).expect("text, numbers and bytes always have a MessagePack form").into()
+    }
+
+    /// The command of these bytes.
+    ///
+    /// # Errors
+    /// When they are not the map that `encode` writes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadCommand> {
+        Ok(rmp_serde::from_slice(bytes)?)
+    }
 }
 
 /// The entry under which a command is applied.
@@ -97,6 +133,20 @@ pub struct Effect {
     pub items: Vec<Item>,
 }
 
+impl Effect {
+    /// A refusal by the board's rules: nothing changes, and the feed tells nothing.
+    fn refused(context: &Context<'_>, code: &str, detail: impl Into<String>) -> Self {
+        let outcome = Outcome::Refused { code: code.to_owned(), detail: detail.into(), index: context.index };
+        Self { outcome, items: Vec::new() }
+    }
+
+    /// One row became another.
+    fn done(context: &Context<'_>, board: &str, id: &str, change: Change, item: Value) -> Self {
+        let outcome = Outcome::Done { change, id: id.to_owned(), index: context.index };
+        Self { outcome, items: vec![Item { topic: board.to_owned(), kind: change, item }] }
+    }
+}
+
 /// Why a command cannot be applied by this program: the state machine stops there.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -113,6 +163,12 @@ pub enum ApplyError {
     /// The disk, or a bug of ours.
     #[error(transparent)]
     Sql(#[from] rusqlite::Error),
+}
+
+impl ApplyError {
+    fn unknown(board: &str, op: &str, v: u32) -> Self {
+        Self::Unknown { board: board.to_owned(), op: op.to_owned(), v }
+    }
 }
 
 /// A field that cannot be taken, found at the edge.
@@ -224,7 +280,7 @@ impl Boards {
     /// The list.
     #[must_use]
     pub fn all() -> Self {
-        Self(&[])
+        Self(&[&quotes::Quotes, &store::Store])
     }
 
     /// Each of them.
@@ -236,5 +292,14 @@ impl Boards {
     #[must_use]
     pub fn named(self, name: &str) -> Option<&'static dyn Board> {
         self.iter().find(|board| board.name() == name)
+    }
+
+    /// Whether this program can apply the command: a leader proposes no other, because a command that nobody knows
+    /// would stop every state machine.
+    #[must_use]
+    pub fn knows(self, command: &Command) -> bool {
+        self.named(&command.board).is_some_and(|board| {
+            board.operations().iter().any(|known| known.name == command.op && known.v == command.v)
+        })
     }
 }

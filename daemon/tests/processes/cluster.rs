@@ -202,8 +202,13 @@ impl Cluster {
 
     /// Asks node `k` with SIGTERM to end. It still counts as running until `wait_gone`.
     pub(crate) fn terminate(&self, k: usize) {
-        let pid = Pid::from_raw(i32::try_from(self.pid(k)).expect("a pid")).expect("a pid");
-        kill_process(pid, Signal::TERM).expect("SIGTERM");
+        self.signal(k, Signal::TERM);
+    }
+
+    /// Sends a signal to node `k`.
+    pub(crate) fn signal(&self, k: usize, signal: Signal) {
+        let pid = Pid::from_raw(self.pid(k).cast_signed()).expect("a pid");
+        kill_process(pid, signal).expect("the node runs");
     }
 
     /// Waits until node `k` has ended by itself; the exit code.

@@ -2,8 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
+use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::measure::Measured;
+use crate::wait::PATIENCE;
 
 /// How often each way to lose a leader is tried.
 const TRIES: usize = 10;
@@ -64,11 +68,25 @@ async fn a_leader_that_is_asked_to_stop_hands_over_within_100_ms() {
         .tell_and_assert("SIGTERM of the leader to the next acknowledged write", Duration::from_millis(100));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_was_paused_follows_its_successor_when_it_wakes() {
+    let cluster = Cluster::start(5).await;
+    let old = cluster.leader().await;
+    let other = cluster.client(cluster.others(old)[0]);
+    cluster.client(old).quote("before", "Ada", "Before the pause.").await;
+    cluster.signal(old, Signal::STOP);
+    acknowledged_after(&other, "during").await;
+    cluster.signal(old, Signal::CONT);
+    cluster.settled().await;
+    assert_ne!(cluster.leader().await, old, "another one was elected and still leads");
+    assert_eq!(cluster.same_rows("SELECT seq, text FROM quotes ORDER BY seq").len(), 2);
+}
+
 /// How long it takes until a node acknowledges a quote that is sent now, and again under its key if need be.
-async fn acknowledged_after(client: &crate::client::Client, key: &str) -> Duration {
+async fn acknowledged_after(client: &Client, key: &str) -> Duration {
     let begun = Instant::now();
     while client.try_quote(key, "Ada", key).await.is_none() {
-        assert!(begun.elapsed() < crate::wait::PATIENCE, "{key} was never acknowledged");
+        assert!(begun.elapsed() < PATIENCE, "{key} was never acknowledged");
     }
     begun.elapsed()
 }

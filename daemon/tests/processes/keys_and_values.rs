@@ -4,7 +4,10 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::client::{Client, problem};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Options};
+
+/// Largest value, in bytes.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_outlives_the_leader_that_took_it() {
@@ -65,6 +68,21 @@ async fn a_list_goes_by_prefix_page_by_page() {
     let second = list(&format!("prefix=a%2F&limit=2&after={next}")).await;
     assert_eq!(keys(&second), ["a/3"]);
     assert_eq!(second["next"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_of_64_kib_travels_in_parts_and_one_byte_more_is_refused() {
+    let arguments = vec!["--drop-received".to_owned(), "0.05".to_owned()];
+    let cluster = Cluster::start_with(3, Options { arguments, ..Options::default() }).await;
+    let follower = cluster.client(cluster.others(cluster.leader().await)[0]);
+    let largest = "é".repeat(VALUE_BYTES_MAX / 2);
+    assert_eq!(put(&follower, "large", &largest, None).await.status(), StatusCode::CREATED);
+    cluster.settled().await;
+    for client in cluster.clients() {
+        assert!(find(&client, "large").await.expect("the value")["value"] == largest, "all of it");
+    }
+    let refused = problem(put(&follower, "larger", &format!("{largest}x"), None).await).await;
+    assert_eq!((refused.status, refused.errors[0].field.as_str()), (422, "value"), "{refused:?}");
 }
 
 async fn put(client: &Client, key: &str, value: &str, if_match: Option<&str>) -> Response {

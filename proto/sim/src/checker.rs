@@ -79,7 +79,8 @@ impl Checker {
     /// The leader of the highest term, if that node was not heard to step down.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        let (at, (role, _)) = self.roles.iter().max_by_key(|(_, (role, term))| (*term, *role == Role::Leader))?;
+        let (at, (role, _)) =
+            self.roles.iter().max_by_key(|(_, (role, term))| (*term, *role == Role::Leader))?;
         (*role == Role::Leader).then_some(*at)
     }
 
@@ -96,7 +97,9 @@ impl Checker {
         self.acknowledged = self.acknowledged.max(index);
         match self.decided.get(&request) {
             Some(decided) if *decided == index => Ok(()),
-            other => Err(format!("request {request} was acknowledged with {index}, but {other:?} decided it")),
+            other => {
+                Err(format!("request {request} was acknowledged with {index}, but {other:?} decided it"))
+            }
         }
     }
 
@@ -204,7 +207,9 @@ impl Checker {
         match self.committed[..owed].iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
             Some((place, id)) => {
                 let found = asked.get(place);
-                Err(format!("leader completeness: {id} is committed, the leader of term {term} has {found:?}"))
+                Err(format!(
+                    "leader completeness: {id} is committed, the leader of term {term} has {found:?}"
+                ))
             }
             None => Ok(()),
         }
@@ -216,7 +221,9 @@ impl Checker {
         let last = last.ok_or_else(|| format!("{index} is committed beyond the end of the log"))?;
         if let Some(known) = self.committed.get(last) {
             let same = *known == asked[last];
-            return same.then_some(()).ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
+            return same
+                .then_some(())
+                .ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
         }
         // The founding record is committed by definition; everything else by a majority of disks.
         if asked[last] != FOUNDING {
@@ -265,10 +272,10 @@ impl Checker {
             }
             (Message::NotLeadMe(vote), _) => (vote.term, true),
             (Message::AppendReply(reply), _) => (reply.term, self.is_durable(host, reply.match_index)),
-            (Message::Heartbeat(it), _) => (it.term, it.commit_index <= self.committed_index()),
+            (Message::Heartbeat(it), _) => (it.term, self.was_committed(it.commit_index, it.term)),
             (Message::Resign(it), _) => (it.term, true),
             (Message::Lagging(it), _) => (it.term, true),
-            (Message::Catchup(it), _) => (it.term, it.commit_index <= self.committed_index()),
+            (Message::Catchup(it), _) => (it.term, self.was_committed(it.commit_index, it.term)),
             (Message::LeaderInfo(it), _) => (it.term, it.commit_index <= self.committed_index()),
             (Message::CatchMeUp(it), _) => (it.term, true),
             (Message::Hello(it), _) => (it.term, self.is_durable(host, it.durable.index)),
@@ -301,6 +308,13 @@ impl Checker {
         } else {
             Err(format!("election safety: host {voter} votes for {first} and {candidate} in term {term}"))
         }
+    }
+
+    /// `index` was committed, by a leader of `term` or before. A commit index that is named with an older term than
+    /// its leader's would let a follower of that older term's leader commit another entry there.
+    fn was_committed(&self, index: Index, term: Term) -> bool {
+        let Some(at) = place(index) else { return true };
+        self.committed_in.get(at).is_some_and(|committed_in| *committed_in <= term)
     }
 
     /// Everything up to `index` is on the disk, and no cut of it waits.

@@ -71,7 +71,7 @@ impl Raft {
     /// AppendEntries at its receiver (thesis figure 3.1).
     pub(super) fn on_heartbeat(&mut self, from: NodeId, heartbeat: Heartbeat) {
         if heartbeat.term < self.term {
-            self.reply_to_old_leader(from);
+            self.reply_to_old_leader(from, heartbeat.round);
             return;
         }
         if heartbeat.term > self.term {
@@ -217,11 +217,10 @@ impl Raft {
     }
 
     /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it.
-    fn reply_to_old_leader(&mut self, from: NodeId) {
+    fn reply_to_old_leader(&mut self, from: NodeId, round: Round) {
         if self.settled() && self.may_answer() {
-            // It may lead the new term by the time it hears this: a round of the old one must not confirm its reads.
-            let round = Round(0);
-            let reply = AppendReply { term: self.disk.term, success: false, match_index: Index(0), round };
+            let reply =
+                AppendReply { term: self.disk.term, success: false, match_index: Index(0), round: Round(0) };
             self.send(To::Node(from), Message::AppendReply(reply));
         }
     }

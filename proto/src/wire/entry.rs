@@ -1,9 +1,12 @@
 //! An entry as five values, on the wire and on disk: term, index, time, kind, bytes.
 
+use std::marker::PhantomData;
+
 use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::body::limited;
 use crate::message::{Carried, Digest};
 use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, Payload, Term};
 
@@ -51,8 +54,8 @@ impl Payload {
         match kind {
             NOOP => Ok(Self::Noop),
             COMMAND => Ok(Self::Command(bytes)),
-            FOUNDING => Ok(Self::Founding(rmp_serde::from_slice(&bytes)?)),
-            CONFIGURATION => Ok(Self::Configuration(rmp_serde::from_slice(&bytes)?)),
+            FOUNDING => Ok(Self::Founding(limited(&bytes, PhantomData)?)),
+            CONFIGURATION => Ok(Self::Configuration(limited(&bytes, PhantomData)?)),
             other => Err(BadPayload::Kind(other)),
         }
     }

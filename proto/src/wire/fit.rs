@@ -53,6 +53,9 @@ const LOG_BYTES_MAX: usize = DATAGRAM_BYTES_MAX
     - (8 + 3) // entries
     - (5 + 13 + 2 * NUMBER_BYTES); // next, commit_index
 
+/// Longest key that a board takes, in bytes.
+const KEY_BYTES_MAX: usize = 256;
+
 /// Bytes that an entry takes in HEARTBEAT or CATCHUP.
 #[must_use]
 pub fn carried_bytes(carried: &Carried) -> usize {
@@ -131,6 +134,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
 #[must_use]
 pub fn fit_log(mut lines: Vec<LogLine>) -> Vec<LogLine> {
     if let Some(first) = lines.first_mut() {
+        first.key.iter_mut().for_each(|key| cut(key, KEY_BYTES_MAX));
         let excess = line_bytes(first).saturating_sub(LOG_BYTES_MAX);
         if excess > 0 {
             // The mark itself takes room: `truncated` and its value.
@@ -163,7 +167,7 @@ pub(super) fn fitted<'a>(sender_name: &str, recipient: &Recipient, message: &'a 
             cut(&mut refused.detail, TEXT_BYTES_MAX);
             Cow::Owned(Message::Refused(refused))
         }
-        Message::Done(done) => fitted_done(message, done),
+        Message::Done(done) => fitted_done(sender_name, recipient, message, done),
         Message::Lagging(lagging) if !lagging.parts.is_empty() => {
             fitted_lagging(sender_name, recipient, message, lagging)
         }
@@ -210,16 +214,27 @@ fn fitted_lagging<'a>(
     fitted
 }
 
-fn fitted_done<'a>(message: &'a Message, done: &Done) -> Cow<'a, Message> {
-    let long = |text: &str| text.len() > TEXT_BYTES_MAX;
-    let mut done = match &done.result {
-        Report::Obeyed { detail } if long(detail) => done.clone(),
-        Report::Node(node) if node.why.as_deref().is_some_and(long) => done.clone(),
-        _ => return Cow::Borrowed(message),
+/// A text for people never keeps an answer from being sent.
+fn fitted_done<'a>(
+    sender_name: &str,
+    recipient: &Recipient,
+    message: &'a Message,
+    done: &Done,
+) -> Cow<'a, Message> {
+    let text = match &done.result {
+        Report::Obeyed { detail } => detail.as_str(),
+        Report::Node(node) => node.why.as_deref().unwrap_or_default(),
+        Report::Stored { .. } | Report::Log { .. } => "",
     };
+    let excess = datagram_bytes(sender_name, recipient, message).saturating_sub(DATAGRAM_BYTES_MAX);
+    let keep = text.len().saturating_sub(excess).min(TEXT_BYTES_MAX);
+    if keep == text.len() {
+        return Cow::Borrowed(message);
+    }
+    let mut done = done.clone();
     match &mut done.result {
-        Report::Obeyed { detail } => cut(detail, TEXT_BYTES_MAX),
-        Report::Node(node) => node.why.iter_mut().for_each(|why| cut(why, TEXT_BYTES_MAX)),
+        Report::Obeyed { detail } => cut(detail, keep),
+        Report::Node(node) => node.why.iter_mut().for_each(|why| cut(why, keep)),
         Report::Stored { .. } | Report::Log { .. } => {}
     }
     Cow::Owned(Message::Done(done))

@@ -1,0 +1,238 @@
+//! The key-value store (`store` outside): a controller's STORE puts here, pages and programs by key.
+
+use chorus_proto::types::ENTRY_BYTES_MAX;
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::fields::{Fields, is_control};
+use super::{ApplyError, Board, Change, Context, Effect, Input, Invalid, ListQuery, Operation, Route};
+
+/// Longest key, in bytes.
+const KEY_BYTES_MAX: usize = 256;
+/// Longest value, in bytes.
+const VALUE_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX < ENTRY_BYTES_MAX, "the largest put fits one entry");
+
+const PUT: &str = "put";
+const DELETE: &str = "delete";
+
+/// The board.
+#[derive(Debug)]
+pub(super) struct Store;
+
+/// The body of `put`, version 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct Put {
+    key: String,
+    value: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    if_match: Option<IfMatch>,
+}
+
+/// The body of `delete`, version 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct Delete {
+    key: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    if_match: Option<IfMatch>,
+}
+
+/// What must be there for a compare-and-set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum IfMatch {
+    /// Any value.
+    Any,
+    /// The value that this entry put.
+    Index(u64),
+}
+
+impl IfMatch {
+    fn of(input: Option<Option<u64>>) -> Option<Self> {
+        input.map(|version| version.map_or(Self::Any, Self::Index))
+    }
+}
+
+/// A row, and its form in API and feed.
+#[derive(Debug, Serialize)]
+struct Pair {
+    key: String,
+    value: String,
+    /// The entry that put it: its version.
+    index: u64,
+}
+
+impl Board for Store {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        &[
+            Operation { name: PUT, v: 1, route: Route::Put },
+            Operation { name: DELETE, v: 1, route: Route::Delete },
+        ]
+    }
+
+    fn schema(&self) -> &'static str {
+        "CREATE TABLE IF NOT EXISTS store (
+             key TEXT NOT NULL PRIMARY KEY,
+             value TEXT NOT NULL,
+             idx INTEGER NOT NULL
+         );"
+    }
+
+    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
+        let if_match = IfMatch::of(input.if_match);
+        let mut fields = Fields::of(input.body);
+        let key = input.key.unwrap_or_default();
+        fields.rule("key", broken_key(&key));
+        let body = if operation.name == PUT {
+            let value = fields.text("value");
+            fields.rule("value", broken_value(&value));
+            rmp_serde::to_vec_named(&Put { key, value, if_match })
+        } else {
+            rmp_serde::to_vec_named(&Delete { key, if_match })
+        };
+        fields.finish(body.expect("text and numbers always have a MessagePack form"))
+    }
+
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        op: &str,
+        v: u32,
+        body: &[u8],
+    ) -> Result<Effect, ApplyError> {
+        match (op, v) {
+            (PUT, 1) => match rmp_serde::from_slice::<Put>(body) {
+                Ok(put) if broken_key(&put.key).or(broken_value(&put.value)).is_none() => {
+                    self.put(transaction, context, put)
+                }
+                _ => Ok(Effect::refused(context, "invalid", "this is no pair that the store takes")),
+            },
+            (DELETE, 1) => match rmp_serde::from_slice::<Delete>(body) {
+                Ok(delete) => self.delete(transaction, context, &delete),
+                Err(_) => Ok(Effect::refused(context, "invalid", "this names no key")),
+            },
+            _ => Err(ApplyError::unknown(self.name(), op, v)),
+        }
+    }
+
+    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Value> {
+        let prefix = query.prefix.as_deref().unwrap_or_default();
+        let mut statement = connection
+            .prepare_cached("SELECT key, value, idx FROM store WHERE key >= ?1 AND key > ?2 ORDER BY key")?;
+        // Every key is greater than the empty one, which no row has.
+        let mut rows = statement.query(params![prefix, query.after.as_deref().unwrap_or_default()])?;
+        let mut pairs: Vec<Pair> = Vec::new();
+        let mut more = false;
+        while let Some(row) = rows.next()? {
+            let pair = pair_of(row)?;
+            if !pair.key.starts_with(prefix) {
+                break;
+            }
+            if pairs.len() == query.limit as usize {
+                more = true;
+                break;
+            }
+            pairs.push(pair);
+        }
+        let next = pairs.last().filter(|_| more).map(|pair| pair.key.clone());
+        Ok(json!({ "items": pairs, "next": next }))
+    }
+
+    fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
+        let mut statement = connection.prepare_cached("SELECT key, value, idx FROM store WHERE key = ?1")?;
+        let pair = statement.query_row([key], pair_of).optional()?;
+        Ok(pair.and_then(|pair| serde_json::to_value(pair).ok()))
+    }
+
+    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
+        if op == PUT
+            && let Ok(put) = rmp_serde::from_slice::<Put>(body)
+        {
+            return (Some(put.key), Some(put.value));
+        }
+        (rmp_serde::from_slice::<Delete>(body).ok().map(|delete| delete.key), None)
+    }
+}
+
+impl Store {
+    fn put(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        put: Put,
+    ) -> Result<Effect, ApplyError> {
+        let version = version_of(transaction, &put.key)?;
+        if let Some(refusal) = stale(context, put.if_match, version) {
+            return Ok(refusal);
+        }
+        transaction
+            .prepare_cached(
+                "INSERT INTO store (key, value, idx) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (key) DO UPDATE SET value = excluded.value, idx = excluded.idx",
+            )?
+            .execute(params![put.key, put.value, context.index.cast_signed()])?;
+        let change = if version.is_some() { Change::Changed } else { Change::Created };
+        let item = json!({ "key": put.key, "value": put.value, "index": context.index });
+        Ok(Effect::done(context, self.name(), &put.key, change, item))
+    }
+
+    fn delete(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        delete: &Delete,
+    ) -> Result<Effect, ApplyError> {
+        let version = version_of(transaction, &delete.key)?;
+        if let Some(refusal) = stale(context, delete.if_match, version) {
+            return Ok(refusal);
+        }
+        if version.is_none() {
+            return Ok(Effect::refused(context, "not_found", "no such key"));
+        }
+        transaction.prepare_cached("DELETE FROM store WHERE key = ?1")?.execute([&delete.key])?;
+        let item = json!({ "key": delete.key, "index": context.index });
+        Ok(Effect::done(context, self.name(), &delete.key, Change::Deleted, item))
+    }
+}
+
+/// The refusal of a compare-and-set whose version is not there.
+fn stale(context: &Context<'_>, if_match: Option<IfMatch>, version: Option<u64>) -> Option<Effect> {
+    let detail = match (if_match?, version) {
+        (IfMatch::Any, Some(_)) => return None,
+        (IfMatch::Index(wanted), Some(index)) if wanted == index => return None,
+        (IfMatch::Index(wanted), Some(index)) => format!("the key has version {index}, not {wanted}"),
+        (_, None) => "no such key, and the request wants to change one that is there".to_owned(),
+    };
+    Some(Effect::refused(context, "stale_version", detail))
+}
+
+fn version_of(transaction: &Transaction<'_>, key: &str) -> rusqlite::Result<Option<u64>> {
+    let mut statement = transaction.prepare_cached("SELECT idx FROM store WHERE key = ?1")?;
+    let index: Option<i64> = statement.query_row([key], |row| row.get(0)).optional()?;
+    Ok(index.map(i64::cast_unsigned))
+}
+
+fn broken_key(key: &str) -> Option<String> {
+    match key.len() {
+        0 => Some(format!("is empty; 1 to {KEY_BYTES_MAX} bytes are needed")),
+        bytes if bytes > KEY_BYTES_MAX => {
+            Some(format!("has {bytes} bytes; at most {KEY_BYTES_MAX} are taken"))
+        }
+        _ => key.chars().any(is_control).then(|| "has control characters; none are taken".to_owned()),
+    }
+}
+
+fn broken_value(value: &str) -> Option<String> {
+    let bytes = value.len();
+    (bytes > VALUE_BYTES_MAX).then(|| format!("has {bytes} bytes; at most {VALUE_BYTES_MAX} are taken"))
+}
+
+fn pair_of(row: &Row<'_>) -> rusqlite::Result<Pair> {
+    Ok(Pair { key: row.get(0)?, value: row.get(1)?, index: row.get::<_, i64>(2)?.cast_unsigned() })
+}

@@ -1,0 +1,79 @@
+//! What one entry does to the state: the deterministic heart.
+//!
+//! It follows from the rows, the head and the entry alone. Time is the entry's, ids are the proposer's; there is no
+//! clock here, no randomness, no configuration of this node.
+
+use chorus_proto::types::{Entry, Payload, RequestId};
+use rusqlite::Transaction;
+
+use super::requests::{self, Known};
+use super::state::Head;
+use super::{AppliedEntry, events};
+use crate::boards::{ApplyError, Boards, Command, Context, Effect, Item, Outcome};
+
+/// Applies one entry inside a transaction, and takes the head there.
+///
+/// # Errors
+/// When this program does not know the command: then the transaction must be dropped, for the entry may have been
+/// applied in part. Or the disk's.
+pub(super) fn apply(
+    transaction: &Transaction<'_>,
+    boards: Boards,
+    head: &mut Head,
+    entry: &Entry,
+) -> Result<AppliedEntry, ApplyError> {
+    assert!(
+        entry.id.index == head.id.index.next(),
+        "{} is to be applied after {}: one was left out, or comes twice",
+        entry.id,
+        head.id
+    );
+    let mut applied =
+        AppliedEntry { index: entry.id.index.0, term: entry.id.term.0, request: None, items: Vec::new() };
+    match &entry.payload {
+        Payload::Noop => {}
+        Payload::Founding(founding) => head.cluster = Some(founding.cluster),
+        Payload::Configuration(_) => {}
+        Payload::Command(bytes) => {
+            let command = Command::decode(bytes).map_err(|_| ApplyError::Unknown {
+                board: "?".to_owned(),
+                op: "?".to_owned(),
+                v: 0,
+            })?;
+            let (request, items) = apply_command(transaction, boards, head, entry, command)?;
+            applied.request = Some(request);
+            applied.items = items;
+        }
+    }
+    if let Some(voters) = entry.payload.configuration() {
+        head.configuration = Some((entry.id.index, voters.clone()));
+    }
+    head.id = entry.id;
+    head.time_ms = entry.time_ms;
+    events::keep(transaction, applied.index, applied.term, &applied.items)?;
+    Ok(applied)
+}
+
+fn apply_command(
+    transaction: &Transaction<'_>,
+    boards: Boards,
+    head: &mut Head,
+    entry: &Entry,
+    command: Command,
+) -> Result<((RequestId, Outcome), Vec<Item>), ApplyError> {
+    let at @ (index, now_ms) = (entry.id.index.0, entry.time_ms);
+    // Also for a repetition: whether it stops here must not depend on what is kept.
+    let board = boards.named(&command.board).filter(|_| boards.knows(&command)).ok_or_else(|| {
+        ApplyError::Unknown { board: command.board.clone(), op: command.op.clone(), v: command.v }
+    })?;
+    let digest = match requests::look_up(transaction, head, &command, index, now_ms)? {
+        Known::Kept(outcome) | Known::Never(outcome) => return Ok(((command.id, outcome), Vec::new())),
+        Known::New(digest) => digest,
+    };
+    let context =
+        Context { index, term: entry.id.term.0, time_ms: now_ms, request: &command.id, node: &command.node };
+    let Effect { outcome, items } =
+        board.apply(transaction, &context, &command.op, command.v, &command.body)?;
+    requests::keep(transaction, head, &command, digest, &outcome, at)?;
+    Ok(((command.id, outcome), items))
+}

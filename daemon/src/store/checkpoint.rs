@@ -1,0 +1,113 @@
+//! Copies a WAL into its main file while the database is in use, so that the WAL stays short.
+//!
+//! A checkpointer alone never catches up with a busy writer: the WAL starts again only when every frame of it is
+//! copied, and by then there are new ones (measured: 1.3 GiB in 8 s). So a thread with a connection of its own copies
+//! the bulk, and the writer copies the small rest itself between two of its transactions.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, MAIN_DB};
+
+use super::failure::Failure;
+use super::sqlite::{Synchronous, disk, open_writer};
+use super::{StoreError, spawn};
+
+/// A WAL shorter than this (4 MiB) is left alone.
+const FRAMES_MIN: u32 = 1_024;
+/// So few frames the writer copies itself, between two transactions.
+const LAST_PASS_FRAMES: u32 = 500;
+/// While a reader keeps frames from being copied, each attempt waits for so many new ones.
+const ATTEMPT_FRAMES: u32 = 500;
+
+/// The writer's end: told after each commit how long the WAL is.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    frames: Arc<AtomicU32>,
+    /// Frames that were in the main file when the last pass ended.
+    copied: Arc<AtomicU32>,
+    running: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+    longest: u32,
+    next_attempt: u32,
+}
+
+impl Checkpointer {
+    /// Starts the thread for the database at `path`, whose writer is `writer`.
+    pub(super) fn start(
+        path: &Path,
+        writer: &mut Connection,
+        failure: &Failure,
+    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+        let frames = Arc::new(AtomicU32::new(0));
+        let heard = Arc::clone(&frames);
+        let hook = move |_: &mut rusqlite::hooks::Wal, pages: i32| {
+            heard.store(pages.unsigned_abs(), Ordering::Relaxed);
+            Ok(())
+        };
+        writer.wal_hook(Some(hook)).map_err(disk(path))?;
+        let (wake, woken) = sync_channel(1);
+        let checkpointer = Self {
+            frames,
+            copied: Arc::default(),
+            running: Arc::default(),
+            wake,
+            longest: 0,
+            next_attempt: FRAMES_MIN,
+        };
+        let (copied, running) = (Arc::clone(&checkpointer.copied), Arc::clone(&checkpointer.running));
+        let (path, failure) = (path.to_owned(), failure.clone());
+        let connection = open_writer(&path, Synchronous::Normal).map_err(disk(&path))?;
+        let thread = spawn("checkpoint", move || {
+            failure.watch(&path, || {
+                while woken.recv().is_ok() {
+                    if let Some(done) = pass(&connection).map_err(disk(&path))? {
+                        copied.store(done, Ordering::Relaxed);
+                    }
+                    running.store(false, Ordering::Release);
+                }
+                Ok(())
+            });
+        })?;
+        Ok((checkpointer, thread))
+    }
+
+    /// Called between two transactions of `writer`.
+    pub(super) fn between_commits(&mut self, writer: &Connection) -> rusqlite::Result<()> {
+        let frames = self.frames.load(Ordering::Relaxed);
+        if frames < self.longest {
+            // The WAL started again.
+            self.copied.store(0, Ordering::Relaxed);
+            self.next_attempt = FRAMES_MIN;
+        }
+        self.longest = frames;
+        if frames < self.next_attempt || self.running.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        if frames.saturating_sub(self.copied.load(Ordering::Relaxed)) < LAST_PASS_FRAMES {
+            if let Some(done) = pass(writer)? {
+                self.copied.store(done, Ordering::Relaxed);
+            }
+            self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES);
+        } else {
+            self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES / 2);
+            self.running.store(true, Ordering::Release);
+            // It fails only when the thread has ended, and then `failure` has spoken.
+            let _ended = self.wake.try_send(());
+        }
+        Ok(())
+    }
+}
+
+/// Copies what no reader needs; says how many frames are copied, or nothing when another program checkpoints.
+fn pass(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+    match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE) {
+        Ok((_, copied)) => Ok(u32::try_from(copied).ok()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,179 @@
+//! The data directory: whose it is, who uses it, and where everything lies in it.
+//!
+//! `lock` is held as long as the node lives and shows its process id; `log.db`, `promise`, and `state/NUMBER/state.db`.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rustix::fs::FlockOperation;
+
+use chorus_proto::types::NodeName;
+
+use super::sqlite::format;
+use super::{FORMAT, StoreError};
+
+/// The directory, locked.
+#[derive(Debug)]
+pub(super) struct Directory {
+    path: PathBuf,
+    /// The lock ends with this file, however the process ends.
+    lock: File,
+}
+
+impl Directory {
+    /// Makes the directory if it is not there, and locks it.
+    pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
+        make(path)?;
+        let file = path.join("lock");
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&file)
+            .map_err(|error| disk(&file, &error))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                // For people only; another process may be about to write it.
+                let _unread = lock.read_to_string(&mut pid);
+                Err(StoreError::Refused(format!(
+                    "the data directory {} is in use by another process (pid {}); stop it, or name another directory",
+                    path.display(),
+                    pid.trim()
+                )))
+            }
+            Err(error) => Err(disk(&file, &error.into())),
+        }
+    }
+
+    /// Shows who holds the lock.
+    pub(super) fn show_pid(&mut self) -> Result<(), StoreError> {
+        let write = |lock: &mut File| {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        write(&mut self.lock).map_err(|error| disk(&self.path.join("lock"), &error))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.path.join("log.db")
+    }
+
+    pub(super) fn promise(&self) -> PathBuf {
+        self.path.join("promise")
+    }
+
+    pub(super) fn state(&self, number: u64) -> PathBuf {
+        self.path.join("state").join(number.to_string()).join("state.db")
+    }
+
+    pub(super) fn has_state(&self) -> bool {
+        self.path.join("state").exists()
+    }
+
+    /// What was set aside is told from what counts by its number; of the former only the last is kept.
+    pub(super) fn forget_states_before(&self, number: u64) -> Result<(), StoreError> {
+        let states = self.path.join("state");
+        let entries = fs::read_dir(&states).map_err(|error| disk(&states, &error))?;
+        for entry in entries.flatten() {
+            let older = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+                .is_some_and(|n: u64| n < number);
+            if older {
+                fs::remove_dir_all(entry.path()).map_err(|error| disk(&entry.path(), &error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Looks whose directory it is without changing a byte: only log.db's main file is read, which holds the name since
+/// the end of the first start. What cannot be read so is judged when log.db is opened.
+pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), StoreError> {
+    let uri = format!("file:{}?immutable=1", escaped(&path.join("log.db")));
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let look = || -> rusqlite::Result<(i64, Option<String>)> {
+        let connection = Connection::open_with_flags(&uri, flags)?;
+        let owner = connection.query_row("SELECT name FROM self", [], |row| row.get(0)).optional()?;
+        Ok((format(&connection)?, owner))
+    };
+    look().map_or(Ok(()), |(format, owner)| judge(path, format, owner.as_deref(), name))
+}
+
+/// Refuses another node's directory, and a newer program's.
+pub(super) fn judge(
+    path: &Path,
+    format: i64,
+    owner: Option<&str>,
+    name: &NodeName,
+) -> Result<(), StoreError> {
+    judge_format(path, format)?;
+    let path = path.display();
+    match owner {
+        Some(owner) if owner != name.as_str() => Err(StoreError::Refused(format!(
+            "the data directory {path} belongs to node {owner}, not to {name}; name another directory, or start it as \
+             {owner}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses what a newer program wrote.
+pub(super) fn judge_format(path: &Path, format: i64) -> Result<(), StoreError> {
+    if format <= FORMAT {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "the data directory {} was written by a newer Chorus (format {format}, this program knows {FORMAT}); upgrade \
+         this program",
+        path.display()
+    )))
+}
+
+/// Makes a directory and its parents, for this user alone, so that they are there after a power loss.
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(path, &error)),
+        _ => {}
+    }
+    path.parent().map_or(Ok(()), sync)
+}
+
+/// Puts the names in a directory on disk.
+pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| disk(path, &error))
+}
+
+/// Whether a file is there and holds anything.
+pub(super) fn is_filled(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
+}
+
+/// A path inside a URI file name.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
+}
+
+fn disk(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Disk { path: path.to_owned(), detail: error.to_string() }
+}

@@ -1,0 +1,86 @@
+//! What the feed tells, kept for pages that come back: the events of the last 100,000 entries.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+
+use super::AppliedEntry;
+use super::sqlite::{int, uint};
+use crate::boards::{Change, Item};
+
+/// How many entries, from the last applied one backwards, have their events kept.
+pub(super) const ENTRIES_MAX: u64 = 100_000;
+
+/// Stores what the feed tells of one entry.
+pub(super) fn keep(connection: &Connection, index: u64, term: u64, items: &[Item]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO events (idx, n, term, topic, kind, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (n, item) in (0_i64..).zip(items) {
+        insert.execute(params![
+            int(index),
+            n,
+            int(term),
+            item.topic,
+            kind_text(item.kind),
+            item.item.to_string()
+        ])?;
+    }
+    Ok(())
+}
+
+/// Forgets what is too old once everything up to `applied` is applied. What is left follows from `applied` alone.
+pub(super) fn trim(connection: &Connection, applied: u64) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM events WHERE idx < ?1")?.execute([int(oldest(applied))])?;
+    Ok(())
+}
+
+/// The first index from which on everything is kept.
+pub(super) fn oldest(applied: u64) -> u64 {
+    (applied + 1).saturating_sub(ENTRIES_MAX).max(1)
+}
+
+/// The events of the entries with `after < index <= upto`: of the first `limit` of them that have any.
+pub(super) fn between(
+    connection: &Connection,
+    after: u64,
+    upto: u64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Arc<AppliedEntry>>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT idx, term, topic, kind, item FROM events WHERE idx > ?1 AND idx <= ?2 ORDER BY idx, n",
+    )?;
+    let mut rows = statement.query([int(after.min(i64::MAX as u64)), int(upto.min(i64::MAX as u64))])?;
+    let mut entries: Vec<AppliedEntry> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (index, term, item) = item_of(row)?;
+        if let Some(last) = entries.last_mut().filter(|last| last.index == index) {
+            last.items.push(item);
+        } else if entries.len() == limit as usize {
+            break;
+        } else {
+            entries.push(AppliedEntry { index, term, request: None, items: vec![item] });
+        }
+    }
+    Ok(entries.into_iter().map(Arc::new).collect())
+}
+
+fn item_of(row: &Row<'_>) -> rusqlite::Result<(u64, u64, Item)> {
+    let item = serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
+    })?;
+    let kind = match row.get_ref(3)?.as_str()? {
+        "created" => Change::Created,
+        "deleted" => Change::Deleted,
+        _ => Change::Changed,
+    };
+    Ok((uint(row.get(0)?), uint(row.get(1)?), Item { topic: row.get(2)?, kind, item }))
+}
+
+fn kind_text(kind: Change) -> &'static str {
+    match kind {
+        Change::Created => "created",
+        Change::Changed => "changed",
+        Change::Deleted => "deleted",
+    }
+}

@@ -1,0 +1,63 @@
+//! A failure is final and is said once, whichever thread meets it first.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Reports, StoreError};
+
+/// Shared by all threads of the stores.
+#[derive(Clone)]
+pub(super) struct Failure {
+    reports: Arc<dyn Reports>,
+    happened: Arc<AtomicBool>,
+}
+
+impl std::fmt::Debug for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Failure").field(&self.happened()).finish()
+    }
+}
+
+impl Failure {
+    pub(super) fn new(reports: Arc<dyn Reports>) -> Self {
+        Self { reports, happened: Arc::default() }
+    }
+
+    /// Says the first failure; later ones follow from it.
+    pub(super) fn report(&self, error: StoreError) {
+        if !self.happened.swap(true, Ordering::AcqRel) {
+            self.reports.failed(error);
+        }
+    }
+
+    /// Nothing may be said about the disk any more.
+    pub(super) fn happened(&self) -> bool {
+        self.happened.load(Ordering::Acquire)
+    }
+
+    /// Runs a thread's whole life: an error or a panic in it is reported, so that no thread ends unheard.
+    pub(super) fn watch(&self, path: &Path, life: impl FnOnce() -> Result<(), StoreError>) {
+        let _last_word = LastWord { failure: self.clone(), path: path.to_owned() };
+        if let Err(error) = life() {
+            self.report(error);
+        }
+    }
+}
+
+struct LastWord {
+    failure: Failure,
+    path: PathBuf,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failure.report(StoreError::Disk {
+                path: self.path.clone(),
+                detail: "the thread that writes it panicked: a bug of Chorus; start the node again"
+                    .to_owned(),
+            });
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Read-only connections: a few, opened when needed, each query with a limit on its time.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::StoreError;
+use super::sqlite::{disk, open_reader};
+
+/// No query runs longer, and nobody waits longer for a connection: a long read keeps the WAL from starting again.
+const QUERY_TIME_MAX: Duration = Duration::from_secs(2);
+/// How many queries run at once.
+const CONNECTIONS_MAX: usize = 4;
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS: i32 = 20_000;
+
+/// The readers of one database.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    pool: Mutex<Pool>,
+    returned: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    idle: Vec<Reader>,
+    open: usize,
+    closed: bool,
+}
+
+/// One connection, which ends a query that runs too long.
+#[derive(Debug)]
+pub(super) struct Reader {
+    path: PathBuf,
+    connection: Connection,
+    origin: Instant,
+    /// Milliseconds after `origin`.
+    deadline_ms: Arc<AtomicU64>,
+}
+
+impl Reader {
+    /// Opens one.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = open_reader(path).map_err(disk(path))?;
+        let origin = Instant::now();
+        let deadline_ms = Arc::new(AtomicU64::new(u64::MAX));
+        let deadline = Arc::clone(&deadline_ms);
+        let too_late = move || origin.elapsed().as_millis() > u128::from(deadline.load(Ordering::Relaxed));
+        connection.progress_handler(STEPS, Some(too_late)).map_err(disk(path))?;
+        Ok(Self { path: path.to_owned(), connection, origin, deadline_ms })
+    }
+
+    /// Runs a query in one read transaction: all that it sees is of one moment.
+    pub(super) fn read<T>(
+        &mut self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let deadline = self.origin.elapsed() + QUERY_TIME_MAX;
+        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
+        let run = || {
+            let transaction = self.connection.transaction()?;
+            let answer = query(&transaction)?;
+            transaction.finish()?;
+            Ok(answer)
+        };
+        run().map_err(disk(&self.path))
+    }
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), pool: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// Runs a query on a connection of the pool.
+    pub(super) fn read<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut reader = self.take()?;
+        let answer = reader.read(query);
+        let mut pool = self.lock();
+        if pool.closed {
+            pool.open -= 1;
+        } else {
+            pool.idle.push(reader);
+        }
+        self.returned.notify_one();
+        answer
+    }
+
+    /// Closes the connections; those in use when their query ends.
+    pub(super) fn close(&self) {
+        let mut pool = self.lock();
+        pool.closed = true;
+        pool.open -= pool.idle.len();
+        pool.idle.clear();
+        self.returned.notify_all();
+    }
+
+    fn take(&self) -> Result<Reader, StoreError> {
+        let may_take = |pool: &mut Pool| !pool.closed && pool.idle.is_empty() && pool.open == CONNECTIONS_MAX;
+        let (mut pool, waited) = self
+            .returned
+            .wait_timeout_while(self.lock(), QUERY_TIME_MAX, may_take)
+            .unwrap_or_else(PoisonError::into_inner);
+        if pool.closed {
+            return Err(StoreError::Refused("the store is closed".to_owned()));
+        }
+        if let Some(reader) = pool.idle.pop() {
+            return Ok(reader);
+        }
+        if waited.timed_out() {
+            return Err(StoreError::Refused("all readers of the store are busy; try again".to_owned()));
+        }
+        pool.open += 1;
+        drop(pool);
+        Reader::open(&self.path).inspect_err(|_| {
+            self.lock().open -= 1;
+            self.returned.notify_one();
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,143 @@
+//! Exactly once: which requests were carried out, and what came of them.
+//!
+//! An outcome is kept for a day of log time, and no more than 20,000,000 of them. A UUID v7 tells when it was made:
+//! one that is older than what is kept may have been carried out and forgotten, so it is refused; one from the
+//! future could outlive its own outcome, so it is refused too. Other keys are remembered only as long as they are
+//! kept. All of this follows from the log alone: what is forgotten at which entry is the same on every node.
+
+use chorus_proto::types::RequestId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::sqlite::{int, uint};
+use super::state::Head;
+use crate::boards::{Command, Outcome, made_at_ms};
+
+/// How long outcomes are kept, in milliseconds of log time.
+const AGE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// How far ahead of log time an id may have been made.
+const AHEAD_MS_MAX: u64 = 60 * 60 * 1_000;
+/// How many outcomes are kept.
+const COUNT_MAX: u64 = 20_000_000;
+/// Outcomes that one command's entry may forget: more than the one that it adds, and little work.
+const FORGET_MAX: u32 = 2;
+/// Bytes of BLAKE3 that tell bodies apart.
+const DIGEST_BYTES: usize = 16;
+
+/// What is known of a request before it is carried out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// It was not carried out, and may be.
+    New([u8; DIGEST_BYTES]),
+    /// It was: this came of it.
+    Kept(Outcome),
+    /// It must not be: this is the answer, which is not kept.
+    Never(Outcome),
+}
+
+/// What is known of the command at `index`, whose log time is `now_ms`.
+pub(super) fn look_up(
+    connection: &Connection,
+    head: &Head,
+    command: &Command,
+    index: u64,
+    now_ms: u64,
+) -> rusqlite::Result<Known> {
+    let digest = digest(command);
+    let row: Option<(Vec<u8>, Outcome)> = connection
+        .prepare_cached("SELECT digest, outcome FROM requests WHERE id = ?1")?
+        .query_row([command.id.as_str()], |row| Ok((row.get(0)?, outcome_of(row.get_ref(1)?)?)))
+        .optional()?;
+    let refused = |code: &str, detail: &str| {
+        Known::Never(Outcome::Refused { code: code.to_owned(), detail: detail.to_owned(), index })
+    };
+    Ok(match row {
+        Some((kept, outcome)) if kept == digest => Known::Kept(outcome),
+        Some(_) => refused("id_reused", "another request had this key; a new request needs a new one"),
+        None => match expired(&command.id, head.floor_ms, now_ms) {
+            Some(detail) => refused("request_expired", detail),
+            None => Known::New(digest),
+        },
+    })
+}
+
+fn expired(id: &RequestId, floor_ms: u64, now_ms: u64) -> Option<&'static str> {
+    let made_ms = made_at_ms(id)?;
+    if made_ms < floor_ms.max(now_ms.saturating_sub(AGE_MS_MAX)) {
+        return Some(
+            "the key is older than the outcomes that are kept: whether it was carried out is not known",
+        );
+    }
+    (made_ms > now_ms.saturating_add(AHEAD_MS_MAX))
+        .then_some("the key was made more than an hour ahead of log time")
+}
+
+/// Keeps an outcome, and forgets what is too old or too much.
+pub(super) fn keep(
+    connection: &Connection,
+    head: &mut Head,
+    command: &Command,
+    digest: [u8; DIGEST_BYTES],
+    outcome: &Outcome,
+    (index, now_ms): (u64, u64),
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO requests (idx, id, digest, outcome, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            int(index),
+            command.id.as_str(),
+            digest,
+            serde_json::to_string(outcome).expect("an outcome always has a JSON form"),
+            int(now_ms)
+        ])?;
+    head.requests += 1;
+    forget(connection, head, now_ms, COUNT_MAX)
+}
+
+fn forget(connection: &Connection, head: &mut Head, now_ms: u64, count_max: u64) -> rusqlite::Result<()> {
+    for _ in 0..FORGET_MAX {
+        let oldest: Option<(i64, String, i64)> = connection
+            .prepare_cached("SELECT idx, id, time_ms FROM requests ORDER BY idx LIMIT 1")?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((index, id, time_ms)) = oldest else { return Ok(()) };
+        let time_ms = uint(time_ms);
+        if head.requests <= count_max && now_ms.saturating_sub(time_ms) <= AGE_MS_MAX {
+            return Ok(());
+        }
+        connection.prepare_cached("DELETE FROM requests WHERE idx = ?1")?.execute([index])?;
+        head.requests -= 1;
+        // An id may be made up to an hour after its entry's time, by a client whose clock is ahead. The floor passes
+        // it all the same, so that no forgotten id is ever taken for a new one.
+        let made_ms = RequestId::try_from(id).ok().as_ref().and_then(made_at_ms).unwrap_or(0);
+        head.floor_ms = head.floor_ms.max(time_ms.max(made_ms) + 1);
+    }
+    Ok(())
+}
+
+/// The outcome of a request, if it is kept.
+pub(super) fn outcome(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Outcome>> {
+    connection
+        .prepare_cached("SELECT outcome FROM requests WHERE id = ?1")?
+        .query_row([id.as_str()], |row| outcome_of(row.get_ref(0)?))
+        .optional()
+}
+
+fn outcome_of(value: rusqlite::types::ValueRef<'_>) -> rusqlite::Result<Outcome> {
+    let text = value.as_str()?;
+    serde_json::from_str(text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+    })
+}
+
+/// Tells bodies apart: the operation and all its arguments, each with its length before it.
+fn digest(command: &Command) -> [u8; DIGEST_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [command.board.as_bytes(), command.op.as_bytes(), &command.v.to_be_bytes(), &command.body] {
+        hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+    }
+    let mut first = [0; DIGEST_BYTES];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..DIGEST_BYTES]);
+    first
+}

@@ -1,0 +1,122 @@
+//! How both databases are opened, and how SQLite's errors become ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
+
+use super::{FORMAT, StoreError};
+
+/// Another program's `sqlite3` may hold a lock for a moment; between our own connections none is ever waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Synchronous {
+    /// The disk: a committed transaction survives a power loss.
+    Full,
+    /// Nothing: a power loss may take the last transactions, in order, from the end.
+    Normal,
+}
+
+/// Opens or creates a database for its one writer.
+pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let level = match synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    // The WAL is copied by `checkpoint`; SQLite's own checkpoint would run inside somebody's commit. A WAL that a
+    // reader once made long shrinks when it starts again.
+    let pragmas = format!(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = {level};
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 8388608;
+         PRAGMA mmap_size = 0;
+         PRAGMA cache_size = -1024;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA trusted_schema = OFF;"
+    );
+    open(path, flags, &pragmas)
+}
+
+/// Opens a database that is there for reading alone.
+pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    open(
+        path,
+        flags,
+        "PRAGMA mmap_size = 0; PRAGMA cache_size = -512; PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;",
+    )
+}
+
+fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(pragmas)?;
+    Ok(connection)
+}
+
+/// Makes the tables of a new database; a newer program's is left as it is, for the caller to refuse.
+pub(super) fn make_tables(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
+    if format(connection)? > FORMAT {
+        return Ok(());
+    }
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;"))?;
+    if format(connection)? < FORMAT {
+        connection.pragma_update(None, "user_version", FORMAT)?;
+    }
+    Ok(())
+}
+
+/// The format of a database; 0 before it has any table.
+pub(super) fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether the file does not hold what SQLite wrote.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Makes SQLite's error ours, with the file and with what to do.
+pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |error| {
+        let advice = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "the disk is full; make room, then start the node again",
+            Some(ErrorCode::SystemIoFailure) => {
+                "look at the disk and the system's log before starting the node again"
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                "the file is damaged; move this node's data directory away, and the node comes back as a new one"
+            }
+            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+                "the node must be able to read and write its data directory"
+            }
+            Some(ErrorCode::OperationInterrupted) => "the query took longer than 2 s and was ended",
+            _ => "this is no fault of the disk, but a bug of Chorus or another program that holds the file",
+        };
+        StoreError::Disk { path: path.to_owned(), detail: format!("{error}: {advice}") }
+    }
+}
+
+/// Copies the whole WAL into the main file and empties it; for the start, before anybody else reads or writes. Every
+/// frame is written again: after a failed sync the system may hold pages for clean that never reached the disk.
+pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE)?;
+    Ok(())
+}
+
+/// A number as SQLite stores it: the same 64 bits.
+pub(super) fn int(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// A number as SQLite stored it.
+pub(super) fn uint(number: i64) -> u64 {
+    number.cast_unsigned()
+}

@@ -1,0 +1,139 @@
+//! state.db: the boards' rows, the outcomes of requests, the feed's events, and how far all of it is.
+//!
+//! One transaction takes all four from one index to a later one. Nothing waits for the disk here: after a crash the
+//! rest is applied again from the log, exactly from `applied`.
+
+use std::path::Path;
+
+use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::sqlite::{Synchronous, int, make_tables, open_writer, truncate_wal, uint};
+use crate::boards::{Board, Boards};
+
+/// `requests` by index: that is the order of their age too.
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS requests (
+        idx INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        digest BLOB NOT NULL,
+        outcome TEXT NOT NULL,
+        time_ms INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS events (
+        idx INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        term INTEGER NOT NULL,
+        topic TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        item TEXT NOT NULL,
+        PRIMARY KEY (idx, n)
+    );
+    CREATE TABLE IF NOT EXISTS applied (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        idx INTEGER NOT NULL,
+        term INTEGER NOT NULL,
+        time_ms INTEGER NOT NULL,
+        configuration BLOB,
+        configuration_idx INTEGER,
+        cluster_id BLOB,
+        epoch INTEGER,
+        floor_ms INTEGER NOT NULL,
+        requests INTEGER NOT NULL
+    );";
+
+/// The row of `applied`: how far the state is, and what is part of it besides rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    /// The last entry that was applied.
+    pub(super) id: EntryId,
+    /// Its log time in milliseconds of Unix time.
+    pub(super) time_ms: u64,
+    /// Who votes, by the last entry that said so.
+    pub(super) configuration: Option<(Index, Configuration)>,
+    /// The cluster, by its founding record.
+    pub(super) cluster: Option<Cluster>,
+    /// Request ids made before this time may be forgotten ones.
+    pub(super) floor_ms: u64,
+    /// Rows in `requests`.
+    pub(super) requests: u64,
+}
+
+/// Opens or makes state.db for its writer, with every board's tables, and copies its WAL.
+pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection, Head)> {
+    let connection = open_writer(path, Synchronous::Normal)?;
+    let tables: Vec<&str> = boards.iter().map(Board::schema).collect();
+    make_tables(&connection, &format!("{SCHEMA} {}", tables.join("\n")))?;
+    truncate_wal(&connection)?;
+    let head = head(&connection)?;
+    Ok((connection, head))
+}
+
+/// How far the state is.
+fn head(connection: &Connection) -> rusqlite::Result<Head> {
+    let head = connection
+        .query_row(
+            "SELECT idx, term, time_ms, configuration, configuration_idx, cluster_id, epoch, floor_ms, requests
+             FROM applied",
+            [],
+            head_of,
+        )
+        .optional()?;
+    Ok(head.unwrap_or_default())
+}
+
+fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
+    let voters = match row.get::<_, Option<Vec<u8>>>(3)? {
+        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into())
+        })?),
+        None => None,
+    };
+    let index = row.get::<_, Option<i64>>(4)?.map(|index| Index(uint(index)));
+    let cluster = row.get::<_, Option<[u8; 16]>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
+    Ok(Head {
+        id: EntryId::new(uint(row.get(1)?), uint(row.get(0)?)),
+        time_ms: uint(row.get(2)?),
+        configuration: index.zip(voters),
+        cluster: cluster.map(|(id, epoch)| Cluster { id, epoch: uint(epoch) }),
+        floor_ms: uint(row.get(7)?),
+        requests: uint(row.get(8)?),
+    })
+}
+
+/// Stores how far the state is, in the transaction that took it there.
+pub(super) fn store_head(connection: &Connection, head: &Head) -> rusqlite::Result<()> {
+    let configuration = head.configuration.as_ref().map(|(index, voters)| {
+        let bytes = rmp_serde::to_vec_named(voters).expect("names and bytes always have a MessagePack form");
+        (int(index.0), bytes)
+    });
+    let (index, voters) = configuration.unzip();
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO applied (one, idx, term, time_ms, configuration, configuration_idx, cluster_id,
+                                             epoch, floor_ms, requests)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            int(head.id.index.0),
+            int(head.id.term.0),
+            int(head.time_ms),
+            voters,
+            index,
+            head.cluster.map(|cluster| cluster.id),
+            head.cluster.map(|cluster| int(cluster.epoch)),
+            int(head.floor_ms),
+            int(head.requests),
+        ])?;
+    Ok(())
+}
+
+/// How far the state is that a query sees.
+///
+/// # Errors
+/// The disk's.
+pub fn applied_index(connection: &Connection) -> rusqlite::Result<u64> {
+    let index: Option<i64> =
+        connection.prepare_cached("SELECT idx FROM applied")?.query_row([], |row| row.get(0)).optional()?;
+    Ok(index.map_or(0, uint))
+}

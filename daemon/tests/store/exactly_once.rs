@@ -1,0 +1,160 @@
+//! A request is carried out once, whatever is repeated, restarted or forgotten.
+
+use chorus::boards::Outcome;
+use chorus_proto::types::Entry;
+
+use super::support::{EPOCH_MS, code, copy, entry, list, noop, noops, open, put, quote, request_id, uuid_v7};
+
+const HOUR_MS: u64 = 3_600_000;
+
+#[test]
+fn a_repeated_request_gets_the_first_outcome_and_has_no_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let said = quote("same", "once");
+    let outcomes = node.run(vec![entry(1, EPOCH_MS, &said), entry(2, EPOCH_MS + 1, &said)]);
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert!(matches!(outcomes[1], Outcome::Done { index: 1, .. }));
+    assert_eq!(list(node.stores(), "quotes").len(), 1);
+    assert_eq!(node.stores().events(0, 10, 10).unwrap().len(), 1);
+    assert_eq!(node.stores().outcome(&request_id("same")).unwrap(), Some(outcomes[0].clone()));
+    assert_eq!(node.stores().outcome(&request_id("other")).unwrap(), None);
+}
+
+#[test]
+fn the_same_id_with_another_body_is_refused_and_the_first_outcome_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let outcomes = node.run(vec![
+        entry(1, EPOCH_MS, &quote("same", "first")),
+        entry(2, EPOCH_MS, &quote("same", "second")),
+        entry(3, EPOCH_MS, &put("same", "key", "first")),
+        entry(4, EPOCH_MS, &quote("same", "first")),
+    ]);
+    assert_eq!(outcomes.iter().map(code).collect::<Vec<_>>(), ["done", "id_reused", "id_reused", "done"]);
+    assert_eq!(outcomes[3], outcomes[0]);
+    assert_eq!(list(node.stores(), "quotes").len(), 1);
+    assert!(list(node.stores(), "store").is_empty());
+}
+
+#[test]
+fn an_older_state_is_brought_to_the_same_rows_by_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, older) = (dir.path().join("node"), dir.path().join("older"));
+    let mut node = open(&path);
+    let commands: Vec<Entry> = (1..=1_500)
+        .map(|i| match i % 5 {
+            0 => entry(i, EPOCH_MS + i, &quote(&format!("r{}", i - 5), "again")),
+            1 => entry(i, EPOCH_MS + i, &put(&format!("r{i}"), &format!("k{}", i % 7), &i.to_string())),
+            2 => noop(1, i),
+            _ => entry(i, EPOCH_MS + i, &quote(&format!("r{i}"), &format!("quote {i}"))),
+        })
+        .collect();
+    node.append(commands.clone());
+    node.apply(700);
+    node.close();
+    copy(&path.join("state"), &older);
+    let node = open(&path);
+    // Half of it from memory, half read back.
+    node.apply_cached(1_500, commands[1_000..].to_vec());
+    node.close();
+    let rows = everything(&path);
+
+    std::fs::remove_dir_all(path.join("state")).unwrap();
+    copy(&older, &path.join("state"));
+    let node = open(&path);
+    assert_eq!(node.opened.durable.applied_id.index.0, 700);
+    let again = node.apply(1_500);
+    assert_eq!(again.first().unwrap().index, 701);
+    node.close();
+    assert_eq!(everything(&path), rows);
+}
+
+/// Every row of every table of state.db, as SQLite quotes them.
+fn everything(path: &std::path::Path) -> Vec<String> {
+    let connection = rusqlite::Connection::open(path.join("state/1/state.db")).unwrap();
+    let tables: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(tables.len() >= 5, "{tables:?}");
+    let mut all = Vec::new();
+    for table in tables {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
+        let columns = statement.column_count();
+        let rows = statement
+            .query_map([], |row| {
+                Ok((0..columns).map(|n| format!("{:?}|", row.get_ref(n).unwrap())).collect::<String>())
+            })
+            .unwrap();
+        all.extend(rows.map(|row| format!("{table}: {}", row.unwrap())));
+    }
+    assert!(all.len() > 1_000);
+    all
+}
+
+#[test]
+fn a_uuid_from_too_long_ago_or_from_the_future_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let made = |ms: u64, n: u64| quote(&uuid_v7(ms, n), "said");
+    let outcomes = node.run(vec![
+        entry(1, EPOCH_MS, &made(EPOCH_MS, 1)),
+        entry(2, EPOCH_MS, &made(EPOCH_MS - 24 * HOUR_MS, 2)),
+        entry(3, EPOCH_MS, &made(EPOCH_MS - 24 * HOUR_MS - 1, 3)),
+        entry(4, EPOCH_MS, &made(EPOCH_MS + HOUR_MS, 4)),
+        entry(5, EPOCH_MS, &made(EPOCH_MS + HOUR_MS + 1, 5)),
+        entry(6, EPOCH_MS, &quote("no-uuid", "said")),
+    ]);
+    let codes: Vec<&str> = outcomes.iter().map(code).collect();
+    assert_eq!(codes, ["done", "done", "request_expired", "done", "request_expired", "done"]);
+    assert_eq!(node.stores().outcome(&request_id(&uuid_v7(EPOCH_MS + HOUR_MS + 1, 5))).unwrap(), None);
+}
+
+#[test]
+fn outcomes_are_forgotten_after_a_day_of_log_time_and_no_forgotten_uuid_is_taken_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    // The last of them by a client whose clock is 50 minutes ahead.
+    let ahead = quote(&uuid_v7(EPOCH_MS + 50 * 60_000, 3), "ahead");
+    let first: Vec<Entry> = vec![
+        entry(1, EPOCH_MS, &quote(&uuid_v7(EPOCH_MS, 1), "one")),
+        entry(2, EPOCH_MS, &quote("no-uuid", "two")),
+        entry(3, EPOCH_MS, &ahead),
+    ];
+    node.run(first);
+    let later = EPOCH_MS + 24 * HOUR_MS + 1;
+    // Each command forgets two at most.
+    node.run(vec![entry(4, later, &quote("a", "later")), entry(5, later, &quote("b", "later"))]);
+    for forgotten in [uuid_v7(EPOCH_MS, 1), "no-uuid".to_owned(), uuid_v7(EPOCH_MS + 50 * 60_000, 3)] {
+        assert_eq!(node.stores().outcome(&request_id(&forgotten)).unwrap(), None);
+    }
+    let outcomes = node.run(vec![entry(6, later, &ahead), entry(7, later, &quote("no-uuid", "two"))]);
+    assert_eq!(code(&outcomes[0]), "request_expired");
+    assert_eq!(code(&outcomes[1]), "done", "a key that is no UUID is remembered only so long");
+    assert_eq!(list(node.stores(), "quotes").len(), 6);
+}
+
+#[test]
+fn events_of_the_last_hundred_thousand_entries_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.append((1..=20).map(|i| entry(i, EPOCH_MS + i, &quote(&format!("q{i}"), "said"))).collect());
+    for chunk in noops(1, 21, 100_010).chunks(10_000) {
+        node.append(chunk.to_vec());
+    }
+    node.apply(20);
+    assert_eq!(node.stores().oldest_event().unwrap(), 1);
+    node.apply(100_010);
+    assert_eq!(node.stores().oldest_event().unwrap(), 11);
+    let indexes = |after, upto, limit| {
+        let events = node.stores().events(after, upto, limit).unwrap();
+        events.iter().map(|entry| entry.index).collect::<Vec<_>>()
+    };
+    assert_eq!(indexes(0, u64::MAX, 100), (11..=20).collect::<Vec<_>>());
+    assert_eq!(indexes(12, 15, 100), [13, 14, 15]);
+    assert_eq!(indexes(12, 19, 2), [13, 14]);
+}

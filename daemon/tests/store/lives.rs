@@ -1,0 +1,326 @@
+//! Starts: what one life leaves to the next, and what is refused.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use chorus_proto::raft::Persist;
+use chorus_proto::types::{
+    Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Payload, Term,
+    Voter,
+};
+
+use super::support::{EPOCH_MS, Said, code, copy, entry, hard_state, id, name, noops, open, quote, try_open};
+
+fn founding() -> Entry {
+    let voter = Voter { name: name("n1"), identity: Identity([7; 16]) };
+    let configuration = Configuration { voters: vec![voter] };
+    let cluster = Cluster { id: [1; 16], epoch: 1 };
+    Entry { id: id(0, 1), time_ms: EPOCH_MS, payload: Payload::Founding(Founding { cluster, configuration }) }
+}
+
+#[test]
+fn a_new_directory_is_empty_and_stays_so_until_something_is_promised() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    assert!(first.opened.durable.empty);
+    assert_eq!(first.opened.durable.last_id, EntryId::ZERO);
+    let (identity, boot) = (first.opened.identity, first.opened.boot);
+    first.close();
+
+    let mut second = open(dir.path());
+    assert!(second.opened.durable.empty);
+    assert_eq!(second.opened.identity, identity);
+    assert!(second.opened.boot > boot);
+    second.append(vec![founding()]);
+    second.close();
+
+    let third = open(dir.path());
+    assert!(!third.opened.durable.empty);
+}
+
+#[test]
+fn everything_that_was_persisted_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let vote = HardState { term: Term(3), vote: Some(NodeId(u64::MAX - 1)) };
+    let Payload::Founding(Founding { cluster, configuration }) = founding().payload else { unreachable!() };
+    node.persist_now(Persist { cluster: Some(cluster), append: vec![founding()], ..Persist::default() });
+    node.persist_now(Persist { founded: true, hard_state: Some(vote), ..Persist::default() });
+    node.append(noops(2, 2, 5));
+    node.append(noops(3, 6, 9));
+    node.apply(7);
+    node.close();
+
+    let node = open(dir.path());
+    let durable = &node.opened.durable;
+    assert_eq!(durable.hard_state, vote);
+    assert_eq!(durable.cluster, Some(cluster));
+    assert!(durable.founded && !durable.empty);
+    assert_eq!((durable.first_index, durable.last_id), (Index(1), id(3, 9)));
+    assert_eq!(durable.term_starts, [id(0, 1), id(2, 2), id(3, 6)]);
+    assert_eq!((durable.applied_id, durable.promised_id), (id(3, 7), id(3, 9)));
+    assert_eq!(durable.last_time_ms, EPOCH_MS + 9);
+    assert_eq!(durable.configurations, [(Index(1), configuration)]);
+}
+
+#[test]
+fn a_copy_made_in_the_middle_of_work_opens_with_what_was_said_to_be_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(&dir.path().join("node"));
+    node.vote(hard_state(1));
+    for index in 1..=200 {
+        node.append(vec![entry(index, EPOCH_MS + index, &quote(&format!("q{index}"), "said"))]);
+        if index == 120 {
+            node.apply(100);
+            copy(&node.path, &dir.path().join("copy"));
+        }
+    }
+    let copied = open(&dir.path().join("copy"));
+    assert_eq!(copied.opened.durable.last_id, id(1, 120));
+    assert_eq!(copied.opened.durable.hard_state, hard_state(1));
+    assert_eq!(copied.apply(120).first().unwrap().index, copied.opened.durable.applied_id.index.0 + 1);
+}
+
+#[test]
+fn another_process_finds_the_directory_in_use_and_says_by_whom() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close();
+    // `flock` on the file that we hold too; it prints a line once it has it.
+    let mut other = Command::new("flock")
+        .arg(dir.path().join("lock"))
+        .args(["sh", "-c", "echo held; read end"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    fs::write(dir.path().join("lock"), format!("{}\n", other.id())).unwrap();
+
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains(&format!("in use by another process (pid {})", other.id())), "{refused}");
+    drop(other.stdin.take());
+    other.wait().unwrap();
+    open(dir.path()).close();
+}
+
+#[test]
+fn one_process_cannot_open_a_directory_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path());
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains(&format!("(pid {})", std::process::id())), "{refused}");
+    node.close();
+}
+
+#[test]
+fn another_nodes_directory_is_refused_and_not_a_byte_of_it_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = try_open(dir.path(), "n2").unwrap();
+    node.append(noops(1, 1, 10));
+    let crashed = dir.path().join("crashed");
+    copy(&node.path, &crashed);
+    node.close();
+    for path in [dir.path(), &crashed] {
+        let before = contents(path);
+        let refused = try_open(path, "n1").err().unwrap().to_string();
+        assert!(refused.contains("belongs to node n2"), "{refused}");
+        assert_eq!(contents(path), before);
+    }
+}
+
+fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_file())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn a_newer_programs_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).close();
+    let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    log.pragma_update(None, "user_version", 99).unwrap();
+    drop(log);
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains("format 99") && refused.contains("upgrade"), "{refused}");
+}
+
+/// Flips a bit in a slot of the promise file.
+fn damage_promise(path: &Path, slot: usize) {
+    let file = path.join("promise");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[slot * 4096 + 20] ^= 1;
+    fs::write(&file, bytes).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_one_copy_of_the_promise_falls_back_to_the_other() {
+    for slot in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = open(dir.path());
+        node.vote(hard_state(4));
+        node.append(noops(4, 1, 3));
+        node.close();
+        // The first life after it writes both copies alike.
+        open(dir.path()).close();
+        damage_promise(dir.path(), slot);
+        let node = open(dir.path());
+        assert_eq!(node.opened.durable.promised_id, id(4, 3));
+        assert_eq!(node.opened.durable.hard_state, hard_state(4));
+    }
+}
+
+#[test]
+fn a_promise_that_nobody_can_read_is_refused_in_clear_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.append(noops(1, 1, 3));
+    node.close();
+    damage_promise(dir.path(), 0);
+    damage_promise(dir.path(), 1);
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains("both copies in the file 'promise' are damaged"), "{refused}");
+    fs::remove_file(dir.path().join("promise")).unwrap();
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains("'promise' is missing"), "{refused}");
+}
+
+#[test]
+fn a_log_that_lost_its_end_shows_by_the_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node_dir, older) = (dir.path().join("node"), dir.path().join("older"));
+    let mut node = open(&node_dir);
+    node.append(noops(1, 1, 50));
+    copy(&node_dir, &older);
+    node.vote(hard_state(2));
+    node.append(noops(2, 51, 80));
+    node.close();
+    // log.db as it was at entry 50, the promise as it was at entry 80.
+    fs::copy(node_dir.join("promise"), older.join("promise")).unwrap();
+
+    let mut node = open(&older);
+    assert_eq!(node.opened.durable.last_id, id(1, 50));
+    assert_eq!(node.opened.durable.promised_id, id(2, 80));
+    assert_eq!(node.opened.durable.hard_state, hard_state(2), "the higher term counts");
+    // What is regained in part does not hide what is still missing.
+    node.append(noops(2, 51, 60));
+    node.persist_now(Persist { cut_from: Some(Index(60)), ..Persist::default() });
+    node.close();
+    let mut node = open(&older);
+    assert_eq!(node.opened.durable.last_id, id(2, 59));
+    assert_eq!(node.opened.durable.promised_id, id(2, 80));
+    node.append(noops(3, 60, 61));
+    node.close();
+    assert_eq!(open(&older).opened.durable.promised_id, id(3, 61));
+}
+
+#[test]
+fn a_directory_without_its_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.append(noops(1, 1, 3));
+    node.close();
+    fs::remove_file(dir.path().join("log.db")).unwrap();
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains("log.db is missing"), "{refused}");
+}
+
+#[test]
+fn a_damaged_state_is_set_aside_and_made_again_from_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.run((1..=20).map(|i| entry(i, EPOCH_MS + i, &quote(&format!("q{i}"), "said"))).collect());
+    let rows = super::support::list(node.stores(), "quotes");
+    node.close();
+    fs::write(dir.path().join("state/1/state.db"), vec![0xa5; 65_536]).unwrap();
+
+    let node = open(dir.path());
+    assert_eq!(node.opened.durable.applied_id, EntryId::ZERO);
+    assert_eq!(node.opened.durable.last_id, id(1, 20));
+    node.apply(20);
+    assert_eq!(super::support::list(node.stores(), "quotes"), rows);
+    node.close();
+    assert_eq!(open(dir.path()).opened.durable.applied_id, id(1, 20));
+}
+
+#[test]
+fn a_state_ahead_of_the_log_is_made_again_and_shows_what_the_log_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node_dir, older) = (dir.path().join("node"), dir.path().join("older"));
+    let mut node = open(&node_dir);
+    node.append(noops(1, 1, 5));
+    copy(&node_dir, &older);
+    node.append(noops(1, 6, 9));
+    node.apply(9);
+    node.close();
+    fs::remove_dir_all(older.join("state")).unwrap();
+    copy(&node_dir.join("state"), &older.join("state"));
+
+    let node = open(&older);
+    let durable = &node.opened.durable;
+    assert_eq!((durable.last_id, durable.applied_id), (id(1, 5), EntryId::ZERO));
+    assert_eq!(durable.promised_id, id(1, 9));
+}
+
+#[test]
+fn a_flipped_bit_in_an_entry_is_found_when_it_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.append((1..=3).map(|i| entry(i, EPOCH_MS, &quote(&format!("q{i}"), "the very words"))).collect());
+    node.close();
+    let file = dir.path().join("log.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let at = bytes.windows(8).position(|window| window == b"the very").unwrap();
+    bytes[at] ^= 0x20;
+    fs::write(&file, bytes).unwrap();
+
+    let node = open(dir.path());
+    node.stores().apply(Index(3), Vec::new());
+    let Said::Failed(error) = node.wait_for(|said| matches!(said, Said::Failed(_))) else { unreachable!() };
+    assert!(error.to_string().contains("is damaged"), "{error}");
+    assert!(node.stores().log(0, 10, 3).is_err());
+}
+
+#[test]
+fn a_command_from_the_future_stops_the_state_before_it_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let mut future = quote("q3", "from the future");
+    future.v = 9;
+    node.append(vec![
+        entry(1, EPOCH_MS, &quote("q1", "one")),
+        entry(2, EPOCH_MS, &quote("q2", "two")),
+        entry(3, EPOCH_MS, &future),
+    ]);
+    node.stores().apply(Index(3), Vec::new());
+    let Said::Stuck(why) = node.wait_for(|said| matches!(said, Said::Stuck(_))) else { unreachable!() };
+    assert!(why.contains("entry t1/i3") && why.contains("upgrade"), "{why}");
+    assert_eq!(super::support::list(node.stores(), "quotes").len(), 2);
+    node.append(vec![entry(4, EPOCH_MS, &quote("q4", "four"))]);
+    node.close();
+    assert_eq!(open(dir.path()).opened.durable.applied_id, id(1, 2));
+}
+
+#[test]
+fn a_malformed_command_stops_the_state_and_a_malformed_body_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let mut malformed = quote("q1", "one");
+    malformed.body = b"no map".to_vec();
+    assert_eq!(code(&node.run(vec![entry(1, EPOCH_MS, &malformed)])[0]), "invalid");
+    node.append(vec![Entry {
+        id: id(1, 2),
+        time_ms: EPOCH_MS,
+        payload: Payload::Command(b"noise".to_vec().into()),
+    }]);
+    node.stores().apply(Index(2), Vec::new());
+    node.wait_for(|said| matches!(said, Said::Stuck(_)));
+}

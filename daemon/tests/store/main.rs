@@ -1,0 +1,9 @@
+//! The stores on a real disk: what a crash, a flipped bit, another process and a busy disk may do to them.
+
+mod boards;
+mod exactly_once;
+mod group_commit;
+mod lives;
+mod measured;
+mod support;
+mod wal;

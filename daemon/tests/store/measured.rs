@@ -1,0 +1,82 @@
+//! What it takes, printed, and asserted with room for a slow machine.
+
+use std::time::{Duration, Instant};
+
+use chorus_proto::raft::Persist;
+use chorus_proto::types::Token;
+
+use super::support::{EPOCH_MS, Said, entry, noops, open, quote};
+
+#[test]
+fn a_start_with_a_million_entries_takes_a_second_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    for from in (1..=1_000_000).step_by(20_000) {
+        node.append(noops(1 + from / 100_000, from, from + 19_999));
+    }
+    node.close();
+    let begin = Instant::now();
+    let node = open(dir.path());
+    let took = begin.elapsed();
+    println!("start with a million entries: {took:?}");
+    assert_eq!(node.opened.durable.last_id.index.0, 1_000_000);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_commit_takes_milliseconds_and_group_commit_carries_thousands_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let mut took: Vec<Duration> = (1..=300)
+        .map(|index| {
+            let begin = Instant::now();
+            node.append(vec![entry(index, EPOCH_MS, &quote(&format!("q{index}"), "said"))]);
+            begin.elapsed()
+        })
+        .collect();
+    took.sort();
+    println!("one write at a time: median {:?}, 99th {:?}", took[150], took[297]);
+
+    let begin = Instant::now();
+    let mut last = Token(0);
+    let (mut asked, mut done) = (300, 300);
+    let offset = 300;
+    while done < 20_300 {
+        // As the core does: no more than so many in flight.
+        while asked < 20_300 && asked - done < 256 {
+            asked += 1;
+            let command = quote(&format!("q{asked}"), "said");
+            last = node
+                .persist(Persist { append: vec![entry(asked, EPOCH_MS, &command)], ..Persist::default() });
+        }
+        let Said::Persisted(token) = node.wait_for(|said| matches!(said, Said::Persisted(_))) else {
+            continue;
+        };
+        done = asked - (last.0 - token.0);
+    }
+    let rate = f64::from(20_000) / begin.elapsed().as_secs_f64();
+    println!("group commit, 256 in flight: {rate:.0} writes a second");
+    assert!(done >= offset + 20_000 && rate > 500.0);
+
+    let begin = Instant::now();
+    node.apply(20_300);
+    let rate = 20_300.0 / begin.elapsed().as_secs_f64();
+    println!("applied from log.db: {rate:.0} entries a second");
+    let mut took: Vec<Duration> = (20_301..=20_600)
+        .map(|index| {
+            let said = entry(index, EPOCH_MS, &quote(&format!("q{index}"), "said"));
+            node.append(vec![said.clone()]);
+            let begin = Instant::now();
+            node.apply_cached(index, vec![said]);
+            begin.elapsed()
+        })
+        .collect();
+    took.sort();
+    println!("one apply at a time: median {:?}, 99th {:?}", took[150], took[297]);
+    let begin = Instant::now();
+    for index in 1..=1_000 {
+        assert!(node.stores().outcome(&super::support::request_id(&format!("q{index}"))).unwrap().is_some());
+    }
+    println!("outcome: {:?} each", begin.elapsed() / 1_000);
+    assert!(took[150] < Duration::from_millis(50));
+}

@@ -1,0 +1,77 @@
+//! The WAL stays bounded while the writer is busy and readers read.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use chorus_proto::raft::Persist;
+use chorus_proto::types::Index;
+
+use super::support::{EPOCH_MS, Said, entry, open, put};
+
+#[test]
+fn both_wals_stay_bounded_under_a_busy_writer_with_readers() {
+    const WAL_BYTES_MAX: u64 = 64 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let stores = node.stores().clone();
+    let done = AtomicBool::new(false);
+    let longest = std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let query = "SELECT count(*), sum(length(value)) FROM store";
+                    stores
+                        .read(|connection| connection.query_row(query, [], |row| row.get::<_, i64>(0)))
+                        .unwrap();
+                }
+            });
+        }
+        let mut longest = [0; 2];
+        let begin = Instant::now();
+        let mut index = 0;
+        while begin.elapsed() < Duration::from_secs(6) {
+            let entries: Vec<_> = (1..=32)
+                .map(|n| {
+                    entry(
+                        index + n,
+                        EPOCH_MS,
+                        &put(&format!("r{}", index + n), &format!("k{n}"), &"v".repeat(4_000)),
+                    )
+                })
+                .collect();
+            index += 32;
+            node.persist(Persist { append: entries.clone(), ..Persist::default() });
+            node.wait_for(|said| matches!(said, Said::Persisted(_)));
+            node.stores().apply(Index(index), entries);
+            for (size, wal) in longest.iter_mut().zip(["log.db-wal", "state/1/state.db-wal"]) {
+                *size = (*size).max(std::fs::metadata(node.path.join(wal)).map_or(0, |file| file.len()));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        println!(
+            "{} entries of 4 kB in 6 s; longest WALs: log {} KiB, state {} KiB",
+            index,
+            longest[0] >> 10,
+            longest[1] >> 10
+        );
+        longest
+    });
+    assert!(longest.iter().all(|bytes| *bytes < WAL_BYTES_MAX), "{longest:?}");
+}
+
+#[test]
+fn a_query_that_takes_too_long_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path());
+    let begin = Instant::now();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let error = node
+        .stores()
+        .read(|connection| connection.query_row(endless, [], |row| row.get::<_, i64>(0)))
+        .unwrap_err();
+    assert!(error.to_string().contains("longer than 2 s"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(8));
+    let one: i64 =
+        node.stores().read(|connection| connection.query_row("SELECT 1", [], |row| row.get(0))).unwrap();
+    assert_eq!(one, 1, "the connection serves the next query");
+}

@@ -1,0 +1,13 @@
+//! The wire as PROTOCOL.md tells it: what is written is read again, and nothing else is.
+#![expect(clippy::unwrap_used, reason = "a test may stop where it goes wrong")]
+#![expect(clippy::print_stdout, reason = "a test prints what it counted and measured")]
+
+mod budgets;
+mod messages;
+mod parts;
+mod random;
+mod roundtrip;
+mod scribe;
+mod sealing;
+mod speed;
+mod vectors;
