@@ -220,10 +220,15 @@ impl Checker {
         let last = place(index).filter(|last| *last < asked.len());
         let last = last.ok_or_else(|| format!("{index} is committed beyond the end of the log"))?;
         if let Some(known) = self.committed.get(last) {
-            let same = *known == asked[last];
-            return same
-                .then_some(())
-                .ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
+            if *known != asked[last] {
+                return Err(format!("{known} is committed, and so is {}", asked[last]));
+            }
+            if let Some((Role::Leader, term)) = self.roles.get(&at) {
+                // A leader that does not know yet that it is deposed may commit what its successor has committed.
+                let committed_in = self.committed_in[..=last].iter_mut().rev();
+                committed_in.take_while(|first| **first > *term).for_each(|first| *first = *term);
+            }
+            return Ok(());
         }
         // The founding record is committed by definition; everything else by a majority of disks.
         if asked[last] != FOUNDING {
