@@ -219,7 +219,8 @@ impl Raft {
     /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it.
     fn reply_to_old_leader(&mut self, from: NodeId, round: Round) {
         if self.settled() && self.may_answer() {
-            let reply = AppendReply { term: self.disk.term, success: false, match_index: Index(0), round };
+            let reply =
+                AppendReply { term: self.disk.term, success: false, match_index: Index(0), round: Round(0) };
             self.send(To::Node(from), Message::AppendReply(reply));
         }
     }
