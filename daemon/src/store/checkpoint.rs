@@ -24,6 +24,8 @@ use super::{StoreError, spawn};
 const FRAMES_MIN: u32 = 1_024;
 /// So few frames the writer copies itself, between two transactions.
 const LAST_PASS_FRAMES: u32 = 500;
+/// Or this part of a long WAL: a writer that is faster than the thread beside it must wait for the disk once.
+const LAST_PASS_PART: u32 = 8;
 /// While a reader keeps frames from being copied, each attempt waits for so many new ones.
 const ATTEMPT_FRAMES: u32 = 500;
 /// A WAL longer than this (16 MiB) is worth holding readers back for.
@@ -99,7 +101,8 @@ impl Checkpointer {
         if frames < self.next_attempt || self.running.load(Ordering::Acquire) {
             return Ok(());
         }
-        if frames.saturating_sub(self.copied.load(Ordering::Relaxed)) < LAST_PASS_FRAMES {
+        let left = frames.saturating_sub(self.copied.load(Ordering::Relaxed));
+        if left < LAST_PASS_FRAMES.max(frames / LAST_PASS_PART) {
             let done = match &self.readers {
                 Some(readers) if frames >= self.next_pause => {
                     self.next_pause = frames.saturating_add(PAUSE_FRAMES);
