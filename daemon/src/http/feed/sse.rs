@@ -1,0 +1,100 @@
+//! The feed as server-sent events: the same frames, for programs that only listen.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
+
+use super::super::form::Form;
+use super::super::problem::Problem;
+use super::super::site::Shared;
+use super::Seat;
+use super::follower::{Follower, Next};
+use super::frames::Frame;
+
+/// A client that reconnects says the last id it has read; it wins over `after`.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// `GET /api/v1/feed?after=SEQ&topics=quotes,store&epoch=E`. Each event's id is the cursor after it.
+pub(in super::super) async fn sse(
+    State(site): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let listener = Listener::admit(site, &headers, query.as_deref().unwrap_or_default()).await?;
+    let events = unfold(listener, |mut listener| async {
+        let event = listener.event().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    });
+    Ok(Sse::new(events).into_response())
+}
+
+struct Listener {
+    site: Shared,
+    follower: Follower,
+    /// What was decided before the first turn, last first.
+    ahead: Vec<Frame>,
+    topics: Option<BTreeSet<String>>,
+    _seat: Seat,
+}
+
+impl Listener {
+    async fn admit(site: Shared, headers: &HeaderMap, query: &str) -> Result<Self, Problem> {
+        let query = Form::parse(query)?;
+        let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+        let after = match last {
+            Some(id) => Some(id.parse().map_err(|_| Problem::field("Last-Event-ID", "is not a seq"))?),
+            None => query.number("after")?,
+        };
+        let topics: Option<BTreeSet<String>> = query
+            .text("topics")
+            .map(|names| names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect());
+        let seat = Seat::take(&site)?;
+        site.wait_applied(after.unwrap_or(0)).await?;
+        let oldest = site.read(|stores| stores.oldest_event()).await?;
+        let hello = Frame::hello(&site.view(), site.handle.name.as_str(), site.applied(), oldest);
+        let (follower, ahead) =
+            match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone()) {
+                Ok(follower) => (follower, vec![hello]),
+                Err(reset) => (anew(&site, topics.clone(), &reset)?, vec![reset, hello]),
+            };
+        Ok(Self { site, follower, ahead, topics, _seat: seat })
+    }
+
+    /// The next event; none when the node stops.
+    async fn event(&mut self) -> Option<Event> {
+        let frame = match self.ahead.pop() {
+            Some(frame) => frame,
+            None => self.next().await?,
+        };
+        let event = Event::default().data(frame.text());
+        Some(match frame.cursor() {
+            Some(cursor) => event.id(cursor.to_string()),
+            None => event,
+        })
+    }
+
+    async fn next(&mut self) -> Option<Frame> {
+        let mut stopping = self.site.stopping.clone();
+        let next = tokio::select! {
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+            next = self.follower.next() => next,
+        };
+        let Next::Say(frame) = next else { return None };
+        if matches!(frame, Frame::Reset { .. }) {
+            // This way has no second `resume`: the feed goes on after the reset's seq.
+            self.follower = anew(&self.site, self.topics.clone(), &frame).ok()?;
+        }
+        Some(frame)
+    }
+}
+
+/// A follower from where a reset left off.
+fn anew(site: &Shared, topics: Option<BTreeSet<String>>, reset: &Frame) -> Result<Follower, Problem> {
+    Follower::resume(site.clone(), None, reset.cursor(), topics)
+        .map_err(|_| Problem::new("catching_up", "the feed begins anew at this moment"))
+}

@@ -1,0 +1,243 @@
+//! The feed over a websocket, and posts that come back over it.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::super::api;
+use super::super::limits::{FRAME_BYTES_MAX, POSTS_WAITING_MAX, Rate};
+use super::super::problem::Problem;
+use super::super::request::Key;
+use super::super::site::Shared;
+use super::Seat;
+use super::follower::{Follower, Next};
+use super::frames::{Frame, Word};
+use crate::boards::{Input, Route};
+
+/// The subprotocol.
+const PROTOCOL: &str = "chorus.v1.json";
+
+/// A client says `resume` within this time.
+const RESUME_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A client that does not take a frame within this time is gone, or too slow.
+const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long the client's answer to a close is waited for.
+const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Frames are read up to here, so that one over the limit is answered with its close code.
+const READ_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
+
+/// Why a websocket ends: code and reason of its close frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Close(u16, &'static str);
+
+const STOPPING: Close = Close(1001, "this node is stopping; ask another one");
+const TOO_BIG: Close = Close(1009, "a frame may have 131072 bytes");
+const ASK_ANOTHER: Close = Close(1013, "this node does not have that yet; ask another one");
+const BAD_MESSAGE: Close = Close(4400, "one JSON object a text frame: resume or post");
+const NO_RESUME: Close = Close(4408, "no resume within 10 s");
+const TOO_OFTEN: Close = Close(4429, "too many frames");
+
+/// `GET /ws`.
+pub(in super::super) async fn websocket(
+    State(site): State<Shared>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return Problem::new("upgrade_required", rejection.body_text()).into_response(),
+    };
+    let seat = match Seat::take(&site) {
+        Ok(seat) => seat,
+        Err(problem) => return problem.into_response(),
+    };
+    upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES_MAX).max_frame_size(READ_BYTES_MAX).on_upgrade(
+        move |socket| async move {
+            let _seat = seat;
+            Conversation::new(site).hold(socket).await;
+        },
+    )
+}
+
+/// One client, from hello to close.
+struct Conversation {
+    site: Shared,
+    follower: Option<Follower>,
+    /// Without a place in the feed it must ask for one until then.
+    resume_until: Instant,
+    posts: JoinSet<Frame>,
+    rate: Rate,
+}
+
+impl Conversation {
+    fn new(site: Shared) -> Self {
+        Self {
+            site,
+            follower: None,
+            resume_until: Instant::now() + RESUME_WAIT_MAX,
+            posts: JoinSet::new(),
+            rate: Rate::new(std::time::Instant::now()),
+        }
+    }
+
+    async fn hold(mut self, mut socket: WebSocket) {
+        if let Some(close) = self.talk(&mut socket).await {
+            say_goodbye(&mut socket, close).await;
+        }
+    }
+
+    /// Talks until one side ends it; none when there is nobody to say goodbye to.
+    async fn talk(&mut self, socket: &mut WebSocket) -> Option<Close> {
+        let mut stopping = self.site.stopping.clone();
+        let Ok(oldest) = self.site.read(|stores| stores.oldest_event()).await else {
+            return Some(ASK_ANOTHER);
+        };
+        let hello =
+            Frame::hello(&self.site.view(), self.site.handle.name.as_str(), self.site.applied(), oldest);
+        send(socket, &hello).await?;
+        loop {
+            let resumed = self.follower.is_some();
+            let turn = tokio::select! {
+                _ = stopping.wait_for(|stopping| *stopping) => ControlFlow::Break(Some(STOPPING)),
+                message = socket.recv() => self.hear(message),
+                Some(Ok(frame)) = self.posts.join_next() => ControlFlow::Continue(Some(frame)),
+                next = next_of(&mut self.follower), if resumed => self.tell(next),
+                () = sleep_until(self.resume_until), if !resumed => ControlFlow::Break(Some(NO_RESUME)),
+            };
+            match turn {
+                ControlFlow::Continue(Some(frame)) => send(socket, &frame).await?,
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Break(close) => return close,
+            }
+        }
+    }
+
+    fn tell(&mut self, next: Next) -> ControlFlow<Option<Close>, Option<Frame>> {
+        match next {
+            Next::Say(frame) => {
+                if matches!(frame, Frame::Reset { .. }) {
+                    self.lose_place();
+                }
+                ControlFlow::Continue(Some(frame))
+            }
+            Next::Ahead => ControlFlow::Break(Some(ASK_ANOTHER)),
+            Next::End => ControlFlow::Break(Some(STOPPING)),
+        }
+    }
+
+    fn lose_place(&mut self) {
+        self.follower = None;
+        self.resume_until = Instant::now() + RESUME_WAIT_MAX;
+    }
+
+    fn hear(
+        &mut self,
+        message: Option<Result<Message, axum::Error>>,
+    ) -> ControlFlow<Option<Close>, Option<Frame>> {
+        let text = match message {
+            None | Some(Ok(Message::Close(_))) => return ControlFlow::Break(None),
+            Some(Err(error)) => return ControlFlow::Break(close_for(&error)),
+            Some(Ok(_)) if !self.rate.take(std::time::Instant::now()) => {
+                return ControlFlow::Break(Some(TOO_OFTEN));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => return ControlFlow::Continue(None),
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > FRAME_BYTES_MAX => {
+                return ControlFlow::Break(Some(TOO_BIG));
+            }
+            Some(Ok(Message::Binary(_))) => return ControlFlow::Break(Some(BAD_MESSAGE)),
+            Some(Ok(Message::Text(text))) => text,
+        };
+        if text.len() > FRAME_BYTES_MAX {
+            return ControlFlow::Break(Some(TOO_BIG));
+        }
+        match serde_json::from_str(&text) {
+            Ok(Word::Resume { epoch, after, topics }) => {
+                match Follower::resume(self.site.clone(), epoch.as_deref(), after, topics) {
+                    Ok(follower) => {
+                        self.follower = Some(follower);
+                        ControlFlow::Continue(None)
+                    }
+                    Err(reset) => {
+                        self.lose_place();
+                        ControlFlow::Continue(Some(reset))
+                    }
+                }
+            }
+            Ok(Word::Post { id, topic, body }) => ControlFlow::Continue(self.post(id, &topic, body)),
+            Err(_) => ControlFlow::Break(Some(BAD_MESSAGE)),
+        }
+    }
+
+    /// Carries a post out beside the feed; only a refusal at the edge is said at once.
+    fn post(&mut self, id: String, topic: &str, body: Value) -> Option<Frame> {
+        if self.posts.len() >= POSTS_WAITING_MAX {
+            let problem = Problem::new("overloaded", "too many posts of this page wait for their outcome")
+                .retry_after(Duration::from_millis(200));
+            return Some(Frame::nack(id, &problem));
+        }
+        let site = self.site.clone();
+        let topic = topic.to_owned();
+        self.posts.spawn(async move {
+            match carry_out(&site, &id, &topic, body).await {
+                Ok(seq) => Frame::Ack { id, seq },
+                Err(problem) => Frame::nack(id, &problem),
+            }
+        });
+        None
+    }
+}
+
+async fn carry_out(site: &Shared, id: &str, topic: &str, body: Value) -> Result<u64, Problem> {
+    let key = Key::named("id", id)?;
+    let posting = site.boards.named(topic).and_then(|board| {
+        let operation = board.operations().iter().find(|operation| operation.route == Route::Post)?;
+        Some((board, operation))
+    });
+    let (board, operation) = posting
+        .ok_or_else(|| Problem::new("not_found", format!("there is no board '{topic}' that takes posts")))?;
+    let written = api::write(site, board, operation, key, Input { body, ..Input::default() }).await?;
+    written.done().map(|(_, index)| index)
+}
+
+async fn next_of(follower: &mut Option<Follower>) -> Next {
+    match follower {
+        Some(follower) => follower.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends a frame; none when the client does not take it.
+async fn send(socket: &mut WebSocket, frame: &Frame) -> Option<()> {
+    timeout(SEND_WAIT_MAX, socket.send(Message::Text(frame.text().into()))).await.ok()?.ok()
+}
+
+/// A broken connection hears nothing; one that said too much at once, or no text, hears why.
+fn close_for(error: &axum::Error) -> Option<Close> {
+    use tokio_tungstenite::tungstenite::Error;
+    let source = std::error::Error::source(error)?;
+    match source.downcast_ref::<Error>()? {
+        Error::Capacity(_) => Some(TOO_BIG),
+        Error::Utf8(_) => Some(BAD_MESSAGE),
+        _ => None,
+    }
+}
+
+/// Closes, and reads until the client has closed too: an early end of the connection would lose the close frame.
+async fn say_goodbye(socket: &mut WebSocket, Close(code, reason): Close) {
+    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+    let goodbye = async {
+        if socket.send(Message::Close(Some(frame))).await.is_ok() {
+            while let Some(Ok(_)) = socket.recv().await {}
+        }
+    };
+    let _in_time = timeout(CLOSE_WAIT_MAX, goodbye).await;
+}

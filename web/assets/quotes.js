@@ -1,0 +1,347 @@
+// @ts-check
+/**
+ * The quote board, alive: new quotes as they are applied, posts that survive the death of a node.
+ * @module
+ */
+
+import { Connection } from "./connection.js";
+import * as feed from "./feed.js";
+import * as mail from "./outbox.js";
+import * as state from "./state.js";
+import * as words from "./words.js";
+
+/** Quotes on the page at most; older ones stay behind the link. */
+const SHOWN_MAX = 300;
+/** Where posts wait over reloads. */
+const OUTBOX_KEY = "chorus.outbox";
+const AUTHOR_KEY = "chorus.author";
+
+/** @param {string} id @returns {any} */
+const $ = (id) => document.getElementById(id);
+const main = $("main");
+const list = /** @type {HTMLOListElement} */ ($("quotes"));
+const form = /** @type {HTMLFormElement} */ ($("compose"));
+const older = /** @type {HTMLAnchorElement} */ ($("older"));
+const fresh = /** @type {HTMLButtonElement} */ ($("fresh"));
+const newest = $("board").dataset.newest === "true";
+
+let reader = feed.begin(main.dataset.epoch, Number(main.dataset.seq));
+let outbox = mail.restore(kept(OUTBOX_KEY), Date.now());
+/** Quotes that came while the reader was further down. @type {any[]} */
+let unseen = [];
+
+const connection = new Connection({
+  home: location.origin,
+  peers: JSON.parse(main.dataset.peers || "[]"),
+  frame: take,
+  changed: showState,
+});
+
+state.localize(list);
+state.onRetry(() => connection.now());
+fresh.addEventListener("click", showUnseen);
+addEventListener("scroll", () => unseen.length > 0 && atTop() && showUnseen(), { passive: true });
+form.addEventListener("submit", post);
+form.text.addEventListener("input", count);
+form.text.addEventListener("keydown", (/** @type {KeyboardEvent} */ key) => key.key === "Enter" && (key.ctrlKey || key.metaKey) && form.requestSubmit());
+if (!form.author.value) form.author.value = kept(AUTHOR_KEY) ?? "";
+addEventListener("storage", (change) => change.key === OUTBOX_KEY && adopt(change.newValue));
+setInterval(send, 250);
+count();
+showOutbox();
+connection.open();
+
+/** @param {any} frame */
+function take(frame) {
+  const [next, effects] = feed.read(reader, frame);
+  reader = next;
+  if (reader.live) connection.settled();
+  for (const effect of effects) act(effect);
+  if (reader.live) send();
+  showState();
+}
+
+/** @param {feed.Effect} effect */
+function act(effect) {
+  switch (effect.do) {
+    case "peers":
+      connection.meet(effect.peers);
+      break;
+    case "resume":
+      keep(mail.broken(outbox, Date.now()));
+      connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: ["quotes"] });
+      break;
+    case "apply":
+      apply(effect.item);
+      break;
+    case "refetch":
+      refetch();
+      break;
+    case "stored":
+      keep(mail.stored(outbox, effect.id));
+      break;
+    case "refused":
+      keep(mail.refused(outbox, effect, Date.now()));
+      break;
+    case "again":
+      connection.again();
+      break;
+  }
+}
+
+function showState() {
+  if (connection.phase !== "open") reader = feed.lost(reader);
+  state.show(
+    {
+      phase: connection.phase,
+      live: reader.live,
+      node: reader.node,
+      leader: reader.leader,
+      term: reader.term,
+      as_of_ms: connection.heard_ms,
+      online: navigator.onLine,
+    },
+    connection.next_ms,
+  );
+}
+
+/* The board */
+
+/** @param {feed.Item} change */
+function apply(change) {
+  const quote = change.item;
+  if (change.kind === "deleted") {
+    list.querySelector(`[data-id="${CSS.escape(quote.id)}"]`)?.remove();
+    return;
+  }
+  keep(mail.stored(outbox, quote.id));
+  const shown = list.querySelector(`[data-seq="${Number(quote.seq)}"]`);
+  if (shown) shown.replaceWith(row(quote));
+  else if (newest && atTop() && unseen.length === 0) insert([quote]);
+  else remember(quote);
+}
+
+/** Whether something new at the top moves nothing that is being read. */
+function atTop() {
+  return list.getBoundingClientRect().top >= 0;
+}
+
+/** @param {any} quote */
+function remember(quote) {
+  if (unseen.some((one) => one.seq === quote.seq)) return;
+  unseen.push(quote);
+  if (unseen.length > SHOWN_MAX) unseen.shift();
+  fresh.hidden = false;
+  fresh.textContent = words.fresh(unseen.length) + (newest ? "" : " on the board");
+  $("news").textContent = `${unseen.length} new quotes`;
+}
+
+function showUnseen() {
+  if (!newest) {
+    location.assign("/");
+    return;
+  }
+  const quotes = unseen;
+  unseen = [];
+  fresh.hidden = true;
+  insert(quotes);
+  if (!atTop()) list.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+/** Adds rows in the order of the log, newest first. @param {any[]} quotes */
+function insert(quotes) {
+  for (const quote of quotes) {
+    const before = [...list.children].find((one) => seqOf(one) < quote.seq) ?? null;
+    const item = row(quote);
+    item.classList.add("arrived");
+    list.insertBefore(item, before);
+  }
+  $("empty").hidden = true;
+  $("news").textContent = quotes.length === 1 ? `New quote by ${quotes[0].author}` : `${quotes.length} new quotes`;
+  trim();
+}
+
+/** What is beyond the limit is behind the link to older ones. */
+function trim() {
+  if (list.children.length <= SHOWN_MAX) return;
+  while (list.children.length > SHOWN_MAX) list.lastElementChild?.remove();
+  older.href = `/?before=${seqOf(/** @type {Element} */ (list.lastElementChild))}`;
+  older.hidden = false;
+}
+
+/** @param {Element} item */
+function seqOf(item) {
+  return Number(/** @type {HTMLElement} */ (item).dataset.seq);
+}
+
+/** @param {any} quote @returns {HTMLLIElement} */
+function row(quote) {
+  const time = element("time", { dateTime: new Date(quote.at_ms).toISOString() });
+  const meta = element("span", { className: "meta" }, element("a", { href: `#q${quote.seq}` }, time), ` by way of ${quote.node} · entry ${quote.seq}`);
+  const item = element("li", { id: `q${quote.seq}` }, figure(quote, meta));
+  item.dataset.seq = quote.seq;
+  item.dataset.id = quote.id;
+  state.localize(item);
+  return item;
+}
+
+/** @param {{author: string, text: string}} quote @param {Node} meta */
+function figure(quote, meta) {
+  return element("figure", {}, element("blockquote", {}, quote.text), element("figcaption", {}, element("cite", {}, quote.author), " ", meta));
+}
+
+/**
+ * Everything anew, from the node that said so; what is shown stays until it is here.
+ */
+async function refetch() {
+  const url = connection.url;
+  try {
+    const answer = await fetch(new URL("/api/v1/quotes?limit=50", url));
+    if (!answer.ok) throw new Error(String(answer.status));
+    const { seq, items, next } = await answer.json();
+    if (connection.url !== url) return;
+    reader = feed.fetched(reader, null, seq);
+    if (newest) {
+      list.replaceChildren(...items.map(row));
+      unseen = [];
+      fresh.hidden = true;
+      older.hidden = next === null;
+      if (next !== null) older.href = `/?before=${next}`;
+      $("empty").hidden = items.length > 0;
+    }
+    connection.send({ t: "resume", epoch: null, after: seq, topics: ["quotes"] });
+  } catch {
+    connection.again();
+  }
+}
+
+/* Posts */
+
+/** @param {SubmitEvent} submit */
+function post(submit) {
+  const author = form.author.value.trim();
+  const text = form.text.value.trim();
+  store(AUTHOR_KEY, author);
+  // Never connected here: the form knows its own way.
+  if (reader.node === null) return;
+  submit.preventDefault();
+  const faults = [];
+  if (text === "") faults.push({ field: "text", detail: "is empty" });
+  if ([...text].length > 2_000) faults.push({ field: "text", detail: `has ${[...text].length} characters; 2,000 are allowed` });
+  if (author === "") faults.push({ field: "author", detail: "is empty" });
+  if ([...author].length > 80) faults.push({ field: "author", detail: `has ${[...author].length} characters; 80 are allowed` });
+  blame(faults);
+  if (faults.length > 0) return;
+  const id = words.uuid7(Date.now(), crypto.getRandomValues(new Uint8Array(10)));
+  keep(mail.add(outbox, { id, author, text }, Date.now()));
+  form.text.value = "";
+  count();
+  form.text.focus();
+  send();
+}
+
+/** Says what is wrong beside the fields, and goes to the first. @param {mail.Fault[]} faults */
+function blame(faults) {
+  for (const field of ["text", "author"]) {
+    const fault = faults.find((one) => one.field === field);
+    const note = $(`${field}-error`);
+    note.hidden = !fault;
+    note.textContent = fault ? `${field === "text" ? "Quote" : "Author"} ${fault.detail}` : "";
+    if (fault) form[field].setAttribute("aria-invalid", "true");
+    else form[field].removeAttribute("aria-invalid");
+  }
+  $("trouble").hidden = true;
+  if (faults.length > 0) form[faults[0].field].focus();
+}
+
+function count() {
+  const used = [...form.text.value].length;
+  $("text-help").textContent = used < 1_500 ? "1 to 2,000 characters." : `${used.toLocaleString()} of 2,000 characters.`;
+}
+
+function send() {
+  if (!reader.live) return;
+  const now = Date.now();
+  for (const { id, author, text } of mail.due(outbox, now)) {
+    if (connection.send({ t: "post", id, topic: "quotes", body: { author, text } })) keep(mail.sent(outbox, id, now));
+  }
+}
+
+/** @param {mail.Outbox} next */
+function keep(next) {
+  if (next === outbox) return;
+  outbox = next;
+  store(OUTBOX_KEY, JSON.stringify(outbox));
+  showOutbox();
+}
+
+/** Another tab changed the outbox. @param {string|null} text */
+function adopt(text) {
+  outbox = mail.join(outbox, mail.restore(text, Date.now()));
+  showOutbox();
+}
+
+function showOutbox() {
+  const place = $("outbox");
+  place.replaceChildren(...[...outbox].reverse().map(pending));
+}
+
+/** @param {mail.Post} one */
+function pending(one) {
+  const failed = one.state === "failed";
+  const words = failed ? `not stored: ${one.why}` : one.why ? `pending, trying again: ${one.why}` : "pending";
+  const meta = element("span", { className: "meta" }, words);
+  const item = element("li", { className: failed ? "failed" : "pending" }, figure(one, meta));
+  item.dataset.id = one.id;
+  if (failed) {
+    const again = element("button", { type: "button" }, "Retry");
+    again.addEventListener("click", () => (keep(mail.retry(outbox, one.id, Date.now())), send()));
+    const edit = element("button", { type: "button" }, "Edit");
+    edit.addEventListener("click", () => takeBack(one));
+    item.append(element("p", { className: "actions" }, again, edit));
+  }
+  return item;
+}
+
+/** What could not be stored goes back into the form, under a new id once it is posted again. @param {mail.Post} one */
+function takeBack(one) {
+  form.text.value = one.text;
+  form.author.value = one.author;
+  keep(mail.stored(outbox, one.id));
+  count();
+  blame(one.errors);
+  if (one.errors.length === 0) form.text.focus();
+}
+
+/* Small things */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {object} properties
+ * @param {...(Node|string)} children
+ * @returns {HTMLElementTagNameMap[Tag]}
+ */
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** @param {string} key @returns {string|null} */
+function kept(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} key @param {string} value */
+function store(key, value) {
+  try {
+    localStorage.setItem(key, value);
+  } catch {
+    // A browser that keeps nothing: posts live as long as the page.
+  }
+}
