@@ -148,7 +148,8 @@ impl NodeHandle {
     }
 }
 
-fn stopping(code: &'static str) -> NoAnswer {
+/// The node is on its way out.
+pub(super) fn stopping(code: &'static str) -> NoAnswer {
     NoAnswer {
         code,
         detail: "this node is stopping; ask another one with the same key".to_owned(),

@@ -1,7 +1,31 @@
 //! The node loop: one event in, one core call, carry out its Actions.
+//!
+//! - `driver` is the loop, `outcomes` carries out what the core asks for, `start` makes it all.
+//! - `speech` turns messages into sealed datagrams and back, `addresses` knows where nodes are.
+//! - `requests` are those that this node took, `proposals` those that it brings into the log while it leads, `reads`
+//!   the linearizable reads; `controllers` answers who asks from outside, `commands` remembers what was signed.
+//! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
+//! - `handle` is what the rest of the daemon sees, `view` what people see of the cluster.
+//!
+//! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
 
+mod addresses;
+mod clock;
+mod commands;
+mod controllers;
+mod driver;
 mod handle;
+mod lag;
+mod outcomes;
 mod progress;
+mod proposals;
+mod reader;
+mod reads;
+mod reports;
+mod requests;
+mod speech;
+mod start;
+mod view;
 
 use std::sync::Arc;
 
@@ -13,7 +37,7 @@ pub use progress::Progress;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
-use crate::transport::{Transport, TransportError};
+use crate::transport::{Settings, Transport, TransportError};
 
 /// Called from a store's own thread when a write failed: the process must end with exit code 74 and say nothing
 /// more to anyone. It should not return.
@@ -62,21 +86,20 @@ pub enum StartError {
 ///
 /// # Errors
 /// When the sockets or the stores cannot be opened; with the sockets' error nothing was changed on disk.
-#[expect(clippy::todo, unused_variables, reason = "the border is fixed before the room is built")]
 pub fn start(config: &Config, metrics: Arc<Metrics>, failed: Failed) -> Result<Running, StartError> {
-    todo!()
+    let settings = Settings::from(config);
+    start::spawn(config, move || Ok(Transport::open(&settings)?), metrics, failed)
 }
 
 /// The same over a transport that is there already: an end of a hub.
 ///
 /// # Errors
 /// When the stores cannot be opened.
-#[expect(clippy::todo, unused_variables, reason = "the border is fixed before the room is built")]
 pub fn start_on(
     config: &Config,
     transport: Transport,
     metrics: Arc<Metrics>,
     failed: Failed,
 ) -> Result<Running, StartError> {
-    todo!()
+    start::spawn(config, move || Ok(transport), metrics, failed)
 }

@@ -69,7 +69,8 @@ impl Checker {
     /// The leader of the highest term, if that node was not heard to step down.
     #[must_use]
     pub fn leader(&self) -> Option<usize> {
-        let (at, (role, _)) = self.roles.iter().max_by_key(|(_, (role, term))| (*term, *role == Role::Leader))?;
+        let (at, (role, _)) =
+            self.roles.iter().max_by_key(|(_, (role, term))| (*term, *role == Role::Leader))?;
         (*role == Role::Leader).then_some(*at)
     }
 
@@ -86,7 +87,9 @@ impl Checker {
         self.acknowledged = self.acknowledged.max(index);
         match self.decided.get(&request) {
             Some(decided) if *decided == index => Ok(()),
-            other => Err(format!("request {request} was acknowledged with {index}, but {other:?} decided it")),
+            other => {
+                Err(format!("request {request} was acknowledged with {index}, but {other:?} decided it"))
+            }
         }
     }
 
@@ -191,7 +194,9 @@ impl Checker {
         match self.committed.iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
             Some((place, id)) => {
                 let found = asked.get(place);
-                Err(format!("leader completeness: {id} is committed, the leader of term {term} has {found:?}"))
+                Err(format!(
+                    "leader completeness: {id} is committed, the leader of term {term} has {found:?}"
+                ))
             }
             None => Ok(()),
         }
@@ -203,7 +208,9 @@ impl Checker {
         let last = last.ok_or_else(|| format!("{index} is committed beyond the end of the log"))?;
         if let Some(known) = self.committed.get(last) {
             let same = *known == asked[last];
-            return same.then_some(()).ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
+            return same
+                .then_some(())
+                .ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
         }
         // The founding record is committed by definition; everything else by a majority of disks.
         if asked[last] != EntryId::new(0, 1) {

@@ -136,8 +136,9 @@ impl Disk {
                 term_starts.push(entry.id);
             }
         }
-        let configuration =
-            |entry: &Entry| entry.payload.configuration().map(|it: &Configuration| (entry.id.index, it.clone()));
+        let configuration = |entry: &Entry| {
+            entry.payload.configuration().map(|it: &Configuration| (entry.id.index, it.clone()))
+        };
         Durable {
             empty: log.is_empty() && cluster.is_none() && *hard_state == HardState::default(),
             hard_state: *hard_state,

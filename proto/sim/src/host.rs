@@ -2,8 +2,8 @@
 
 use chorus_proto::raft::{Actions, Config, Raft};
 use chorus_proto::types::{
-    Boot, Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Now, Payload, Span,
-    Term, Voter,
+    Boot, Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Now, Payload,
+    Span, Term, Voter,
 };
 
 use crate::disk::{Disk, Image};
@@ -108,6 +108,7 @@ pub fn founded(founding: &Founding, hard_state: HardState, terms: &[u64], voter:
         payload: Payload::Noop,
     };
     // A learner begins without any log: it adopts the cluster and is sent everything.
-    let log = if voter { std::iter::once(record).chain((2..).zip(terms).map(entry)).collect() } else { Vec::new() };
+    let log =
+        if voter { std::iter::once(record).chain((2..).zip(terms).map(entry)).collect() } else { Vec::new() };
     Image { hard_state, cluster: Some(founding.cluster), founded: voter, log }
 }

@@ -19,8 +19,7 @@ pub struct Weather {
 
 impl Weather {
     /// A quiet wired network.
-    pub const CALM: Self =
-        Self { lost: 0, repeated: 0, late: 0, delay_max: Span(300), late_max: Span(300) };
+    pub const CALM: Self = Self { lost: 0, repeated: 0, late: 0, delay_max: Span(300), late_max: Span(300) };
 
     /// Some weather between calm and terrible.
     #[must_use]

@@ -46,7 +46,10 @@ pub fn message(names: &impl Names, message: &Message) -> String {
         Message::Heartbeat(it) => {
             let previous = id(it.prev_log_term, it.prev_log_index);
             let entries = entries(&it.entries);
-            format!("{name} term={} prev={previous}{entries} commit={} last={}", it.term, it.commit_index, it.last_index)
+            format!(
+                "{name} term={} prev={previous}{entries} commit={} last={}",
+                it.term, it.commit_index, it.last_index
+            )
         }
         Message::Part(it) => format!("{name} {} of {}", it.part + 1, it.parts),
         Message::AppendReply(it) => {
@@ -56,18 +59,31 @@ pub fn message(names: &impl Names, message: &Message) -> String {
         Message::Resign(it) => format!("{name} term={} successor={}", it.term, names.name(it.successor)),
         Message::Lagging(it) => {
             let ranges: Vec<String> = it.ranges.iter().map(|(from, to)| format!("{from}-{to}")).collect();
-            let ranges = if ranges.is_empty() { String::new() } else { format!(" lacks={}", ranges.join(",")) };
+            let ranges =
+                if ranges.is_empty() { String::new() } else { format!(" lacks={}", ranges.join(",")) };
             let parts: usize = it.parts.len();
             let parts = if parts == 0 { String::new() } else { format!(" parts-of={parts}") };
-            format!("{name} term={} matched={}{ranges}{parts}", it.term, id(it.matched_term, it.matched_index))
+            format!(
+                "{name} term={} matched={}{ranges}{parts}",
+                it.term,
+                id(it.matched_term, it.matched_index)
+            )
         }
         Message::Catchup(it) => {
             let previous = id(it.prev_log_term, it.prev_log_index);
-            format!("{name} term={} prev={previous}{} commit={}", it.term, entries(&it.entries), it.commit_index)
+            format!(
+                "{name} term={} prev={previous}{} commit={}",
+                it.term,
+                entries(&it.entries),
+                it.commit_index
+            )
         }
         Message::LeaderInfo(it) => {
             let leader = names.name_or_nobody(it.leader);
-            format!("{name} term={} leader={leader} last={} commit={}", it.term, it.last_index, it.commit_index)
+            format!(
+                "{name} term={} leader={leader} last={} commit={}",
+                it.term, it.last_index, it.commit_index
+            )
         }
         Message::CatchMeUp(it) => format!("{name} term={} from={} to={}", it.term, it.from, it.to),
         Message::Welcome(it) => {

@@ -353,7 +353,9 @@ impl World {
         let survivors = self.rng.usize(0..=waiting);
         let applied = self.hosts[at].machine.applied_index();
         let kept = Index(applied.0 - self.rng.u64(0..=applied.0.min(20)));
-        self.note(|_| format!("{at} crashes: {survivors} of {waiting} writes land, the state falls back to {kept}"));
+        self.note(|_| {
+            format!("{at} crashes: {survivors} of {waiting} writes land, the state falls back to {kept}")
+        });
         self.hosts[at].crash(survivors, kept);
         self.checker.started(at);
         self.lives[at].paused = false;
@@ -456,7 +458,11 @@ impl World {
         let mut outcomes = Vec::new();
         while host.machine.applied_index() < index {
             let next = host.machine.applied_index().next();
-            let entry = host.disk.synced.entry(next).ok_or_else(|| format!("{at} applies {next} without having it"))?;
+            let entry = host
+                .disk
+                .synced
+                .entry(next)
+                .ok_or_else(|| format!("{at} applies {next} without having it"))?;
             self.checker.applied(entry)?;
             outcomes.extend(host.machine.apply(entry));
         }
@@ -487,9 +493,8 @@ impl World {
     fn carry_out(&mut self, at: usize, mut actions: Actions) -> Result<(), String> {
         self.note_events(at, &actions.events);
         self.checker.take(&mut self.hosts, at, &mut actions)?;
-        let is_election = |event: &Event| {
-            matches!(event, Event::Role { role: chorus_proto::message::Role::Leader, .. })
-        };
+        let is_election =
+            |event: &Event| matches!(event, Event::Role { role: chorus_proto::message::Role::Leader, .. });
         self.report.elections += u64::from(actions.events.iter().any(is_election));
         let boot = self.hosts[at].config.boot;
         let sender = Sender { id: self.hosts[at].id, boot, direct: false };

@@ -1,0 +1,288 @@
+//! Signed commands (FOLLOW, TRYLEAD, SHUTDOWN): whether to obey, and what was answered.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use chorus_proto::message::{Control, Done, Message, Refused, Report};
+use chorus_proto::types::{Boot, NodeId, RequestId, Span, Time};
+use chorus_proto::wire::control::{Verb, verify};
+
+/// Answers that are remembered, so that a command is obeyed once and a repeated one answered the same.
+const REMEMBERED_MAX: usize = 1_024;
+/// A command that waits for another node's doing is refused after so long.
+const WAIT_MAX: Span = Span::from_millis(3_000);
+/// A TRYLEAD is passed to the leader so often while it waits.
+const PASS_AGAIN: Span = Span::from_millis(100);
+
+/// What a command waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// That this node no longer leads.
+    HandedOver,
+    /// That this node leads; until then its leader is asked to hand over, in the words of the controller.
+    Lead(Control),
+}
+
+#[derive(Debug)]
+enum State {
+    Answered(Message),
+    Waiting { awaits: Awaits, asker: SocketAddr, verb: Verb, give_up_at: Time, pass_at: Time },
+}
+
+#[derive(Debug)]
+struct Remembered {
+    request_id: RequestId,
+    state: State,
+}
+
+/// What to do with a command that came in.
+#[derive(Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// Not for this node.
+    Ignore,
+    /// This answer is due, the same as before if it was heard before.
+    Answer(Message),
+    /// It is being carried out.
+    Wait,
+    /// Heard for the first time, for this start of this node, and signed.
+    Obey,
+}
+
+/// The node's memory of commands.
+#[derive(Debug)]
+pub(super) struct Commands {
+    id: NodeId,
+    boot: Boot,
+    public: Option<[u8; 32]>,
+    remembered: VecDeque<Remembered>,
+}
+
+impl Commands {
+    pub(super) fn new(id: NodeId, boot: Boot, public: Option<[u8; 32]>) -> Self {
+        Self { id, boot, public, remembered: VecDeque::new() }
+    }
+
+    /// What a controller's command comes to.
+    pub(super) fn judge(&self, verb: Verb, control: &Control) -> Verdict {
+        if control.target != self.id {
+            return Verdict::Ignore;
+        }
+        if let Err(refusal) = self.check(verb, control, self.boot) {
+            return Verdict::Answer(refusal);
+        }
+        match self.recall(&control.request_id).map(|remembered| &remembered.state) {
+            Some(State::Answered(answer)) => Verdict::Answer(answer.clone()),
+            Some(State::Waiting { .. }) => Verdict::Wait,
+            None => Verdict::Obey,
+        }
+    }
+
+    /// Whether a TRYLEAD that another node passed on counts here: signed for that node's present start, and new.
+    pub(super) fn judge_passed(&mut self, control: &Control, boot: Boot) -> bool {
+        if self.check(Verb::TryLead, control, boot).is_err() || self.recall(&control.request_id).is_some() {
+            return false;
+        }
+        let answer = done(control.request_id.clone(), String::new());
+        self.remember(control.request_id.clone(), State::Answered(answer));
+        true
+    }
+
+    /// The command is carried out or refused for good.
+    pub(super) fn answered(&mut self, request_id: RequestId, answer: Message) {
+        match self.remembered.iter_mut().find(|remembered| remembered.request_id == request_id) {
+            Some(remembered) => remembered.state = State::Answered(answer),
+            None => self.remember(request_id, State::Answered(answer)),
+        }
+    }
+
+    /// The command's answer depends on what happens next.
+    pub(super) fn wait(
+        &mut self,
+        now: Time,
+        request_id: RequestId,
+        verb: Verb,
+        awaits: Awaits,
+        asker: SocketAddr,
+    ) {
+        let state = State::Waiting { awaits, asker, verb, give_up_at: now + WAIT_MAX, pass_at: now };
+        self.remember(request_id, state);
+    }
+
+    /// Settles what waits: `leads` is whether this node leads now. Gives who asked for what, and the answer.
+    pub(super) fn settle(&mut self, now: Time, leads: bool) -> Vec<(SocketAddr, Verb, Message)> {
+        let mut settled = Vec::new();
+        for remembered in &mut self.remembered {
+            let State::Waiting { awaits, asker, verb, give_up_at, .. } = &remembered.state else { continue };
+            let id = remembered.request_id.clone();
+            let answer = match awaits {
+                Awaits::HandedOver if !leads => done(id, "handed leadership over".to_owned()),
+                Awaits::Lead(_) if leads => done(id, "leads now".to_owned()),
+                _ if *give_up_at > now => continue,
+                Awaits::HandedOver => {
+                    refused(id, "no_successor", "nobody took over in time; this node leads on")
+                }
+                Awaits::Lead(_) => refused(id, "not_elected", "this node was not elected in time; ask again"),
+            };
+            settled.push((*asker, *verb, answer.clone()));
+            remembered.state = State::Answered(answer);
+        }
+        settled
+    }
+
+    /// The TRYLEADs to pass to the leader now.
+    pub(super) fn to_pass(&mut self, now: Time) -> Vec<Control> {
+        let mut due = Vec::new();
+        for remembered in &mut self.remembered {
+            if let State::Waiting { awaits: Awaits::Lead(control), pass_at, .. } = &mut remembered.state
+                && *pass_at <= now
+            {
+                *pass_at = now + PASS_AGAIN;
+                due.push(control.clone());
+            }
+        }
+        due
+    }
+
+    /// When `settle` or `to_pass` have something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let due = |remembered: &Remembered| match &remembered.state {
+            State::Waiting { awaits: Awaits::Lead(_), give_up_at, pass_at, .. } => {
+                Some(*give_up_at.min(pass_at))
+            }
+            State::Waiting { give_up_at, .. } => Some(*give_up_at),
+            State::Answered(_) => None,
+        };
+        self.remembered.iter().filter_map(due).min()
+    }
+
+    fn check(&self, verb: Verb, control: &Control, boot: Boot) -> Result<(), Message> {
+        let id = || control.request_id.clone();
+        let Some(public) = &self.public else {
+            let detail = "this node has no control key (--control-pub) and obeys nobody";
+            return Err(refused(id(), "no_control_key", detail));
+        };
+        if !verify(public, verb, control) {
+            return Err(refused(
+                id(),
+                "bad_signature",
+                "the command is not signed by the control key of this node",
+            ));
+        }
+        if control.target_boot != boot {
+            let detail = "the command names another start of this node: ask for its status and sign again";
+            return Err(refused(id(), "wrong_boot", detail));
+        }
+        Ok(())
+    }
+
+    fn recall(&self, request_id: &RequestId) -> Option<&Remembered> {
+        self.remembered.iter().find(|remembered| remembered.request_id == *request_id)
+    }
+
+    fn remember(&mut self, request_id: RequestId, state: State) {
+        if self.remembered.len() >= REMEMBERED_MAX {
+            self.remembered.pop_front();
+        }
+        self.remembered.push_back(Remembered { request_id, state });
+    }
+}
+
+/// DONE with a sentence.
+pub(super) fn done(request_id: RequestId, detail: String) -> Message {
+    Message::Done(Done { request_id, result: Report::Obeyed { detail } })
+}
+
+/// REFUSED, not worth repeating as it is.
+pub(super) fn refused(request_id: RequestId, code: &str, detail: &str) -> Message {
+    Message::Refused(Refused { request_id, code: code.to_owned(), detail: detail.to_owned(), retry_ms: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use chorus_proto::wire::control::ControlKey;
+
+    use super::*;
+
+    const NODE: NodeId = NodeId(7);
+    const BOOT: Boot = Boot(40);
+
+    fn id(text: &str) -> RequestId {
+        RequestId::try_from(text.to_owned()).unwrap()
+    }
+
+    fn asker() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 9).into()
+    }
+
+    fn code(verdict: Verdict) -> String {
+        match verdict {
+            Verdict::Answer(Message::Refused(refused)) => refused.code,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_is_obeyed_once_by_the_start_that_it_names() {
+        let key = ControlKey::new(&[1; 32]);
+        let mut commands = Commands::new(NODE, BOOT, Some(key.public()));
+        let good = key.sign(Verb::Follow, NODE, BOOT, id("a"));
+        assert_eq!(commands.judge(Verb::Follow, &good), Verdict::Obey);
+        let answer = done(id("a"), "follows".to_owned());
+        commands.answered(id("a"), answer.clone());
+        assert_eq!(commands.judge(Verb::Follow, &good), Verdict::Answer(answer));
+
+        let elsewhere = key.sign(Verb::Follow, NodeId(8), BOOT, id("b"));
+        assert_eq!(commands.judge(Verb::Follow, &elsewhere), Verdict::Ignore);
+        let earlier = key.sign(Verb::Follow, NODE, Boot(39), id("c"));
+        assert_eq!(code(commands.judge(Verb::Follow, &earlier)), "wrong_boot");
+        let forged = ControlKey::new(&[2; 32]).sign(Verb::Follow, NODE, BOOT, id("d"));
+        assert_eq!(code(commands.judge(Verb::Follow, &forged)), "bad_signature");
+        assert_eq!(code(commands.judge(Verb::Shutdown, &good)), "bad_signature");
+        let keyless = Commands::new(NODE, BOOT, None);
+        assert_eq!(code(keyless.judge(Verb::Follow, &good)), "no_control_key");
+    }
+
+    #[test]
+    fn a_command_that_waits_is_answered_when_it_is_so_or_when_time_is_up() {
+        let key = ControlKey::new(&[1; 32]);
+        let mut commands = Commands::new(NODE, BOOT, Some(key.public()));
+        let control = key.sign(Verb::TryLead, NODE, BOOT, id("a"));
+        commands.wait(Time(0), id("a"), Verb::TryLead, Awaits::Lead(control.clone()), asker());
+        assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Wait);
+        assert_eq!(commands.to_pass(Time(0)), [control.clone()]);
+        assert_eq!(commands.to_pass(Time(1)), []);
+        assert_eq!(commands.to_pass(Time(0) + PASS_AGAIN), [control.clone()]);
+        assert_eq!(commands.settle(Time(5), false), []);
+        let leads = done(id("a"), "leads now".to_owned());
+        assert_eq!(commands.settle(Time(6), true), [(asker(), Verb::TryLead, leads.clone())]);
+        assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Answer(leads));
+
+        commands.wait(Time(10), id("b"), Verb::Follow, Awaits::HandedOver, asker());
+        let settled = commands.settle(Time(10) + WAIT_MAX, true);
+        assert!(
+            matches!(&settled[..], [(_, Verb::Follow, Message::Refused(refused))] if refused.code == "no_successor")
+        );
+        assert_eq!(commands.deadline(), None);
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let mut commands = Commands::new(NODE, BOOT, None);
+        for number in 0..2 * REMEMBERED_MAX {
+            commands.answered(id(&number.to_string()), done(id("x"), String::new()));
+        }
+        assert_eq!(commands.remembered.len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_passed_trylead_counts_once_and_only_for_the_present_start_of_its_target() {
+        let key = ControlKey::new(&[1; 32]);
+        let mut leader = Commands::new(NODE, BOOT, Some(key.public()));
+        let control = key.sign(Verb::TryLead, NodeId(8), Boot(3), id("a"));
+        assert!(!leader.judge_passed(&control, Boot(4)));
+        assert!(leader.judge_passed(&control, Boot(3)));
+        assert!(!leader.judge_passed(&control, Boot(3)));
+    }
+}

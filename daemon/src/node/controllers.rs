@@ -1,0 +1,369 @@
+//! What nodes and controllers ask of this node: STORE, READ, STATUS, RETRIEVE, PING, and signed commands.
+
+use std::net::SocketAddr;
+
+use chorus_proto::message::{
+    Control, Done, LeaderInfo, LogLine, Message, Recipient, Refused, Report, Retrieve, Role, Sender, Store,
+};
+use chorus_proto::raft::{Refusal, To};
+use chorus_proto::types::{ENTRY_BYTES_MAX, Entry, Index, Now, RequestId};
+use chorus_proto::wire::control::Verb;
+use chorus_proto::wire::{Under, fit_log};
+use serde_json::json;
+use tracing::info;
+
+use super::Ended;
+use super::commands::{Awaits, Verdict, done, refused};
+use super::driver::Driver;
+use super::proposals::Proposal;
+use super::reader::{Asker, Errand};
+use super::speech::Heard;
+use crate::boards::{Boards, Change, Command, Input, Outcome};
+
+/// A refusal is worth a new try after so long.
+const RETRY_MS: u64 = 50;
+/// Entries that one RETRIEVE looks at: more never fit its answer.
+const RETRIEVE_MAX: u32 = 64;
+
+impl Driver {
+    /// Takes in a message: the core's goes to the core.
+    pub(super) fn on_message(&mut self, now: Now, heard: Heard) {
+        let Heard { opened, from, direct } = heard;
+        if matches!(&opened.recipient, Recipient::Name(name) if *name != self.oneself.name) {
+            return;
+        }
+        let member = opened.under == Under::Cluster;
+        let asker = if member { Asker::Node(opened.sender) } else { Asker::Controller(from) };
+        let sender = Sender { id: opened.sender, boot: opened.boot, direct };
+        match opened.message {
+            Message::Store(store) => self.on_store(asker, store),
+            Message::Read(read) => self.on_read(now, asker, read.nonce),
+            Message::ReadIndex(read) if member => {
+                self.reads.on_index(read.nonce, read.index);
+            }
+            Message::Done(done) if member => self.requests.forwarder.on_done(&done),
+            Message::Refused(refused) if member => {
+                self.requests.forwarder.on_refused(now, opened.sender, &refused);
+            }
+            Message::Status(ask) => {
+                let report = self.oneself.report(&self.core, now, self.boot);
+                let result = Report::Node(Box::new(report));
+                self.speech.answer(from, &Message::Done(Done { request_id: ask.request_id, result }));
+            }
+            Message::Ping(ask) => {
+                self.speech.answer(from, &done(ask.request_id, self.oneself.name.to_string()))
+            }
+            Message::Retrieve(retrieve) => self.on_retrieve(from, retrieve),
+            Message::Follow(control) => self.on_command(now, Verb::Follow, control, from, sender),
+            Message::TryLead(control) if member => self.on_passed(now, &control, sender),
+            Message::TryLead(control) => self.on_command(now, Verb::TryLead, control, from, sender),
+            Message::Shutdown(control) => self.on_command(now, Verb::Shutdown, control, from, sender),
+            // A node says this to nodes; a controller has nobody to inform.
+            Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_)
+                if !member => {}
+            message => self.to_core(now, sender, message),
+        }
+    }
+
+    fn reply(&mut self, asker: Asker, message: Message) {
+        match asker {
+            Asker::Here => {}
+            Asker::Node(node) => self.say(To::Node(node), message),
+            Asker::Controller(address) => self.speech.answer(address, &message),
+        }
+    }
+
+    /// STORE: proposed if this node leads and the command can be applied everywhere.
+    fn on_store(&mut self, asker: Asker, store: Store) {
+        if !self.leads() {
+            return self.not_leading(asker, &store.request_id);
+        }
+        if self.state.leaving.is_some() {
+            return self.reply(asker, try_again(store.request_id, "no_leader", "this leader hands over"));
+        }
+        let command = match self.command_of(&store) {
+            Ok(Some(command)) => command,
+            // Its parts are not all here: who sent it sends it again.
+            Ok(None) => return,
+            Err(refusal) => return self.reply(asker, refusal),
+        };
+        if self.is_in_flight(&command.id) {
+            if let Asker::Controller(address) = asker {
+                self.proposals.expect(command.id, address);
+            }
+            return;
+        }
+        // A controller cannot know whether its first STORE arrived; a node says so.
+        if store.repeated || matches!(asker, Asker::Controller(_)) {
+            let Err(Errand::Replayed(command, asker)) = self.reader.send(Errand::Replayed(command, asker))
+            else {
+                return;
+            };
+            let busy = "this leader has as many lookups waiting as it takes";
+            return self.reply(asker, try_again(command.id, "overloaded", busy));
+        }
+        if !self.proposals.has_room() {
+            let busy = "this leader has as many proposals waiting as it takes";
+            return self.reply(asker, try_again(command.id, "overloaded", busy));
+        }
+        self.proposals.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
+    }
+
+    /// The command of a STORE: as a node wrote it, or made from a controller's words.
+    fn command_of(&self, store: &Store) -> Result<Option<Command>, Message> {
+        let id = || store.request_id.clone();
+        let bytes = match (&store.command, store.parts) {
+            (Some(bytes), _) => bytes.clone(),
+            (None, Some((digest, _))) => match self.core.assembled(digest) {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            },
+            (None, None) => return self.command_in_words(store).map(Some),
+        };
+        if bytes.len() > ENTRY_BYTES_MAX {
+            return Err(refused(id(), "too_large", "the command is larger than an entry may be"));
+        }
+        match Command::decode(&bytes) {
+            Ok(command) if command.id == store.request_id && self.boards.knows(&command) => Ok(Some(command)),
+            Ok(command) if command.id == store.request_id => {
+                let detail = format!(
+                    "this leader does not know '{}.{}' version {}",
+                    command.board, command.op, command.v
+                );
+                Err(refused(id(), "invalid", &detail))
+            }
+            _ => Err(refused(
+                id(),
+                "invalid",
+                "the command is none of a board, or has another id than its STORE",
+            )),
+        }
+    }
+
+    fn command_in_words(&self, store: &Store) -> Result<Command, Message> {
+        let refuse = |detail: &str| refused(store.request_id.clone(), "invalid", detail);
+        let board = store.board.as_deref().unwrap_or_default();
+        let board = self.boards.named(board).ok_or_else(|| refuse("there is no such board"))?;
+        let op = store.op.as_deref().unwrap_or_default();
+        let operation = board.operations().iter().find(|operation| operation.name == op);
+        let operation = operation.ok_or_else(|| refuse("the board has no such operation"))?;
+        let input = Input {
+            key: store.key.clone(),
+            if_match: None,
+            body: store.value.as_ref().map_or(serde_json::Value::Null, |value| json!({ "value": value })),
+        };
+        let body = board.check(operation, input).map_err(|invalid| {
+            let each: Vec<_> = invalid.iter().map(ToString::to_string).collect();
+            refuse(&each.join("; "))
+        })?;
+        Ok(Command {
+            id: store.request_id.clone(),
+            board: board.name().to_owned(),
+            op: operation.name.to_owned(),
+            v: operation.v,
+            node: self.oneself.name.to_string(),
+            body,
+        })
+    }
+
+    /// A command that the core did not take.
+    pub(super) fn on_proposal_refused(&mut self, now: Now, proposal: Proposal, refusal: Refusal) {
+        let overloaded = refusal == Refusal::Overloaded;
+        self.proposals.refused(&proposal.id);
+        match (proposal.asker, refusal) {
+            (Asker::Here, _) => self.requests.forwarder.proposal_refused(now, &proposal.id, overloaded),
+            (asker, Refusal::Overloaded) => {
+                self.reply(asker, try_again(proposal.id, "overloaded", &refusal.to_string()));
+            }
+            (asker, Refusal::TooLarge) => {
+                self.reply(asker, refused(proposal.id, "too_large", &refusal.to_string()))
+            }
+            (asker, Refusal::NotLeader { .. } | Refusal::HandingOver) => {
+                self.not_leading(asker, &proposal.id)
+            }
+        }
+    }
+
+    /// A node is refused, so that it looks for the leader; a controller is told who that is. A learner leaves that
+    /// to the voters.
+    fn not_leading(&mut self, asker: Asker, request_id: &RequestId) {
+        match asker {
+            Asker::Here => {}
+            Asker::Node(_) => {
+                self.reply(asker, try_again(request_id.clone(), "no_leader", "this node does not lead"))
+            }
+            Asker::Controller(address) => self.inform(address, Some(request_id.clone())),
+        }
+    }
+
+    fn inform(&mut self, address: SocketAddr, request_id: Option<RequestId>) {
+        let standing = self.core.standing();
+        if standing.role == Role::Learner {
+            return;
+        }
+        let info = LeaderInfo {
+            term: standing.term,
+            leader: standing.leader,
+            leader_name: self.leader_name(),
+            first_index: standing.first_index,
+            last_index: standing.durable.index,
+            commit_index: standing.commit_index,
+            request_id,
+        };
+        self.speech.answer(address, &Message::LeaderInfo(info));
+    }
+
+    /// Tells the controllers that wait for a request what became of it.
+    pub(super) fn tell_controllers(&mut self, id: &RequestId, outcome: &Outcome) {
+        for address in self.proposals.applied(id) {
+            self.speech.answer(address, &outcome_message(id.clone(), outcome));
+        }
+    }
+
+    /// READ: the leader confirms after its next round of HEARTBEATs; who does not lead stays silent to nodes, which
+    /// ask again wherever the leader is then.
+    fn on_read(&mut self, now: Now, asker: Asker, nonce: u64) {
+        if self.leads() {
+            let ours = self.reads.ask(asker, nonce);
+            let actions = self.core.read_index(now, ours);
+            self.carry_out(now, actions);
+        } else if let Asker::Controller(address) = asker {
+            self.inform(address, None);
+        }
+    }
+
+    fn on_retrieve(&mut self, from: SocketAddr, retrieve: Retrieve) {
+        if !self.leads() {
+            return self.inform(from, Some(retrieve.request_id));
+        }
+        let retrieve = Retrieve { limit: retrieve.limit.clamp(1, RETRIEVE_MAX), ..retrieve };
+        let commit_index = self.core.standing().commit_index;
+        let errand = Errand::Log(retrieve, from, commit_index);
+        if let Err(Errand::Log(retrieve, ..)) = self.reader.send(errand) {
+            let busy = "this leader has as many lookups waiting as it takes";
+            self.speech.answer(from, &try_again(retrieve.request_id, "overloaded", busy));
+        }
+    }
+
+    /// A signed command of a controller.
+    fn on_command(&mut self, now: Now, verb: Verb, control: Control, from: SocketAddr, who: Sender) {
+        match self.commands.judge(verb, &control) {
+            Verdict::Ignore | Verdict::Wait => {}
+            Verdict::Answer(answer) => {
+                if let Message::Refused(refused) = &answer {
+                    info!(controller = %who.id, command = verb.name(), code = refused.code, "refused a command");
+                }
+                self.speech.answer(from, &answer);
+            }
+            Verdict::Obey => {
+                info!(controller = %who.id, command = verb.name(), "obeys a command");
+                match verb {
+                    Verb::Follow => self.obey_follow(now, control, from),
+                    Verb::TryLead => self.obey_try_lead(now, control, from),
+                    Verb::Shutdown => {
+                        let answer = done(control.request_id.clone(), "leaves".to_owned());
+                        self.commands.answered(control.request_id, answer.clone());
+                        self.speech.answer(from, &answer);
+                        self.leave(now, Ended::Shutdown);
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey_follow(&mut self, now: Now, control: Control, from: SocketAddr) {
+        if !self.leads() {
+            let answer = done(control.request_id.clone(), "does not lead".to_owned());
+            self.commands.answered(control.request_id, answer.clone());
+            return self.speech.answer(from, &answer);
+        }
+        self.commands.wait(now.time, control.request_id, Verb::Follow, Awaits::HandedOver, from);
+        let actions = self.core.resign(now, None);
+        self.carry_out(now, actions);
+    }
+
+    /// The leader hands over if there is one (`settle_commands` passes the command on), else this node campaigns.
+    fn obey_try_lead(&mut self, now: Now, control: Control, from: SocketAddr) {
+        self.commands.wait(now.time, control.request_id.clone(), Verb::TryLead, Awaits::Lead(control), from);
+        if self.core.standing().leader.is_none() {
+            let actions = self.core.campaign(now);
+            self.carry_out(now, actions);
+        }
+    }
+
+    /// A TRYLEAD that a follower passed on: in the controller's words, for the follower's present start.
+    fn on_passed(&mut self, now: Now, control: &Control, who: Sender) {
+        let known = self.core.presence().peer(control.target).map(|peer| peer.boot);
+        let meant = who.id == control.target && known == Some(who.boot);
+        if self.leads() && meant && self.commands.judge_passed(control, who.boot) {
+            let successor = self.oneself.name_of(&self.core, control.target);
+            info!(successor = successor.map(String::from), command = "TRYLEAD", "hands over by command");
+            let actions = self.core.resign(now, Some(control.target));
+            self.carry_out(now, actions);
+        }
+    }
+
+    /// Answers the commands whose end is known now, and passes on what the leader has to hear.
+    pub(super) fn settle_commands(&mut self, now: Now) {
+        let leads = self.leads();
+        for (asker, verb, answer) in self.commands.settle(now.time, leads) {
+            let outcome = if matches!(answer, Message::Done(_)) { "done" } else { "refused" };
+            info!(command = verb.name(), outcome, "a command has ended");
+            self.speech.answer(asker, &answer);
+        }
+        let due = self.commands.to_pass(now.time);
+        if let Some(leader) = self.core.standing().leader.filter(|_| !leads) {
+            for control in due {
+                self.say(To::Node(leader), Message::TryLead(control));
+            }
+        }
+    }
+}
+
+fn try_again(request_id: RequestId, code: &str, detail: &str) -> Message {
+    let (code, detail) = (code.to_owned(), detail.to_owned());
+    Message::Refused(Refused { request_id, code, detail, retry_ms: Some(RETRY_MS) })
+}
+
+/// DONE or REFUSED, as the state machine decided.
+pub(super) fn outcome_message(request_id: RequestId, outcome: &Outcome) -> Message {
+    match outcome {
+        Outcome::Done { change, index, .. } => {
+            let outcome = match change {
+                Change::Created => "created",
+                Change::Changed => "changed",
+                Change::Deleted => "deleted",
+            };
+            let result = Report::Stored { index: Index(*index), outcome: outcome.to_owned() };
+            Message::Done(Done { request_id, result })
+        }
+        Outcome::Refused { code, detail, .. } => refused(request_id, code, detail),
+    }
+}
+
+/// RETRIEVE's answer: as many entries as fit a datagram.
+pub(super) fn log_message(
+    boards: Boards,
+    retrieve: Retrieve,
+    entries: &[Entry],
+    commit_index: Index,
+) -> Message {
+    let line = |entry: &Entry| {
+        let told = boards.describe(entry);
+        LogLine {
+            index: entry.id.index,
+            term: entry.id.term,
+            time_ms: entry.time_ms,
+            board: told.board.unwrap_or_default(),
+            command: told.command,
+            key: told.key,
+            value: told.value,
+            truncated: false,
+        }
+    };
+    let lines = fit_log(entries.iter().map(line).collect());
+    let last = lines.last().map_or(retrieve.after, |line| line.index);
+    let next = (last < commit_index && !lines.is_empty()).then_some(last);
+    let result = Report::Log { entries: lines, next, commit_index };
+    Message::Done(Done { request_id: retrieve.request_id, result })
+}

@@ -1,0 +1,153 @@
+//! Carrying out what the core asks for, and telling what happened.
+
+use chorus_proto::message::{Message, ReadIndex, Role};
+use chorus_proto::raft::{Actions, Event, To};
+use chorus_proto::types::{Index, NodeId, Now, Term};
+use tracing::{error, info, warn};
+
+use super::driver::Driver;
+use super::reader::{Asker, Errand};
+use super::reads::Confirmed;
+use super::view::role_name;
+
+impl Driver {
+    /// Carries out all of it. What events lead to is carried out too, before the next input.
+    pub(super) fn carry_out(&mut self, now: Now, actions: Actions) {
+        let Actions { persist, send, apply, read, events, deadline } = actions;
+        self.state.deadline = deadline;
+        for write in persist {
+            self.stores.persist(write);
+        }
+        self.speech.set_cluster(self.core.presence().cluster());
+        for outgoing in &send {
+            self.speech.say(outgoing, self.core.presence());
+        }
+        if let Some(upto) = apply {
+            self.apply(upto);
+        }
+        for read in read {
+            if let Err(Errand::Load(read)) = self.reader.send(Errand::Load(read)) {
+                // As if the entries were gone: who lacks them asks again, here or elsewhere.
+                let actions = self.core.loaded(now, read, Vec::new());
+                self.carry_out(now, actions);
+            }
+        }
+        for event in events {
+            self.on_event(now, event);
+        }
+    }
+
+    fn apply(&mut self, upto: Index) {
+        if upto > self.state.apply_asked {
+            let cached = self.core.cached(self.state.apply_asked.next(), upto);
+            self.state.apply_asked = upto;
+            self.stores.apply(upto, cached);
+        }
+    }
+
+    fn on_event(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Role { role, term } => self.on_role(now, role, term),
+            Event::Leader { .. } => self.on_leader(now),
+            Event::Committed { index } => {
+                self.metrics.commit_index.set(index.0);
+            }
+            Event::Cut { from } => {
+                self.proposals.on_cut(from);
+                self.requests.forwarder.on_cut(now);
+            }
+            Event::ReadReady { nonce, index } => self.on_read_ready(nonce, index),
+            Event::ReadLost { nonce } => self.reads.on_lost(nonce),
+            // Whoever waits for it looks at who leads.
+            Event::HandedOver { done } => info!(done, "handing leadership over has ended"),
+            Event::Joined { cluster } => {
+                info!(%cluster, "belongs to a cluster");
+                self.state.view_changed = true;
+            }
+            Event::Founded => {
+                info!("every voter of the founding record was heard: voting begins");
+                self.oneself.trouble = None;
+                self.state.view_changed = true;
+            }
+            Event::Trouble { detail } => {
+                warn!("{detail}");
+                self.oneself.trouble = Some(detail);
+                self.state.view_changed = true;
+            }
+            Event::Cloned { detail } => self.exclude(detail),
+            Event::HigherEpoch { cluster } => {
+                self.exclude(format!("its cluster went on as {cluster} without this node"));
+            }
+            Event::Behind { last, promised } => {
+                let detail = format!(
+                    "this node's log ends with {last} although it had promised {promised}: it does not vote until \
+                     a leader has made the loss good"
+                );
+                warn!("{detail}");
+                self.ail(detail);
+            }
+            Event::Restored => {
+                info!("what this node's log had lost is made good");
+                self.oneself.ailment = self.state.excluded.clone();
+                self.state.view_changed = true;
+            }
+            Event::SafetyViolation { detail } => {
+                error!("SAFETY VIOLATION: {detail}");
+                self.ail(format!("safety violation: {detail}"));
+            }
+        }
+    }
+
+    fn on_role(&mut self, now: Now, role: Role, term: Term) {
+        self.metrics.set_role(role);
+        self.metrics.term.set(term.0);
+        if role == Role::Candidate {
+            self.metrics.elections.inc();
+        }
+        self.proposals.on_role();
+        self.on_leader(now);
+    }
+
+    /// Role or leader changed: what waits goes to the leader of now, or is proposed here.
+    fn on_leader(&mut self, now: Now) {
+        let standing = self.core.standing();
+        self.metrics.term.set(standing.term.0);
+        self.requests.forwarder.on_leader(now, standing.leader, standing.role == Role::Leader);
+        self.reads.on_leader(now.time);
+        self.state.view_changed = true;
+        if standing.leader.is_some() {
+            self.oneself.trouble = None;
+        }
+        self.tell(standing.role, standing.leader, standing.term);
+    }
+
+    /// One line for people at every change, and none while a candidate tries again and again.
+    fn tell(&mut self, role: Role, leader: Option<NodeId>, term: Term) {
+        if self.state.told == Some((role, leader)) {
+            return;
+        }
+        self.state.told = Some((role, leader));
+        let leader = leader.and_then(|leader| self.oneself.name_of(&self.core, leader));
+        let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
+        info!(role = role_name(role), %leader, %term, "role");
+    }
+
+    fn on_read_ready(&mut self, nonce: u64, index: Index) {
+        match self.reads.on_index(nonce, index) {
+            Confirmed::Here | Confirmed::Tell(Asker::Here, _) => {}
+            Confirmed::Tell(Asker::Node(node), nonce) => {
+                self.say(To::Node(node), Message::ReadIndex(ReadIndex { nonce, index }));
+            }
+            Confirmed::Tell(Asker::Controller(address), nonce) => {
+                self.speech.answer(address, &Message::ReadIndex(ReadIndex { nonce, index }));
+            }
+        }
+    }
+
+    /// This node neither votes nor serves any more.
+    fn exclude(&mut self, detail: String) {
+        error!("this node takes no part any more: {detail}");
+        self.state.excluded = Some(detail.clone());
+        self.ail(detail);
+    }
+}

@@ -1,0 +1,107 @@
+//! A thread that reads from the stores for the loop, which itself never waits for a disk.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use chorus_proto::message::Retrieve;
+use chorus_proto::raft::ReadLog;
+use chorus_proto::types::{Entry, Index, NodeId};
+use tokio::sync::mpsc;
+
+use super::Failed;
+use super::reports::Report;
+use crate::boards::{Command, Outcome};
+use crate::store::{StoreError, Stores};
+
+/// Errands that wait for the thread.
+const ERRANDS_MAX: usize = 512;
+
+/// Who wants something done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A request that this node took.
+    Here,
+    /// A node, in STORE or READ.
+    Node(NodeId),
+    /// A controller, by its address.
+    Controller(SocketAddr),
+}
+
+/// What the loop wants to know.
+#[derive(Debug)]
+pub(super) enum Errand {
+    /// Entries for the core.
+    Load(ReadLog),
+    /// What became of a command, if it was applied before.
+    Replayed(Command, Asker),
+    /// A piece of the committed log, for a controller.
+    Log(Retrieve, SocketAddr, Index),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Entries for the core; none if they are gone.
+    Loaded(ReadLog, Vec<Entry>),
+    /// What became of a command, as far as it is applied and kept.
+    Replayed(Command, Asker, Option<Outcome>),
+    /// A piece of the log, and up to where it is committed.
+    Log(Retrieve, SocketAddr, Vec<Entry>, Index),
+}
+
+/// The loop's end of the thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Reader(SyncSender<Errand>);
+
+impl Reader {
+    /// Starts the thread.
+    pub(super) fn start(
+        stores: Stores,
+        reports: mpsc::Sender<Report>,
+        failed: Failed,
+    ) -> std::io::Result<Self> {
+        let (errands, waiting) = sync_channel(ERRANDS_MAX);
+        std::thread::Builder::new()
+            .name("chorus-reader".to_owned())
+            .spawn(move || run(&stores, &waiting, &reports, &failed))?;
+        Ok(Self(errands))
+    }
+
+    /// Sends the thread on an errand, or gives it back when too many wait.
+    pub(super) fn send(&self, errand: Errand) -> Result<(), Errand> {
+        self.0.try_send(errand).map_err(|refused| match refused {
+            TrySendError::Full(errand) | TrySendError::Disconnected(errand) => errand,
+        })
+    }
+}
+
+fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Report>, failed: &Failed) {
+    for errand in errands {
+        match carry_out(stores, errand) {
+            Ok(found) => {
+                if reports.blocking_send(Report::Found(found)).is_err() {
+                    return;
+                }
+            }
+            // A log or state that cannot be read is as final as one that cannot be written.
+            Err(error) => return failed(error),
+        }
+    }
+}
+
+fn carry_out(stores: &Stores, errand: Errand) -> Result<Found, StoreError> {
+    Ok(match errand {
+        Errand::Load(read) => {
+            let entries = stores.load(&read)?;
+            Found::Loaded(read, entries)
+        }
+        Errand::Replayed(command, asker) => {
+            let outcome = stores.replayed(&command)?;
+            Found::Replayed(command, asker, outcome)
+        }
+        Errand::Log(retrieve, asker, upto) => {
+            let entries = stores.log(retrieve.after.0, retrieve.limit, upto.0)?;
+            Found::Log(retrieve, asker, entries, upto)
+        }
+    })
+}

@@ -1,0 +1,203 @@
+//! Linearizable reads (ReadIndex, thesis 6.4): those that this node serves, and those that others ask it to confirm
+//! while it leads.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chorus_proto::types::{Index, Span, Time};
+use tokio::sync::oneshot;
+
+use super::handle::NoAnswer;
+use super::reader::Asker;
+
+/// How long a read may wait for a leader's confirmation.
+const WAIT_MAX: Span = Span::from_millis(2_000);
+/// A confirmation that does not come is asked for again, under a new nonce.
+const RETRY: Span = Span::from_millis(60);
+/// Reads that wait here.
+const WAITING_MAX: usize = 4_096;
+/// Reads of others that wait here for a round of HEARTBEATs; the oldest goes, its asker asks again.
+const ASKED_MAX: usize = 1_024;
+
+/// The answer's way back.
+pub(super) type ReadAnswer = oneshot::Sender<Result<Index, NoAnswer>>;
+
+/// Reads that began together, and so are confirmed together.
+#[derive(Debug)]
+struct Batch {
+    waiting: Vec<ReadAnswer>,
+    /// Every attempt's; the answer to any of them will do, for each left after the reads had come.
+    nonces: Vec<u64>,
+    retry_at: Time,
+    give_up_at: Time,
+}
+
+/// All reads that wait.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    /// Came in since the last `due`.
+    gathering: Vec<ReadAnswer>,
+    batches: Vec<Batch>,
+    /// What others asked for: our nonce, who, and his nonce.
+    asked: BTreeMap<u64, (Asker, u64)>,
+    next_nonce: u64,
+}
+
+/// What an index that was confirmed is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Confirmed {
+    /// Answered here already, or nobody waits any more.
+    Here,
+    /// To be told in READ_INDEX, with this nonce.
+    Tell(Asker, u64),
+}
+
+impl Reads {
+    /// A read of this node.
+    pub(super) fn demand(&mut self, answer: ReadAnswer) {
+        let waiting =
+            self.gathering.len() + self.batches.iter().map(|batch| batch.waiting.len()).sum::<usize>();
+        if waiting < WAITING_MAX {
+            self.gathering.push(answer);
+        } else {
+            let detail = "this node has as many reads waiting as it takes; try again shortly".to_owned();
+            let retry = Some(Duration::from_millis(100));
+            // An error means that the asker has gone.
+            let _gone = answer.send(Err(NoAnswer { code: "overloaded", detail, retry, leader: None }));
+        }
+    }
+
+    /// Somebody's READ, at the leader; the nonce for the core.
+    pub(super) fn ask(&mut self, asker: Asker, nonce: u64) -> u64 {
+        let ours = self.fresh_nonce();
+        self.asked.insert(ours, (asker, nonce));
+        if self.asked.len() > ASKED_MAX {
+            self.asked.pop_first();
+        }
+        ours
+    }
+
+    /// The nonces to ask for now: of what came in, and of what waited for too long.
+    pub(super) fn due(&mut self, now: Time) -> Vec<u64> {
+        if !self.gathering.is_empty() {
+            let waiting = std::mem::take(&mut self.gathering);
+            self.batches.push(Batch {
+                waiting,
+                nonces: Vec::new(),
+                retry_at: now,
+                give_up_at: now + WAIT_MAX,
+            });
+        }
+        let mut nonces = Vec::new();
+        let mut next_nonce = self.next_nonce;
+        for batch in self.batches.iter_mut().filter(|batch| batch.retry_at <= now) {
+            next_nonce += 1;
+            batch.nonces.push(next_nonce);
+            batch.retry_at = now + RETRY;
+            nonces.push(next_nonce);
+        }
+        self.next_nonce = next_nonce;
+        nonces
+    }
+
+    /// A nonce was confirmed.
+    pub(super) fn on_index(&mut self, nonce: u64, index: Index) -> Confirmed {
+        if let Some((asker, theirs)) = self.asked.remove(&nonce) {
+            return Confirmed::Tell(asker, theirs);
+        }
+        if let Some(place) = self.batches.iter().position(|batch| batch.nonces.contains(&nonce)) {
+            for answer in self.batches.swap_remove(place).waiting {
+                let _gone = answer.send(Ok(index));
+            }
+        }
+        Confirmed::Here
+    }
+
+    /// A nonce cannot be confirmed any more. Who asked from elsewhere asks again by himself.
+    pub(super) fn on_lost(&mut self, nonce: u64) {
+        self.asked.remove(&nonce);
+    }
+
+    /// Another leader: everything is asked for again at once.
+    pub(super) fn on_leader(&mut self, now: Time) {
+        for batch in &mut self.batches {
+            batch.retry_at = now;
+        }
+    }
+
+    /// Answers those that waited for too long.
+    pub(super) fn expire(&mut self, now: Time, why: impl Fn() -> NoAnswer) {
+        let (late, waiting) =
+            std::mem::take(&mut self.batches).into_iter().partition(|batch| batch.give_up_at <= now);
+        self.batches = waiting;
+        for batch in Vec::<Batch>::into_iter(late) {
+            for answer in batch.waiting {
+                let _gone = answer.send(Err(why()));
+            }
+        }
+    }
+
+    /// When `due` or `expire` have something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.batches.iter().map(|batch| batch.retry_at.min(batch.give_up_at)).min()
+    }
+
+    fn fresh_nonce(&mut self) -> u64 {
+        self.next_nonce += 1;
+        self.next_nonce
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chorus_proto::types::NodeId;
+
+    use super::*;
+
+    fn no_leader() -> NoAnswer {
+        NoAnswer { code: "no_leader", detail: "nobody leads".to_owned(), retry: None, leader: None }
+    }
+
+    #[test]
+    fn reads_that_come_together_share_a_nonce_and_any_attempt_answers_them() {
+        let mut reads = Reads::default();
+        let (one, mut first) = oneshot::channel();
+        let (two, mut second) = oneshot::channel();
+        reads.demand(one);
+        reads.demand(two);
+        let now = Time(1_000);
+        let nonces = reads.due(now);
+        assert_eq!(nonces.len(), 1);
+        assert_eq!(reads.due(now), [0; 0], "asked once");
+        let again = reads.due(now + RETRY);
+        assert_ne!(again, nonces, "a new nonce for a new attempt");
+        assert_eq!(reads.on_index(nonces[0], Index(7)), Confirmed::Here);
+        assert_eq!(first.try_recv().unwrap().unwrap(), Index(7));
+        assert_eq!(second.try_recv().unwrap().unwrap(), Index(7));
+        assert_eq!(reads.deadline(), None);
+    }
+
+    #[test]
+    fn a_read_without_a_leader_ends_after_two_seconds() {
+        let mut reads = Reads::default();
+        let (answer, mut outcome) = oneshot::channel();
+        reads.demand(answer);
+        let now = Time(0);
+        let _unanswered = reads.due(now);
+        reads.expire(now + Span::from_millis(1_999), no_leader);
+        assert!(outcome.try_recv().is_err());
+        reads.expire(now + WAIT_MAX, no_leader);
+        assert_eq!(outcome.try_recv().unwrap().unwrap_err().code, "no_leader");
+    }
+
+    #[test]
+    fn what_another_asked_for_goes_back_to_him_under_his_nonce() {
+        let mut reads = Reads::default();
+        let asker = Asker::Node(NodeId(3));
+        let ours = reads.ask(asker, 99);
+        assert_eq!(reads.on_index(ours, Index(4)), Confirmed::Tell(asker, 99));
+        let lost = reads.ask(asker, 100);
+        reads.on_lost(lost);
+        assert_eq!(reads.on_index(lost, Index(4)), Confirmed::Here);
+    }
+}

@@ -1,0 +1,67 @@
+//! What comes to the loop from other threads: the stores' reports, and what the reader found.
+
+use std::sync::Arc;
+
+use chorus_proto::types::Token;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::Failed;
+use super::reader::Found;
+use crate::store::{Applied, AppliedEntry, Reports, StoreError};
+
+/// Reports that wait for the loop. When they are so many, the store waits: the loop never waits for a store.
+pub(super) const REPORTS_MAX: usize = 1_024;
+
+/// One report.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// Every write up to this one is on disk.
+    Persisted(Token),
+    /// Entries were applied, and told to the feed already.
+    Applied(Applied),
+    /// Applying stops for good.
+    Stuck(String),
+    /// The reader's answer.
+    Found(Found),
+}
+
+/// The loop's ear in the stores. The feed is told from the store's own thread: one hop less on the way of a post.
+pub(super) struct Ear {
+    pub(super) reports: mpsc::Sender<Report>,
+    pub(super) feed: broadcast::Sender<Arc<AppliedEntry>>,
+    pub(super) applied: watch::Sender<u64>,
+    pub(super) failed: Failed,
+}
+
+impl Ear {
+    fn tell(&self, report: Report) {
+        // An error means that the loop has ended, and nobody listens any more.
+        if let Err(mpsc::error::TrySendError::Full(report)) = self.reports.try_send(report) {
+            let _loop_ended = self.reports.blocking_send(report);
+        }
+    }
+}
+
+impl Reports for Ear {
+    fn persisted(&self, token: Token) {
+        self.tell(Report::Persisted(token));
+    }
+
+    fn applied(&self, applied: Applied) {
+        for entry in &applied.entries {
+            // An error means that nobody follows the feed.
+            let _nobody = self.feed.send(Arc::clone(entry));
+        }
+        // After the feed, so that who waits for the index finds the feed there.
+        self.applied.send_replace(applied.index.0);
+        self.tell(Report::Applied(applied));
+    }
+
+    fn stuck(&self, detail: String) {
+        self.tell(Report::Stuck(detail));
+    }
+
+    fn failed(&self, error: StoreError) {
+        (self.failed)(error);
+    }
+}

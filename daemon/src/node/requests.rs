@@ -1,0 +1,202 @@
+//! The requests that this node took: who waits for which, and how each ends.
+//!
+//! The answer is this node's own apply, wherever the command was proposed. `Forwarder` decides when to propose, to
+//! send and to give up; what stands here is the table of those who wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chorus_proto::forward::{Forwarder, GaveUp};
+use chorus_proto::types::{NodeName, Now, RequestId, Span};
+use tokio::sync::oneshot;
+
+use super::handle::{ANSWER_WAIT_MAX, Answer, NoAnswer, Submission};
+use crate::boards::{Command, Outcome};
+
+/// Those who wait for one request, at most.
+const ANSWERS_MAX: usize = 16;
+/// Requests that wait here, at most; those whose outcome is being looked up count.
+const WAITING_MAX: usize = chorus_proto::forward::REQUESTS_MAX;
+
+/// The answer's way back.
+pub(super) type AnswerTo = oneshot::Sender<Result<Answer, NoAnswer>>;
+
+/// A request that waits for its outcome.
+#[derive(Debug)]
+struct Waiting {
+    /// Board, operation and body: what the same id must say again.
+    command: Command,
+    answers: Vec<AnswerTo>,
+}
+
+/// What is to be done with a submission.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Nothing: it waits with an earlier one, or is answered already.
+    Settled,
+    /// It may have been applied before: look it up, then `go_on`.
+    LookUp(Command),
+    /// It goes to the leader.
+    Submitted,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) forwarder: Forwarder,
+    name: NodeName,
+    waiting: BTreeMap<RequestId, Waiting>,
+}
+
+impl Requests {
+    pub(super) fn new(name: NodeName, seed: u64) -> Self {
+        Self { forwarder: Forwarder::new(seed), name, waiting: BTreeMap::new() }
+    }
+
+    /// Takes a submission.
+    pub(super) fn submit(&mut self, now: Now, submission: Submission, answer: AnswerTo) -> Taken {
+        let Submission { id, fresh, board, op, v, body } = submission;
+        let node = self.name.to_string();
+        let command = Command { id, board: board.to_owned(), op: op.to_owned(), v, node, body };
+        if let Some(waiting) = self.waiting.get_mut(&command.id) {
+            waiting.join(&command, answer);
+            return Taken::Settled;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            give(answer, Err(overloaded()));
+            return Taken::Settled;
+        }
+        let waiting = Waiting { command: command.clone(), answers: vec![answer] };
+        self.waiting.insert(command.id.clone(), waiting);
+        if !fresh {
+            return Taken::LookUp(command);
+        }
+        self.go_on(now, &command);
+        Taken::Submitted
+    }
+
+    /// The command was not applied before, as far as this node can tell: it goes to the leader.
+    pub(super) fn go_on(&mut self, now: Now, command: &Command) {
+        // An answer may have come in while the outcome was looked up.
+        if !self.waiting.contains_key(&command.id) {
+            return;
+        }
+        let wait = Span(u64::try_from(ANSWER_WAIT_MAX.as_micros()).unwrap_or(u64::MAX));
+        let bytes: Bytes = command.encode();
+        if self.forwarder.submit(now, command.id.clone(), bytes, wait).is_err() {
+            self.end(&command.id, &Err(overloaded()));
+        }
+    }
+
+    /// The command was found among the outcomes.
+    pub(super) fn found(&mut self, id: &RequestId, outcome: Outcome) {
+        self.forwarder.applied(id);
+        self.end(id, &Ok(Answer { outcome, replayed: true }));
+    }
+
+    /// The request was applied here, in the entry at `index`.
+    pub(super) fn applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
+        self.forwarder.applied(id);
+        if self.waiting.contains_key(id) {
+            // An id that comes round again is answered from the first time.
+            let replayed = decided_at(outcome) < index;
+            self.end(id, &Ok(Answer { outcome: outcome.clone(), replayed }));
+        }
+    }
+
+    /// The wait is over without an outcome.
+    pub(super) fn give_up(
+        &mut self,
+        id: &RequestId,
+        reason: GaveUp,
+        leader: Option<NodeName>,
+        why: Option<&str>,
+    ) {
+        self.end(id, &Err(explain(reason, leader, why)));
+    }
+
+    fn end(&mut self, id: &RequestId, answer: &Result<Answer, NoAnswer>) {
+        for to in self.waiting.remove(id).into_iter().flat_map(|waiting| waiting.answers) {
+            give(to, answer.clone());
+        }
+    }
+}
+
+impl Waiting {
+    /// The same request again while the first still waits: one outcome answers both. Another one under the same
+    /// id is told so, as the state machine would.
+    fn join(&mut self, command: &Command, answer: AnswerTo) {
+        if self.command != *command {
+            let detail = "this id is in use for another request; draw a new one".to_owned();
+            let outcome = Outcome::Refused { code: "id_reused".to_owned(), detail, index: 0 };
+            return give(answer, Ok(Answer { outcome, replayed: false }));
+        }
+        self.answers.retain(|waiting| !waiting.is_closed());
+        if self.answers.len() < ANSWERS_MAX {
+            self.answers.push(answer);
+        } else {
+            give(answer, Err(overloaded()));
+        }
+    }
+}
+
+/// The entry that decided an outcome.
+fn decided_at(outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Done { index, .. } | Outcome::Refused { index, .. } => *index,
+    }
+}
+
+/// Answers; an error means that the asker has gone.
+pub(super) fn give(to: AnswerTo, answer: Result<Answer, NoAnswer>) {
+    let _gone = to.send(answer);
+}
+
+fn overloaded() -> NoAnswer {
+    NoAnswer {
+        code: "overloaded",
+        detail: "this node has as many requests waiting as it takes; try again shortly".to_owned(),
+        retry: Some(Duration::from_millis(100)),
+        leader: None,
+    }
+}
+
+fn explain(reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) -> NoAnswer {
+    match reason {
+        GaveUp::NoLeader => no_leader(why),
+        GaveUp::Unknown => NoAnswer {
+            code: "outcome_unknown",
+            detail: "the request left and its outcome did not come back in time: it may have happened or happen yet; \
+                     ask again with the same id"
+                .to_owned(),
+            retry: Some(Duration::from_millis(500)),
+            leader,
+        },
+        GaveUp::Refused { code, detail, retry_ms } => {
+            let retry = retry_ms.map(Duration::from_millis);
+            NoAnswer { code: known_code(&code), detail, retry, leader }
+        }
+    }
+}
+
+/// There is nobody to ask.
+pub(super) fn no_leader(why: Option<&str>) -> NoAnswer {
+    let detail = match why {
+        Some(why) => format!("nobody leads: {why}; nothing was stored, try again with the same id"),
+        None => "nobody led for as long as this request could wait; nothing was stored, try again with the same id"
+            .to_owned(),
+    };
+    NoAnswer { code: "no_leader", detail, retry: Some(Duration::from_millis(500)), leader: None }
+}
+
+/// The codes that a leader refuses a STORE with, as this program spells them.
+fn known_code(code: &str) -> &'static str {
+    match code {
+        "too_large" => "too_large",
+        "invalid" => "invalid",
+        "no_leader" => "no_leader",
+        "request_expired" => "request_expired",
+        _ => "overloaded",
+    }
+}

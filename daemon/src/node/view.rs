@@ -1,0 +1,245 @@
+//! The cluster as this node sees it, for pages and controllers.
+
+use chorus_proto::message::{NodeReport, Role};
+use chorus_proto::presence::{Peer, Standing};
+use chorus_proto::raft::Raft;
+use chorus_proto::types::{NodeId, NodeName, Now, Span, Time};
+
+use super::handle::ClusterView;
+
+/// A node that was not heard for so long is shown as dead.
+const DEAD: Span = Span::from_millis(3_000);
+
+/// What a node tells about itself that the core does not know.
+#[derive(Clone, Debug)]
+pub(super) struct Oneself {
+    pub(super) id: NodeId,
+    pub(super) name: NodeName,
+    /// The names that found a cluster together.
+    pub(super) voters: Vec<NodeName>,
+    pub(super) url: Option<String>,
+    pub(super) pid: u32,
+    pub(super) version: String,
+    /// What holds the founding or an election up, in words; over once there is a leader.
+    pub(super) trouble: Option<String>,
+    /// What keeps this node itself from taking part, in words.
+    pub(super) ailment: Option<String>,
+}
+
+impl Oneself {
+    /// The object of `/api/v1/cluster`.
+    pub(super) fn view(&self, core: &Raft, now: Now) -> ClusterView {
+        let standing = core.standing();
+        let cluster = core.presence().cluster();
+        let mut nodes = self.voters_seen(core, &standing, now);
+        nodes.extend(self.others_seen(core, &standing, now));
+        nodes.sort_by(|one, other| one.name.cmp(&other.name));
+        ClusterView {
+            cluster: cluster.map_or_else(String::new, |cluster| {
+                cluster.to_string().split('.').next().unwrap_or_default().to_owned()
+            }),
+            epoch: cluster.map_or(0, |cluster| cluster.epoch),
+            node: Some(self.name.clone()),
+            leader: standing.leader.and_then(|leader| self.name_of(core, leader)),
+            term: standing.term.0,
+            commit_index: standing.commit_index.0,
+            why: self.why(core, now),
+            nodes,
+        }
+    }
+
+    /// This node, for a controller: with its boot, whom it follows and what it misses.
+    pub(super) fn report(&self, core: &Raft, now: Now, boot: chorus_proto::types::Boot) -> NodeReport {
+        let standing = core.standing();
+        NodeReport {
+            boot: Some(boot),
+            leader: standing.leader.and_then(|leader| self.name_of(core, leader)),
+            why: self.why(core, now),
+            cluster: core.presence().cluster().map(|cluster| cluster.to_string()),
+            voters: self.known_voters(core),
+            ..self.seen_by_itself(core, &standing)
+        }
+    }
+
+    /// The names of those that vote, or that shall found the cluster.
+    fn known_voters(&self, core: &Raft) -> Vec<NodeName> {
+        match core.configuration().voters.as_slice() {
+            [] => self.voters.clone(),
+            voters => voters.iter().map(|voter| voter.name.clone()).collect(),
+        }
+    }
+
+    /// The name of a node, this one included.
+    pub(super) fn name_of(&self, core: &Raft, id: NodeId) -> Option<NodeName> {
+        if id == self.id {
+            return Some(self.name.clone());
+        }
+        let voter = core.configuration().voters.iter().find(|voter| voter.id() == id);
+        voter
+            .map(|voter| voter.name.clone())
+            .or_else(|| core.presence().peer(id).map(|peer| peer.hello.name.clone()))
+    }
+
+    /// Why there is no leader; with one, what this node itself suffers from.
+    pub(super) fn why(&self, core: &Raft, now: Now) -> Option<String> {
+        if core.standing().leader.is_some() {
+            return self.ailment.clone();
+        }
+        let (heard, missing) = core.presence().heard_and_missing(now, core.configuration());
+        let all = heard.len() + missing.len();
+        let heard_of_all = match (all, missing.as_slice()) {
+            (0, _) => "no voter is known yet".to_owned(),
+            (_, []) if core.presence().cluster().is_none() => {
+                format!("heard {all} of {all} voters; founding")
+            }
+            (_, []) => format!("heard {all} of {all} voters; an election is under way"),
+            (_, missing) => format!("heard {} of {all} voters; missing {}", heard.len(), missing.join(", ")),
+        };
+        let more = [&self.trouble, &self.ailment].into_iter().flatten().cloned();
+        Some(std::iter::once(heard_of_all).chain(more).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Every voter, heard or not. Before the founding those are names.
+    fn voters_seen(&self, core: &Raft, standing: &Standing, now: Now) -> Vec<NodeReport> {
+        let voters = &core.configuration().voters;
+        if voters.is_empty() {
+            let by_name = |name: &NodeName| {
+                let peer = core.presence().peers().find(|(_, peer)| peer.hello.name == *name);
+                self.voter(core, standing, now, name, peer)
+            };
+            return self.voters.iter().map(by_name).collect();
+        }
+        let by_id = |voter: &chorus_proto::types::Voter| {
+            let id = voter.id();
+            if id == self.id {
+                return self.seen_by_itself(core, standing);
+            }
+            match core.presence().peer(id) {
+                Some(peer) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
+                None => unheard(voter.name.clone(), id.to_string()),
+            }
+        };
+        voters.iter().map(by_id).collect()
+    }
+
+    fn voter(
+        &self,
+        core: &Raft,
+        standing: &Standing,
+        now: Now,
+        name: &NodeName,
+        peer: Option<(NodeId, &Peer)>,
+    ) -> NodeReport {
+        match peer {
+            _ if *name == self.name => self.seen_by_itself(core, standing),
+            Some((id, peer)) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
+            None => unheard(name.clone(), String::new()),
+        }
+    }
+
+    /// Those that were heard and do not vote, this node among them if it does not.
+    fn others_seen(&self, core: &Raft, standing: &Standing, now: Now) -> Vec<NodeReport> {
+        let is_voter = |id: NodeId, name: &NodeName| match core.configuration().voters.as_slice() {
+            [] => self.voters.contains(name),
+            voters => voters.iter().any(|voter| voter.id() == id),
+        };
+        let others = core.presence().peers().filter(|(id, peer)| {
+            !is_voter(*id, &peer.hello.name) && peer.hello.cluster == core.presence().cluster()
+        });
+        let mut others: Vec<_> = others.map(|(id, peer)| seen(id, peer, standing, now.time)).collect();
+        if !is_voter(self.id, &self.name) {
+            others.push(self.seen_by_itself(core, standing));
+        }
+        others
+    }
+
+    fn seen_by_itself(&self, core: &Raft, standing: &Standing) -> NodeReport {
+        let voters = &core.configuration().voters;
+        let voter = voters.iter().any(|voter| voter.id() == self.id)
+            || (voters.is_empty() && self.voters.contains(&self.name));
+        NodeReport {
+            name: self.name.clone(),
+            id: self.id.to_string(),
+            role: role_name(standing.role).to_owned(),
+            voter,
+            term: standing.term,
+            commit_index: standing.commit_index,
+            applied_index: standing.applied_index,
+            last_index: standing.durable.index,
+            heard_ms: Some(0),
+            url: self.url.clone(),
+            pid: Some(self.pid),
+            version: Some(self.version.clone()),
+            boot: None,
+            leader: None,
+            why: None,
+            cluster: None,
+            voters: Vec::new(),
+        }
+    }
+}
+
+/// Another node, from its last HELLO. Who leads is known more freshly than that.
+fn seen(id: NodeId, peer: &Peer, standing: &Standing, now: Time) -> NodeReport {
+    let hello = &peer.hello;
+    let silent = now.since(peer.heard);
+    let leads = standing.leader == Some(id);
+    let role = match hello.role {
+        _ if silent >= DEAD => "dead",
+        _ if leads => "leader",
+        Role::Leader | Role::Candidate if standing.leader.is_some() => "follower",
+        role => role_name(role),
+    };
+    NodeReport {
+        name: hello.name.clone(),
+        id: id.to_string(),
+        role: role.to_owned(),
+        voter: false,
+        term: if leads { standing.term } else { hello.term },
+        commit_index: hello.commit_index,
+        applied_index: hello.applied_index,
+        last_index: hello.durable.index,
+        heard_ms: Some(silent.0 / 1_000),
+        url: hello.public_url.clone(),
+        pid: Some(hello.pid),
+        version: Some(hello.version.clone()),
+        boot: None,
+        leader: None,
+        why: None,
+        cluster: None,
+        voters: Vec::new(),
+    }
+}
+
+/// A voter that was never heard.
+fn unheard(name: NodeName, id: String) -> NodeReport {
+    NodeReport {
+        name,
+        id,
+        role: "dead".to_owned(),
+        voter: true,
+        term: Default::default(),
+        commit_index: Default::default(),
+        applied_index: Default::default(),
+        last_index: Default::default(),
+        heard_ms: None,
+        url: None,
+        pid: None,
+        version: None,
+        boot: None,
+        leader: None,
+        why: None,
+        cluster: None,
+        voters: Vec::new(),
+    }
+}
+
+/// The role as interfaces spell it.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+        Role::Learner => "learner",
+    }
+}
