@@ -275,6 +275,7 @@ fn view(url: &str, leader: Option<&str>) -> ClusterView {
         leader: None,
         why: None,
         cluster: None,
+        voters: Vec::new(),
     };
     let own_role = if leader.is_some() { "leader" } else { "candidate" };
     ClusterView {
