@@ -1,3 +1,7 @@
 //! The program `chorus`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chorus::cli::run()
+}

@@ -460,6 +460,10 @@ pub struct NodeReport {
     /// The cluster, as `CLUSTERID.EPOCH`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
+    /// In answers to STATUS: the names of all voters that it knows of (before the founding: its configured list), so
+    /// that a controller can say who did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub voters: Vec<NodeName>,
 }
 
 /// DONE: the answer to a command that was carried out.

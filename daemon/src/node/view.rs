@@ -56,7 +56,16 @@ impl Oneself {
             leader: standing.leader.and_then(|leader| self.name_of(core, leader)),
             why: self.why(core, now),
             cluster: core.presence().cluster().map(|cluster| cluster.to_string()),
+            voters: self.known_voters(core),
             ..self.seen_by_itself(core, &standing)
+        }
+    }
+
+    /// The names of those that vote, or that shall found the cluster.
+    fn known_voters(&self, core: &Raft) -> Vec<NodeName> {
+        match core.configuration().voters.as_slice() {
+            [] => self.voters.clone(),
+            voters => voters.iter().map(|voter| voter.name.clone()).collect(),
         }
     }
 
@@ -165,6 +174,7 @@ impl Oneself {
             leader: None,
             why: None,
             cluster: None,
+            voters: Vec::new(),
         }
     }
 }
@@ -197,6 +207,7 @@ fn seen(id: NodeId, peer: &Peer, standing: &Standing, now: Time) -> NodeReport {
         leader: None,
         why: None,
         cluster: None,
+        voters: Vec::new(),
     }
 }
 
@@ -219,6 +230,7 @@ fn unheard(name: NodeName, id: String) -> NodeReport {
         leader: None,
         why: None,
         cluster: None,
+        voters: Vec::new(),
     }
 }
 

@@ -1,0 +1,63 @@
+//! Why a command ends without success: one sentence and an exit code.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::keys::KeyError;
+use crate::run::RunError;
+
+use super::output;
+
+/// Ends a command. The sentence says what happened, with which value, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub struct Failure {
+    code: u8,
+    sentence: String,
+}
+
+impl Failure {
+    /// The world refused: a port in use, a node that does not want, nobody there.
+    pub fn refused(sentence: impl Into<String>) -> Self {
+        Self { code: 1, sentence: sentence.into() }
+    }
+
+    /// A wrong flag, file or value.
+    pub fn wrong(sentence: impl Into<String>) -> Self {
+        Self { code: 2, sentence: sentence.into() }
+    }
+
+    /// Prints the sentence; the exit code. A reader who has seen enough (`| head`) is no failure.
+    pub(super) fn tell(&self) -> ExitCode {
+        if !self.sentence.is_empty() {
+            output::talk(&format!("chorus: {}", self.sentence));
+        }
+        ExitCode::from(self.code)
+    }
+
+    /// Whoever read standard output has gone: nothing is left to do, and nothing went wrong.
+    pub(super) fn reader_gone() -> Self {
+        Self { code: 0, sentence: String::new() }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::wrong(error.to_string())
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Unreadable { .. } | KeyError::NoKey { .. } => Self::wrong(error.to_string()),
+            KeyError::Exists { .. } | KeyError::Unwritable { .. } => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self { code: error.exit_code(), sentence: error.to_string() }
+    }
+}

@@ -1,0 +1,376 @@
+//! Flags, environment and file, made into one typed `Config`: who holds one holds a good one.
+//!
+//! `settings` says what can be set and collects what was, as text: flag, else environment, else file, else default.
+//! This module gives the texts their types and checks them against each other. Secrets come from files only.
+
+mod settings;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use chorus_proto::types::NodeName;
+use chorus_proto::wire::voters_fit;
+
+pub use settings::Settings;
+use settings::{Given, Layers};
+
+use crate::keys::{self, KeyError};
+
+/// Everything that `chorus node` needs to know, checked.
+#[derive(Clone)]
+pub struct Config {
+    /// This node's name.
+    pub name: NodeName,
+    /// The names that found a cluster together, in byte order, this one among them; empty at a learner.
+    pub voters: Vec<NodeName>,
+    /// The cluster's secret.
+    pub secret: [u8; 32],
+    /// The control key's public half; without it no signed command is obeyed.
+    pub control_public: Option<[u8; 32]>,
+    /// The multicast group and its port.
+    pub group: SocketAddrV4,
+    /// The interface that the group is joined on and sent from.
+    pub interface: Interface,
+    /// Hops that a multicast datagram may take.
+    pub ttl: u32,
+    /// Address and port of the node's own socket; port 0: any.
+    pub unicast: Option<SocketAddr>,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where the pages are served.
+    pub listen: SocketAddr,
+    /// Under which URL others reach the pages.
+    pub public_url: Option<String>,
+    /// Between two HEARTBEATs.
+    pub heartbeat: Duration,
+    /// The shortest election timeout.
+    pub election_timeout_min: Duration,
+    /// The longest election timeout.
+    pub election_timeout_max: Duration,
+    /// Test only: every datagram is lost on receipt with this probability, 0 to 1.
+    pub drop_received: f64,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What is shown is logged some day, and the secret must not be.
+        write!(
+            f,
+            "Config({} of {:?}, group {}, {})",
+            self.name,
+            self.voters,
+            self.group,
+            self.data_dir.display()
+        )
+    }
+}
+
+/// An interface by name or by address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Interface {
+    /// The one that the system chooses for the group.
+    Any,
+    /// By address.
+    Address(IpAddr),
+    /// By name.
+    Name(String),
+}
+
+impl std::fmt::Display for Interface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why there is no `Config`. Each sentence says what is wrong, with which value, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file of `--config` is not there, or not TOML.
+    #[error("the configuration file {path} {detail}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        detail: String,
+    },
+    /// Something that has no default was not given.
+    #[error(
+        "no {key} is given: give it with --{flag}, with {variable}, or as `{key}` in the file of --config"
+    )]
+    Missing {
+        /// The key.
+        key: &'static str,
+        /// Its flag.
+        flag: String,
+        /// Its variable in the environment.
+        variable: String,
+    },
+    /// A value that cannot be meant.
+    #[error("{place} is '{value}': {remedy}")]
+    Value {
+        /// Where it was given: the flag, the variable, the key and its file.
+        place: String,
+        /// The value.
+        value: String,
+        /// What is expected.
+        remedy: String,
+    },
+    /// A key file.
+    #[error("{place}: {source}")]
+    Key {
+        /// Where the file was named.
+        place: String,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+}
+
+/// Bounds of a heartbeat: shorter ones only burn processors, longer ones leave nobody a leader.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(5);
+const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+impl Config {
+    /// Gives the settings their types, reads the key files, and checks what can be checked without touching a socket
+    /// or a data directory.
+    ///
+    /// # Errors
+    /// With the first setting that is wrong.
+    pub fn resolve(settings: &Settings) -> Result<Self, ConfigError> {
+        let layers = settings.layers()?;
+        let name: NodeName = typed(&layers.needed("name")?, |text| {
+            text.parse().map_err(|_| {
+                "a node's name has 1 to 32 of a-z A-Z 0-9 . _ -, and is not 'E', which means everyone"
+                    .to_owned()
+            })
+        })?;
+        let listen = typed(&layers.needed("listen")?, address)?;
+        let public_url = layers.get("public_url").map(|given| typed(&given, url)).transpose()?;
+        let voters = voters(&layers, &name, public_url.as_deref())?;
+        let (heartbeat, election_timeout_min, election_timeout_max) = timing(&layers)?;
+        Ok(Self {
+            voters,
+            secret: key(&layers.needed("key_file")?)?,
+            control_public: layers.get("control_pub").map(|given| key(&given)).transpose()?,
+            group: typed(&layers.needed("group")?, group)?,
+            interface: layers
+                .get("interface")
+                .map_or(Ok(Interface::Any), |given| typed(&given, interface))?,
+            ttl: typed(&layers.needed("ttl")?, ttl)?,
+            unicast: layers.get("unicast").map(|given| typed(&given, ipv4_address)).transpose()?,
+            data_dir: match layers.get("data_dir") {
+                Some(given) => typed(&given, directory)?,
+                None => PathBuf::from("chorus-data").join(name.as_str()),
+            },
+            listen,
+            public_url,
+            heartbeat,
+            election_timeout_min,
+            election_timeout_max,
+            drop_received: typed(&layers.needed("drop_received")?, probability)?,
+            name,
+        })
+    }
+}
+
+/// The list of those who found a cluster; a node alone founds one of its own.
+fn voters(layers: &Layers, name: &NodeName, public_url: Option<&str>) -> Result<Vec<NodeName>, ConfigError> {
+    let Some(given) = layers.get("voters") else { return Ok(vec![name.clone()]) };
+    typed(&given, |text| {
+        let parsed: Result<Vec<NodeName>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+        let mut voters =
+            parsed.map_err(|error| format!("{error}; the list is names with commas between them"))?;
+        voters.sort();
+        if let Some(twice) = voters.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("{} stands in it twice; every name belongs to one node", twice[0]));
+        }
+        if !voters.contains(name) {
+            return Err(format!(
+                "this node's own name, {name}, is not in it; give every node the same whole list"
+            ));
+        }
+        if !voters_fit(&voters, public_url, env!("CARGO_PKG_VERSION")) {
+            return Err(
+                "so many names do not fit one datagram; found the cluster with fewer or shorter names".into(),
+            );
+        }
+        Ok(voters)
+    })
+}
+
+/// Heartbeat and the bounds of the election timeout. Several heartbeats must fit a timeout, or every lost datagram
+/// costs an election; that they fit once is what cannot work otherwise.
+fn timing(layers: &Layers) -> Result<(Duration, Duration, Duration), ConfigError> {
+    let heartbeat = layers.needed("heartbeat")?;
+    let min = layers.needed("election_timeout_min")?;
+    let max = layers.needed("election_timeout_max")?;
+    let interval = typed(&heartbeat, duration)?;
+    let (shortest, longest) = (typed(&min, duration)?, typed(&max, duration)?);
+    if interval < HEARTBEAT_MIN {
+        return Err(heartbeat.wrong("a heartbeat of less than 5ms only burns processors; 40ms is usual"));
+    }
+    if interval >= shortest {
+        let remedy = format!(
+            "it must be shorter than the shortest election timeout ({} is '{}'), or nobody stays leader; a quarter \
+             of it is usual",
+            min.place, min.value
+        );
+        return Err(heartbeat.wrong(remedy));
+    }
+    if shortest > longest {
+        let remedy = format!(
+            "it must not be longer than the longest election timeout ({} is '{}')",
+            max.place, max.value
+        );
+        return Err(min.wrong(remedy));
+    }
+    if longest > ELECTION_TIMEOUT_MAX {
+        return Err(max.wrong("more than 60s without a leader help nobody; 300ms is usual"));
+    }
+    Ok((interval, shortest, longest))
+}
+
+fn typed<T>(given: &Given, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+    parse(&given.value).map_err(|remedy| given.wrong(remedy))
+}
+
+fn key(given: &Given) -> Result<[u8; 32], ConfigError> {
+    keys::read(given.value.as_ref())
+        .map_err(|source| ConfigError::Key { place: given.place.to_string(), source })
+}
+
+/// `40ms`, `5s`, `1m`.
+///
+/// # Errors
+/// With the remedy.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let unit_ms = match &text[digits..] {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        _ => None,
+    };
+    let number: Option<u64> = text[..digits].parse().ok();
+    number
+        .zip(unit_ms)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "a duration is a whole number and its unit, as in 40ms, 5s or 1m".to_owned())
+}
+
+/// `239.255.77.77:5555`.
+///
+/// # Errors
+/// With the remedy.
+pub fn group(text: &str) -> Result<SocketAddrV4, String> {
+    let remedy = || "a group is a multicast address of IPv4 and a port, as in 239.255.77.77:5555".to_owned();
+    let group: SocketAddrV4 = text.parse().map_err(|_| remedy())?;
+    if group.ip().is_multicast() && group.port() != 0 { Ok(group) } else { Err(remedy()) }
+}
+
+/// `eth0`, `192.168.7.1`, or `any`.
+///
+/// # Errors
+/// With the remedy.
+pub fn interface(text: &str) -> Result<Interface, String> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => Ok(Interface::Address(address.into())),
+        Ok(IpAddr::V6(_)) => {
+            Err("the group is IPv4; name the interface, or give its IPv4 address".to_owned())
+        }
+        Err(_) if text == "any" => Ok(Interface::Any),
+        Err(_) if text.is_empty() => Err("name one that `ip address` shows, or its IPv4 address".to_owned()),
+        Err(_) => Ok(Interface::Name(text.to_owned())),
+    }
+}
+
+/// Hops, 0 to 255.
+///
+/// # Errors
+/// With the remedy.
+pub fn ttl(text: &str) -> Result<u32, String> {
+    text.parse::<u8>()
+        .map(u32::from)
+        .map_err(|_| "it is a number from 0 (this machine alone) over 1 (this network) to 255".to_owned())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an address and a port are needed, as in 127.0.0.1:8000".to_owned())
+}
+
+fn ipv4_address(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddrV4 = text.parse().map_err(|_| {
+        "an IPv4 address of this machine and a port are needed, as in 192.168.7.1:5556".to_owned()
+    })?;
+    if address.ip() == &Ipv4Addr::BROADCAST || address.ip().is_multicast() {
+        return Err("it is no address of one machine; give one that `ip address` shows".to_owned());
+    }
+    Ok(address.into())
+}
+
+fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("a directory is needed".to_owned()) } else { Ok(PathBuf::from(text)) }
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let remedy = "a URL with scheme and host is needed, as in http://n1.example:8000".to_owned();
+    let url: reqwest::Url = text.parse().map_err(|_| remedy.clone())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.path() == "/"
+        && url.query().is_none();
+    if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(remedy) }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "a probability lies between 0 and 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_a_whole_number_and_a_unit() {
+        assert_eq!(duration("40ms"), Ok(Duration::from_millis(40)));
+        assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for text in
+            ["", "40", "ms", "-1s", "1.5s", "40 ms", "5h", "99999999999999999999s", "18446744073709551615m"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_multicast_address_and_a_port_are_a_group() {
+        assert!(group("239.255.77.77:5555").is_ok());
+        for text in ["", "239.255.77.77", "10.0.0.1:5555", "239.255.77.77:0", "[ff02::1]:5555"] {
+            assert!(group(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_interface_is_a_name_or_an_ipv4_address() {
+        assert_eq!(interface("eth0"), Ok(Interface::Name("eth0".to_owned())));
+        assert_eq!(interface("any"), Ok(Interface::Any));
+        assert_eq!(interface("127.0.0.1"), Ok(Interface::Address(Ipv4Addr::LOCALHOST.into())));
+        assert!(interface("::1").is_err() && interface("").is_err());
+    }
+
+    #[test]
+    fn a_public_url_names_scheme_and_host_and_no_more() {
+        assert_eq!(url("http://n1:8000/"), Ok("http://n1:8000".to_owned()));
+        for text in ["", "n1:8000", "ftp://n1", "http://", "http://n1/path", "http://n1/?x"] {
+            assert!(url(text).is_err(), "{text}");
+        }
+    }
+}

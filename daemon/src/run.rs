@@ -1,0 +1,290 @@
+//! Start and stop of `chorus node`: in which order things begin, and in which they end.
+//!
+//! Start: the port of the pages (in use: nothing is changed on disk), the node's sockets, its stores, its loop, the
+//! pages. Stop, within ten seconds: leadership is handed over and the loop ends, the pages close, the stores close.
+
+use std::future::Future;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::{Config, Interface};
+use crate::metrics::Metrics;
+use crate::node::{self, Demand, Ended, Failed, Running, StartError};
+use crate::store::StoreError;
+
+/// Exit code when a disk failed: no sense in starting again before somebody looked.
+pub const EXIT_DISK: u8 = 74;
+
+/// How long the loop may take to hand over leadership and end.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long the stores may take to close. What was acknowledged is on disk whether they do or not.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a node tells the process that supervises it, one JSON object a line on its standard output.
+pub mod report {
+    /// The pages are served.
+    pub const SERVING: &str = "serving";
+    /// It leaves because a signed SHUTDOWN told it to; it does not want to be started again.
+    pub const SHUTDOWN: &str = "shutdown";
+}
+
+/// Why a node did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The port of its pages is taken.
+    #[error("{address} is in use by another program: end that program, or choose another port with --listen")]
+    PortInUse {
+        /// As it was given.
+        address: SocketAddr,
+    },
+    /// The address of its pages is not this machine's.
+    #[error("{address} is not an address of this machine: choose one that `ip address` shows with --listen")]
+    NotOurs {
+        /// As it was given.
+        address: SocketAddr,
+    },
+    /// Something else that the system refused.
+    #[error("{step}: {source}")]
+    System {
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Sockets or stores.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It ran, and could not go on.
+    #[error("the node had to stop: {0}")]
+    Ended(String),
+}
+
+impl RunError {
+    /// 2 for a value that is wrong on any machine, 74 for the disk, 1 for a world that refuses.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotOurs { .. } => 2,
+            Self::Start(StartError::Transport(error)) if error.is_wrong_value() => 2,
+            Self::Start(StartError::Store(StoreError::Disk { .. })) => EXIT_DISK,
+            _ => 1,
+        }
+    }
+
+    fn system(step: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { step, source }
+    }
+}
+
+/// Runs a node until it is told to stop. `supervised`: reports on standard output, and stops when standard input
+/// ends, because whoever started it is gone then.
+///
+/// # Errors
+/// When it cannot start or go on.
+pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
+    let listener = listen(config.listen)?;
+    let address = listener.local_addr().map_err(RunError::system("reading the address of the pages"))?;
+    config.listen = address;
+    config.public_url = config.public_url.or_else(|| public_url(address, &config.interface));
+    let metrics = Arc::new(Metrics::default());
+    let running = node::start(&config, Arc::clone(&metrics), exit_when_the_disk_fails())?;
+    say_where(&config);
+    // Two threads: the pages of a node must not take the machine from its loop.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("chorus-http")
+        .enable_all()
+        .build()
+        .map_err(RunError::system("starting the threads of the pages"))?;
+    let stores = running.handle.stores.clone();
+    let ended = runtime.block_on(serve_until_the_end(listener, running, supervised));
+    runtime.shutdown_background();
+    close(move || stores.close());
+    match ended? {
+        Ended::Stopped => Ok(()),
+        Ended::Shutdown => {
+            tracing::info!("left, as a signed SHUTDOWN asked");
+            if supervised {
+                report_to_supervisor(report::SHUTDOWN);
+            }
+            Ok(())
+        }
+        Ended::Failed(why) => Err(RunError::Ended(why)),
+    }
+}
+
+/// Binds the address of the pages.
+///
+/// # Errors
+/// With one sentence that names the address.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
+    let listener = TcpListener::bind(address).map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => RunError::PortInUse { address },
+        io::ErrorKind::AddrNotAvailable => RunError::NotOurs { address },
+        _ => RunError::System { step: "opening the port of the pages", source },
+    })?;
+    listener.set_nonblocking(true).map_err(RunError::system("opening the port of the pages"))?;
+    Ok(listener)
+}
+
+/// What others can type to reach pages that listen on `address`. All addresses are none: then the interface's is
+/// told, if it was given as one.
+fn public_url(address: SocketAddr, interface: &Interface) -> Option<String> {
+    if !address.ip().is_unspecified() {
+        return Some(format!("http://{address}"));
+    }
+    match interface {
+        Interface::Address(ip) => Some(format!("http://{}", SocketAddr::new(*ip, address.port()))),
+        Interface::Any | Interface::Name(_) => None,
+    }
+}
+
+/// The sentence of a failed write, and the end: not one word more to the other nodes.
+fn exit_when_the_disk_fails() -> Failed {
+    Arc::new(|error| {
+        tracing::error!("{error}; the node stops, because what it says must be on disk");
+        std::process::exit(EXIT_DISK.into());
+    })
+}
+
+fn say_where(config: &Config) {
+    let pages = config.listen;
+    let reach = if pages.ip().is_loopback() {
+        "this machine only; --listen opens them to others"
+    } else {
+        "open to the network"
+    };
+    tracing::info!("{} serves its pages on http://{pages} ({reach})", config.name);
+    tracing::info!(
+        "group {} on interface {}, voters {}, data in {}",
+        config.group,
+        config.interface,
+        config.voters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        config.data_dir.display()
+    );
+    if config.control_public.is_none() {
+        tracing::warn!("no control key (--control-pub): trylead, follow and shutdown will be refused");
+    }
+    if config.public_url.is_none() {
+        tracing::warn!("others do not know how to reach these pages; --public-url tells them");
+    }
+}
+
+async fn serve_until_the_end(
+    listener: TcpListener,
+    mut running: Running,
+    supervised: bool,
+) -> Result<Ended, RunError> {
+    let told_to_stop = told_to_stop(supervised)?;
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(RunError::system("opening the port of the pages"))?;
+    if supervised {
+        report_to_supervisor(report::SERVING);
+    }
+    let ended = tokio::select! {
+        ended = &mut running.ended => ended.unwrap_or_else(|_| died()),
+        why = told_to_stop => {
+            tracing::info!("{why}: stopping");
+            hand_over(&mut running).await
+        }
+    };
+    drop(listener);
+    Ok(ended)
+}
+
+/// Lets the loop hand over leadership and end.
+async fn hand_over(running: &mut Running) -> Ended {
+    let end = async {
+        // A loop that is gone already does not take the demand, and has said how it ended.
+        let _gone = running.handle.demands.send(Demand::Stop).await;
+        (&mut running.ended).await.unwrap_or_else(|_| died())
+    };
+    tokio::time::timeout(HAND_OVER_MAX, end).await.unwrap_or_else(|_| {
+        tracing::warn!(
+            "the node's loop did not end within {} s; the process ends without it",
+            HAND_OVER_MAX.as_secs()
+        );
+        Ended::Stopped
+    })
+}
+
+fn died() -> Ended {
+    Ended::Failed("its loop ended with a panic; the lines above say where".to_owned())
+}
+
+/// Becomes ready with the reason when SIGTERM or SIGINT comes, or the supervisor goes.
+fn told_to_stop(supervised: bool) -> Result<impl Future<Output = &'static str>, RunError> {
+    let step = "listening to signals";
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::system(step))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::system(step))?;
+    let supervisor = supervised.then(supervisor_gone);
+    Ok(async move {
+        let gone = async {
+            match supervisor {
+                // An error is the end of the watching thread, which comes to the same.
+                Some(gone) => drop(gone.await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            () = gone => "the process that started this node is gone",
+        }
+    })
+}
+
+/// Waits on a thread of its own for the end of standard input, a pipe that closes when its other end dies, whatever
+/// kills it.
+fn supervisor_gone() -> oneshot::Receiver<()> {
+    let (gone, watched) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 64];
+        while matches!(io::stdin().read(&mut buffer), Ok(bytes) if bytes > 0) {}
+        // Nobody waits any more: the node stops already.
+        let _late = gone.send(());
+    });
+    watched
+}
+
+fn report_to_supervisor(event: &str) {
+    let line = serde_json::json!({ "event": event });
+    // A supervisor that is gone is noticed on standard input.
+    let _unheard = writeln!(io::stdout(), "{line}");
+}
+
+/// Closes the stores, but does not wait for a disk that hangs.
+fn close(close: impl FnOnce() + Send + 'static) {
+    let (closed, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        close();
+        // The process did not wait so long.
+        let _late = closed.send(());
+    });
+    if wait.recv_timeout(CLOSE_MAX).is_err() {
+        tracing::warn!(
+            "the stores did not close within {} s; what was acknowledged is on disk",
+            CLOSE_MAX.as_secs()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_public_url_is_where_the_pages_can_be_reached() {
+        let any = Interface::Any;
+        assert_eq!(public_url("10.0.0.2:80".parse().unwrap(), &any).as_deref(), Some("http://10.0.0.2:80"));
+        let address = Interface::Address("10.0.0.3".parse().unwrap());
+        let all = "0.0.0.0:8000".parse().unwrap();
+        assert_eq!(public_url(all, &address).as_deref(), Some("http://10.0.0.3:8000"));
+        assert_eq!(public_url(all, &any), None);
+    }
+}
