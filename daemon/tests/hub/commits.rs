@@ -98,7 +98,7 @@ async fn store(handle: &NodeHandle, id: &str, key: &str, value: &str) -> chorus:
     let input = chorus::boards::Input { key: Some(key.to_owned()), body, ..Default::default() };
     let body = board.check(operation, input).expect("a good value");
     let submission =
-        chorus::node::Submission { board: "store", op: "put", v: operation.v, body, ..quote(id, "") };
+        chorus::node::Submission { board: "store", op: "put", v: operation.v, body, ..quote(id, "-") };
     wait_for("the value is stored", || async { handle.submit(submission.clone()).await.ok() }).await
 }
 
