@@ -216,7 +216,8 @@ impl Raft {
         self.send(To::Node(leader), Message::AppendReply(reply));
     }
 
-    /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it.
+    /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it. The answer names no
+    /// round: that node may lead in the new term, whose rounds count from the beginning.
     fn reply_to_old_leader(&mut self, from: NodeId) {
         if self.settled() && self.may_answer() {
             let reply =
