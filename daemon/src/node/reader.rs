@@ -96,7 +96,7 @@ fn carry_out(stores: &Stores, errand: Errand) -> Result<Found, StoreError> {
             Found::Loaded(read, entries)
         }
         Errand::Replayed(command, asker) => {
-            let outcome = stores.outcome(&command.id)?;
+            let outcome = stores.replayed(&command)?;
             Found::Replayed(command, asker, outcome)
         }
         Errand::Log(retrieve, asker, upto) => {

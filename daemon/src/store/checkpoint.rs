@@ -2,7 +2,9 @@
 //!
 //! A checkpointer alone never catches up with a busy writer: the WAL starts again only when every frame of it is
 //! copied, and by then there are new ones (measured: 1.3 GiB in 8 s). So a thread with a connection of its own copies
-//! the bulk, and the writer copies the small rest itself between two of its transactions.
+//! the bulk, and the writer copies the small rest itself between two of its transactions. What is left then are readers:
+//! as long as one of them sees the WAL it cannot start again. If they overlap without end, new ones are held back until
+//! those that read are done, 2 s at most.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
 use super::failure::Failure;
+use super::readers::Readers;
 use super::sqlite::{Synchronous, disk, open_writer};
 use super::{StoreError, spawn};
 
@@ -21,8 +24,12 @@ use super::{StoreError, spawn};
 const FRAMES_MIN: u32 = 1_024;
 /// So few frames the writer copies itself, between two transactions.
 const LAST_PASS_FRAMES: u32 = 500;
+/// Or this part of a long WAL: a writer that is faster than the thread beside it must wait for the disk once.
+const LAST_PASS_PART: u32 = 8;
 /// While a reader keeps frames from being copied, each attempt waits for so many new ones.
 const ATTEMPT_FRAMES: u32 = 500;
+/// A WAL longer than this (16 MiB) is worth holding readers back for.
+const PAUSE_FRAMES: u32 = 4_096;
 
 /// The writer's end: told after each commit how long the WAL is.
 #[derive(Debug)]
@@ -34,6 +41,8 @@ pub(super) struct Checkpointer {
     wake: SyncSender<()>,
     longest: u32,
     next_attempt: u32,
+    next_pause: u32,
+    readers: Option<Arc<Readers>>,
 }
 
 impl Checkpointer {
@@ -41,6 +50,7 @@ impl Checkpointer {
     pub(super) fn start(
         path: &Path,
         writer: &mut Connection,
+        readers: Option<Arc<Readers>>,
         failure: &Failure,
     ) -> Result<(Self, JoinHandle<()>), StoreError> {
         let frames = Arc::new(AtomicU32::new(0));
@@ -58,6 +68,8 @@ impl Checkpointer {
             wake,
             longest: 0,
             next_attempt: FRAMES_MIN,
+            next_pause: PAUSE_FRAMES,
+            readers,
         };
         let (copied, running) = (Arc::clone(&checkpointer.copied), Arc::clone(&checkpointer.running));
         let (path, failure) = (path.to_owned(), failure.clone());
@@ -83,15 +95,22 @@ impl Checkpointer {
             // The WAL started again.
             self.copied.store(0, Ordering::Relaxed);
             self.next_attempt = FRAMES_MIN;
+            self.next_pause = PAUSE_FRAMES;
         }
         self.longest = frames;
         if frames < self.next_attempt || self.running.load(Ordering::Acquire) {
             return Ok(());
         }
-        if frames.saturating_sub(self.copied.load(Ordering::Relaxed)) < LAST_PASS_FRAMES {
-            if let Some(done) = pass(writer)? {
-                self.copied.store(done, Ordering::Relaxed);
-            }
+        let left = frames.saturating_sub(self.copied.load(Ordering::Relaxed));
+        if left < LAST_PASS_FRAMES.max(frames / LAST_PASS_PART) {
+            let done = match &self.readers {
+                Some(readers) if frames >= self.next_pause => {
+                    self.next_pause = frames.saturating_add(PAUSE_FRAMES);
+                    readers.pause(|| pass(writer))?
+                }
+                _ => pass(writer)?,
+            };
+            self.copied.store(done.unwrap_or(0), Ordering::Relaxed);
             self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES);
         } else {
             self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES / 2);

@@ -26,29 +26,18 @@ pub(super) struct Directory {
 impl Directory {
     /// Makes the directory if it is not there, and locks it.
     pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
+        check(path)?;
         make(path)?;
         let file = path.join("lock");
-        let mut lock = OpenOptions::new()
+        let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .open(&file)
             .map_err(|error| disk(&file, &error))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                // For people only; another process may be about to write it.
-                let _unread = lock.read_to_string(&mut pid);
-                Err(StoreError::Refused(format!(
-                    "the data directory {} is in use by another process (pid {}); stop it, or name another directory",
-                    path.display(),
-                    pid.trim()
-                )))
-            }
-            Err(error) => Err(disk(&file, &error.into())),
-        }
+        take(path, &lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Shows who holds the lock.
@@ -64,45 +53,86 @@ impl Directory {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    pub(super) fn log(&self) -> PathBuf {
-        self.path.join("log.db")
-    }
+/// The log.
+pub(super) fn log(directory: &Path) -> PathBuf {
+    directory.join("log.db")
+}
 
-    pub(super) fn promise(&self) -> PathBuf {
-        self.path.join("promise")
-    }
+/// The promise file.
+pub(super) fn promise(directory: &Path) -> PathBuf {
+    directory.join("promise")
+}
 
-    pub(super) fn state(&self, number: u64) -> PathBuf {
-        self.path.join("state").join(number.to_string()).join("state.db")
-    }
+/// Where the states lie.
+pub(super) fn states(directory: &Path) -> PathBuf {
+    directory.join("state")
+}
 
-    pub(super) fn has_state(&self) -> bool {
-        self.path.join("state").exists()
-    }
+/// The state of this number.
+pub(super) fn state(directory: &Path, number: u64) -> PathBuf {
+    states(directory).join(number.to_string()).join("state.db")
+}
 
-    /// What was set aside is told from what counts by its number; of the former only the last is kept.
-    pub(super) fn forget_states_before(&self, number: u64) -> Result<(), StoreError> {
-        let states = self.path.join("state");
-        let entries = fs::read_dir(&states).map_err(|error| disk(&states, &error))?;
-        for entry in entries.flatten() {
-            let older = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-                .is_some_and(|n: u64| n < number);
-            if older {
-                fs::remove_dir_all(entry.path()).map_err(|error| disk(&entry.path(), &error))?;
-            }
+/// Of the states that were set aside only the last is kept.
+pub(super) fn forget_states_before(directory: &Path, number: u64) -> Result<(), StoreError> {
+    let states = states(directory);
+    let entries = fs::read_dir(&states).map_err(|error| disk(&states, &error))?;
+    for entry in entries.flatten() {
+        let named = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if named.is_some_and(|named: u64| named < number) {
+            fs::remove_dir_all(entry.path()).map_err(|error| disk(&entry.path(), &error))?;
         }
-        Ok(())
+    }
+    Ok(())
+}
+
+/// Whether the directory could be locked and written, without doing it.
+pub(super) fn check(path: &Path) -> Result<(), StoreError> {
+    let there = path.ancestors().find(|ancestor| ancestor.exists());
+    let there = there.filter(|there| !there.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let refused = |why: &str| {
+        let (path, there) = (path.display(), there.display());
+        StoreError::Refused(format!(
+            "the data directory {path} cannot be used: {there} {why}; name another directory"
+        ))
+    };
+    if !there.is_dir() {
+        return Err(refused("is no directory"));
+    }
+    let access = rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if rustix::fs::access(there, access).is_err() {
+        return Err(refused("cannot be read and written by this user"));
+    }
+    match File::open(path.join("lock")) {
+        // Shared, and only for this moment.
+        Ok(lock) => take(path, &lock, FlockOperation::NonBlockingLockShared),
+        Err(_) => Ok(()),
+    }
+}
+
+fn take(path: &Path, mut lock: &File, how: FlockOperation) -> Result<(), StoreError> {
+    match rustix::fs::flock(lock, how) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut pid = String::new();
+            // For people only; the other process may be about to write it.
+            let _unread = lock.read_to_string(&mut pid);
+            Err(StoreError::Refused(format!(
+                "the data directory {} is in use by another process (pid {}); stop it, or name another directory",
+                path.display(),
+                pid.trim()
+            )))
+        }
+        Err(error) => Err(disk(&path.join("lock"), &error.into())),
     }
 }
 
 /// Looks whose directory it is without changing a byte: only log.db's main file is read, which holds the name since
 /// the end of the first start. What cannot be read so is judged when log.db is opened.
 pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), StoreError> {
-    let uri = format!("file:{}?immutable=1", escaped(&path.join("log.db")));
+    let uri = format!("file:{}?immutable=1", escaped(&log(path)));
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let look = || -> rusqlite::Result<(i64, Option<String>)> {

@@ -33,6 +33,7 @@ mod sqlite;
 mod state;
 mod writer;
 
+pub use open::check;
 pub use state::applied_index;
 
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ use directory::Directory;
 use log::LogReader;
 use readers::{Reader, Readers};
 
-use crate::boards::{Boards, Item, Outcome};
+use crate::boards::{Boards, Command, Item, Outcome};
 
 /// The format of both databases that this program writes; it refuses a newer one.
 const FORMAT: i64 = 1;
@@ -128,12 +129,13 @@ struct Inner {
     /// None once closed.
     log_writer: Mutex<Option<Sender<Persist>>>,
     inbox: Arc<Inbox>,
-    readers: Readers,
+    readers: Arc<Readers>,
     /// Apart from the pool, so that no slow query keeps the node loop waiting.
     outcomes: Mutex<Option<Reader>>,
     repairs: Mutex<Option<LogReader>>,
     people: Mutex<Option<LogReader>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    state_threads: Mutex<Vec<JoinHandle<()>>>,
+    log_threads: Mutex<Vec<JoinHandle<()>>>,
     directory: Mutex<Option<Directory>>,
 }
 
@@ -194,13 +196,14 @@ impl Stores {
         self.0.readers.read(query)
     }
 
-    /// The outcome of a request, as far as it is applied and kept.
+    /// What applying the command would answer because its request was applied already, as far as that is kept: the
+    /// same outcome, or the refusal of another body under the same id. Blocks, but not behind slow queries.
     ///
     /// # Errors
     /// The disk's.
-    pub fn outcome(&self, id: &RequestId) -> Result<Option<Outcome>, StoreError> {
+    pub fn replayed(&self, command: &Command) -> Result<Option<Outcome>, StoreError> {
         let mut reader = lock(&self.0.outcomes);
-        reader.as_mut().ok_or_else(closed)?.read(|connection| requests::outcome(connection, id))
+        reader.as_mut().ok_or_else(closed)?.read(|connection| requests::replayed(connection, command))
     }
 
     /// The feed's events with `after < index <= upto` (all topics), of at most `limit` entries; entries without
@@ -228,19 +231,25 @@ impl Stores {
 }
 
 impl Inner {
+    /// Readers first: the last connection to a database copies its WAL when it is closed, if it may write.
     fn close(&self) {
-        drop(lock(&self.log_writer).take());
-        self.inbox.close();
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        for thread in threads {
-            // A panic was reported by the thread itself.
-            let _reported = thread.join();
-        }
         self.readers.close();
         drop(lock(&self.outcomes).take());
         drop(lock(&self.repairs).take());
         drop(lock(&self.people).take());
+        self.inbox.close();
+        join(&self.state_threads);
+        drop(lock(&self.log_writer).take());
+        join(&self.log_threads);
         drop(lock(&self.directory).take());
+    }
+}
+
+fn join(threads: &Mutex<Vec<JoinHandle<()>>>) {
+    let threads = std::mem::take(&mut *lock(threads));
+    for thread in threads {
+        // A panic was reported by the thread itself.
+        let _reported = thread.join();
     }
 }
 

@@ -31,15 +31,15 @@ pub(super) fn open(
 ) -> Result<Opened, StoreError> {
     directory::refuse_strangers(path, name)?;
     let mut directory = Directory::lock(path)?;
-    let found = promise::read(&directory.promise())?;
-    refuse_losses(&directory, found)?;
+    let found = promise::read(&directory::promise(path))?;
+    refuse_losses(path, found)?;
     let (log, own, promise) = open_log(&directory, name, found)?;
     directory.show_pid()?;
     let (state, state_path, head, lost) = open_state(&directory, &log, own.state_number, boards)?;
     let promised_id = promise.last_id.max(lost);
     let durable = durable(&directory, &log, &own, &head, Promise { last_id: promised_id, ..promise })?;
     let promise = Promise { last_id: promised_id.max(durable.last_id), ..promise };
-    let promise = PromiseFile::open(&directory.promise(), promise)?;
+    let promise = PromiseFile::open(&directory::promise(directory.path()), promise)?;
     directory::sync(directory.path())?;
     let (identity, boot) = (own.identity, own.boot);
     let stores =
@@ -47,25 +47,37 @@ pub(super) fn open(
     Ok(Opened { identity, boot, durable, stores })
 }
 
-/// Refuses a directory from which a file was taken away, or whose promise nobody can read: what it said to others
-/// cannot be known any more.
-fn refuse_losses(directory: &Directory, found: Found) -> Result<(), StoreError> {
-    let log = directory::is_filled(&directory.log());
-    let has_promise = matches!(found, Found::Good(promise) if !promise.is_nothing());
-    let what = match found {
-        Found::Damaged if log || directory.has_state() => "both copies in the file 'promise' are damaged",
-        _ if !log && has_promise => "log.db is missing, though this node promised to hold entries",
-        _ if !log && directory.has_state() => "log.db is missing, though there is a state made from it",
-        _ => return Ok(()),
-    };
-    Err(lost(directory, what))
+/// What `Stores::open` would refuse, without changing anything: another node's directory, another process's, a newer
+/// program's, one that lost a file, and one that cannot be written.
+///
+/// # Errors
+/// One sentence with the reason and the remedy.
+pub fn check(path: &Path, name: &NodeName) -> Result<(), StoreError> {
+    directory::refuse_strangers(path, name)?;
+    directory::check(path)?;
+    refuse_losses(path, promise::read(&directory::promise(path))?)
 }
 
-fn lost(directory: &Directory, what: &str) -> StoreError {
+/// Refuses a directory from which a file was taken away, or whose promise nobody can read: what it said to others
+/// cannot be known any more.
+fn refuse_losses(path: &Path, found: Found) -> Result<(), StoreError> {
+    let log = directory::is_filled(&directory::log(path));
+    let state = directory::states(path).exists();
+    let has_promise = matches!(found, Found::Good(promise) if !promise.is_nothing());
+    let what = match found {
+        Found::Damaged if log || state => "both copies in the file 'promise' are damaged",
+        _ if !log && has_promise => "log.db is missing, though this node promised to hold entries",
+        _ if !log && state => "log.db is missing, though there is a state made from it",
+        _ => return Ok(()),
+    };
+    Err(lost(path, what))
+}
+
+fn lost(path: &Path, what: &str) -> StoreError {
     StoreError::Refused(format!(
         "the data directory {} cannot be trusted: {what}; put the file back, or move the directory away, and the node \
          comes back as a new one",
-        directory.path().display()
+        path.display()
     ))
 }
 
@@ -75,7 +87,7 @@ fn open_log(
     name: &NodeName,
     found: Found,
 ) -> Result<(Connection, Own, Promise), StoreError> {
-    let path = directory.log();
+    let path = directory::log(directory.path());
     let connection = log::open(&path).map_err(disk(&path))?;
     let own = log::own(&connection).map_err(disk(&path))?;
     let format = format(&connection).map_err(disk(&path))?;
@@ -86,11 +98,11 @@ fn open_log(
     };
     let (_, last_id, _) = log::bounds(&connection).map_err(disk(&path))?;
     match &own {
-        None if !promise.is_nothing() || directory.has_state() => {
-            return Err(lost(directory, "log.db has lost its contents"));
+        None if !promise.is_nothing() || directory::states(directory.path()).exists() => {
+            return Err(lost(directory.path(), "log.db has lost its contents"));
         }
         Some(own) if found == Found::Missing && (last_id, own.hard_state) != Default::default() => {
-            return Err(lost(directory, "the file 'promise' is missing"));
+            return Err(lost(directory.path(), "the file 'promise' is missing"));
         }
         _ => {}
     }
@@ -142,7 +154,7 @@ fn open_state(
     boards: Boards,
 ) -> Result<(Connection, std::path::PathBuf, Head, EntryId), StoreError> {
     let open = |number: u64| {
-        let path = directory.state(number);
+        let path = directory::state(directory.path(), number);
         directory::make(path.parent().unwrap_or(directory.path()))?;
         Ok((state::open(&path, boards), path))
     };
@@ -150,7 +162,9 @@ fn open_state(
     let (why, lost) = match opened {
         Ok((connection, head)) => {
             directory::judge_format(directory.path(), format(&connection).map_err(disk(&path))?)?;
-            if head.id == EntryId::ZERO || reaches(log, head.id).map_err(disk(&directory.log()))? {
+            if head.id == EntryId::ZERO
+                || reaches(log, head.id).map_err(disk(&directory::log(directory.path())))?
+            {
                 return Ok((connection, path, head, EntryId::ZERO));
             }
             (format!("log.db does not reach {}, which it had applied", head.id), head.id)
@@ -159,8 +173,8 @@ fn open_state(
         Err(error) => return Err(disk(&path)(error)),
     };
     tracing::warn!(path = %path.display(), why, "the state is set aside and made again from the log");
-    log::store_state_number(log, number + 1).map_err(disk(&directory.log()))?;
-    directory.forget_states_before(number)?;
+    log::store_state_number(log, number + 1).map_err(disk(&directory::log(directory.path())))?;
+    directory::forget_states_before(directory.path(), number)?;
     let (opened, path) = open(number + 1)?;
     let (connection, head) = opened.map_err(disk(&path))?;
     Ok((connection, path, head, lost))
@@ -178,10 +192,10 @@ fn durable(
     head: &Head,
     promise: Promise,
 ) -> Result<Durable, StoreError> {
-    let path = directory.log();
+    let path = directory::log(directory.path());
     let (first_index, last_id, last_time_ms) = log::bounds(log).map_err(disk(&path))?;
     if first_index > head.id.index.next() {
-        return Err(lost(directory, "log.db begins after the state ends"));
+        return Err(lost(directory.path(), "log.db begins after the state ends"));
     }
     let mut configurations = LogReader::open(&path)?.configurations()?;
     configurations.extend(head.configuration.clone());
@@ -215,10 +229,11 @@ struct Parts {
 /// Starts the threads.
 fn start(directory: Directory, mut parts: Parts, durable: &Durable) -> Result<Stores, StoreError> {
     let failure = Failure::new(Arc::clone(&parts.reports));
-    let log_path = directory.log();
-    let (log_checkpointer, log_copier) = Checkpointer::start(&log_path, &mut parts.log, &failure)?;
+    let log_path = directory::log(directory.path());
+    let (log_checkpointer, log_copier) = Checkpointer::start(&log_path, &mut parts.log, None, &failure)?;
+    let readers = Arc::new(Readers::new(&parts.state_path));
     let (state_checkpointer, state_copier) =
-        Checkpointer::start(&parts.state_path, &mut parts.state, &failure)?;
+        Checkpointer::start(&parts.state_path, &mut parts.state, Some(Arc::clone(&readers)), &failure)?;
     let (persists, waiting) = channel();
     let writer = Writer {
         path: log_path.clone(),
@@ -252,11 +267,12 @@ fn start(directory: Directory, mut parts: Parts, durable: &Durable) -> Result<St
     Ok(Stores(Arc::new(Inner {
         log_writer: Mutex::new(Some(persists)),
         inbox,
-        readers: Readers::new(&parts.state_path),
+        readers,
         outcomes: Mutex::new(Some(outcomes)),
         repairs: Mutex::new(Some(repairs)),
         people: Mutex::new(Some(people)),
-        threads: Mutex::new(vec![writes, applies, log_copier, state_copier]),
+        state_threads: Mutex::new(vec![applies, state_copier]),
+        log_threads: Mutex::new(vec![writes, log_copier]),
         directory: Mutex::new(Some(directory)),
     })))
 }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::StoreError;
 use super::sqlite::{disk, open_reader};
 
-/// No query runs longer, and nobody waits longer for a connection: a long read keeps the WAL from starting again.
+/// No query runs longer: a long read keeps the WAL from starting again.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many queries run at once.
 const CONNECTIONS_MAX: usize = 4;
@@ -29,6 +29,7 @@ pub(super) struct Readers {
 struct Pool {
     idle: Vec<Reader>,
     open: usize,
+    paused: bool,
     closed: bool,
 }
 
@@ -90,8 +91,24 @@ impl Readers {
         } else {
             pool.idle.push(reader);
         }
-        self.returned.notify_one();
+        drop(pool);
+        self.returned.notify_all();
         answer
+    }
+
+    /// Does something while nobody reads: new queries wait, those that run end first, within their time.
+    pub(super) fn pause<T>(&self, act: impl FnOnce() -> T) -> T {
+        let mut pool = self.lock();
+        pool.paused = true;
+        let (pool, _) = self
+            .returned
+            .wait_timeout_while(pool, QUERY_TIME_MAX, |pool| pool.idle.len() < pool.open)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(pool);
+        let done = act();
+        self.lock().paused = false;
+        self.returned.notify_all();
+        done
     }
 
     /// Closes the connections; those in use when their query ends.
@@ -104,19 +121,22 @@ impl Readers {
     }
 
     fn take(&self) -> Result<Reader, StoreError> {
-        let may_take = |pool: &mut Pool| !pool.closed && pool.idle.is_empty() && pool.open == CONNECTIONS_MAX;
+        let must_wait = |pool: &mut Pool| {
+            !pool.closed && (pool.paused || (pool.idle.is_empty() && pool.open == CONNECTIONS_MAX))
+        };
+        // Twice, because whoever pauses waits for those that read.
         let (mut pool, waited) = self
             .returned
-            .wait_timeout_while(self.lock(), QUERY_TIME_MAX, may_take)
+            .wait_timeout_while(self.lock(), 2 * QUERY_TIME_MAX, must_wait)
             .unwrap_or_else(PoisonError::into_inner);
         if pool.closed {
             return Err(StoreError::Refused("the store is closed".to_owned()));
         }
-        if let Some(reader) = pool.idle.pop() {
-            return Ok(reader);
-        }
         if waited.timed_out() {
             return Err(StoreError::Refused("all readers of the store are busy; try again".to_owned()));
+        }
+        if let Some(reader) = pool.idle.pop() {
+            return Ok(reader);
         }
         pool.open += 1;
         drop(pool);

@@ -43,21 +43,48 @@ pub(super) fn look_up(
     now_ms: u64,
 ) -> rusqlite::Result<Known> {
     let digest = digest(command);
-    let row: Option<(Vec<u8>, Outcome)> = connection
-        .prepare_cached("SELECT digest, outcome FROM requests WHERE id = ?1")?
-        .query_row([command.id.as_str()], |row| Ok((row.get(0)?, outcome_of(row.get_ref(1)?)?)))
-        .optional()?;
-    let refused = |code: &str, detail: &str| {
-        Known::Never(Outcome::Refused { code: code.to_owned(), detail: detail.to_owned(), index })
-    };
-    Ok(match row {
-        Some((kept, outcome)) if kept == digest => Known::Kept(outcome),
-        Some(_) => refused("id_reused", "another request had this key; a new request needs a new one"),
+    Ok(match kept(connection, &command.id)? {
+        Some(kept) if kept.digest == digest => Known::Kept(kept.outcome),
+        Some(_) => Known::Never(reused(index)),
         None => match expired(&command.id, head.floor_ms, now_ms) {
-            Some(detail) => refused("request_expired", detail),
+            Some(detail) => Known::Never(refused("request_expired", detail, index)),
             None => Known::New(digest),
         },
     })
+}
+
+/// The answer to a command whose request was applied already, if that is kept.
+pub(super) fn replayed(connection: &Connection, command: &Command) -> rusqlite::Result<Option<Outcome>> {
+    let same = digest(command);
+    Ok(kept(connection, &command.id)?
+        .map(|kept| if kept.digest == same { kept.outcome } else { reused(kept.index) }))
+}
+
+/// A row of `requests`.
+struct Kept {
+    index: u64,
+    digest: Vec<u8>,
+    outcome: Outcome,
+}
+
+fn kept(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Kept>> {
+    connection
+        .prepare_cached("SELECT idx, digest, outcome FROM requests WHERE id = ?1")?
+        .query_row([id.as_str()], |row| {
+            let outcome = serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
+            })?;
+            Ok(Kept { index: uint(row.get(0)?), digest: row.get(1)?, outcome })
+        })
+        .optional()
+}
+
+fn reused(index: u64) -> Outcome {
+    refused("id_reused", "another request had this key; a new request needs a new one", index)
+}
+
+fn refused(code: &str, detail: &str, index: u64) -> Outcome {
+    Outcome::Refused { code: code.to_owned(), detail: detail.to_owned(), index }
 }
 
 fn expired(id: &RequestId, floor_ms: u64, now_ms: u64) -> Option<&'static str> {
@@ -114,21 +141,6 @@ fn forget(connection: &Connection, head: &mut Head, now_ms: u64, count_max: u64)
         head.floor_ms = head.floor_ms.max(time_ms.max(made_ms) + 1);
     }
     Ok(())
-}
-
-/// The outcome of a request, if it is kept.
-pub(super) fn outcome(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Outcome>> {
-    connection
-        .prepare_cached("SELECT outcome FROM requests WHERE id = ?1")?
-        .query_row([id.as_str()], |row| outcome_of(row.get_ref(0)?))
-        .optional()
-}
-
-fn outcome_of(value: rusqlite::types::ValueRef<'_>) -> rusqlite::Result<Outcome> {
-    let text = value.as_str()?;
-    serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-    })
 }
 
 /// Tells bodies apart: the operation and all its arguments, each with its length before it.

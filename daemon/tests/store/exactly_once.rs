@@ -3,7 +3,7 @@
 use chorus::boards::Outcome;
 use chorus_proto::types::Entry;
 
-use super::support::{EPOCH_MS, code, copy, entry, list, noop, noops, open, put, quote, request_id, uuid_v7};
+use super::support::{EPOCH_MS, code, copy, entry, list, noop, noops, open, put, quote, uuid_v7};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -17,8 +17,12 @@ fn a_repeated_request_gets_the_first_outcome_and_has_no_effect() {
     assert!(matches!(outcomes[1], Outcome::Done { index: 1, .. }));
     assert_eq!(list(node.stores(), "quotes").len(), 1);
     assert_eq!(node.stores().events(0, 10, 10).unwrap().len(), 1);
-    assert_eq!(node.stores().outcome(&request_id("same")).unwrap(), Some(outcomes[0].clone()));
-    assert_eq!(node.stores().outcome(&request_id("other")).unwrap(), None);
+    assert_eq!(node.stores().replayed(&said).unwrap(), Some(outcomes[0].clone()));
+    assert_eq!(
+        node.stores().replayed(&quote("same", "other")).unwrap().as_ref().map(code),
+        Some("id_reused")
+    );
+    assert_eq!(node.stores().replayed(&quote("other", "once")).unwrap(), None);
 }
 
 #[test]
@@ -111,7 +115,7 @@ fn a_uuid_from_too_long_ago_or_from_the_future_is_refused() {
     ]);
     let codes: Vec<&str> = outcomes.iter().map(code).collect();
     assert_eq!(codes, ["done", "done", "request_expired", "done", "request_expired", "done"]);
-    assert_eq!(node.stores().outcome(&request_id(&uuid_v7(EPOCH_MS + HOUR_MS + 1, 5))).unwrap(), None);
+    assert_eq!(node.stores().replayed(&made(EPOCH_MS + HOUR_MS + 1, 5)).unwrap(), None);
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn outcomes_are_forgotten_after_a_day_of_log_time_and_no_forgotten_uuid_is_taken
     // Each command forgets two at most.
     node.run(vec![entry(4, later, &quote("a", "later")), entry(5, later, &quote("b", "later"))]);
     for forgotten in [uuid_v7(EPOCH_MS, 1), "no-uuid".to_owned(), uuid_v7(EPOCH_MS + 50 * 60_000, 3)] {
-        assert_eq!(node.stores().outcome(&request_id(&forgotten)).unwrap(), None);
+        assert_eq!(node.stores().replayed(&quote(&forgotten, "one")).unwrap(), None);
     }
     let outcomes = node.run(vec![entry(6, later, &ahead), entry(7, later, &quote("no-uuid", "two"))]);
     assert_eq!(code(&outcomes[0]), "request_expired");

@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use chorus::store::check;
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{
     Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Payload, Term,
@@ -101,9 +102,26 @@ fn another_process_finds_the_directory_in_use_and_says_by_whom() {
 
     let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
     assert!(refused.contains(&format!("in use by another process (pid {})", other.id())), "{refused}");
+    assert_eq!(check(dir.path(), &name("n1")).unwrap_err().to_string(), refused);
     drop(other.stdin.take());
     other.wait().unwrap();
     open(dir.path()).close();
+}
+
+#[test]
+fn a_check_changes_nothing_and_says_what_a_start_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = name("n1");
+    check(&dir.path().join("not/there/yet"), &node).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    fs::write(dir.path().join("file"), "no directory").unwrap();
+    let refused = check(&dir.path().join("file"), &node).unwrap_err().to_string();
+    assert!(refused.contains("is no directory"), "{refused}");
+    let used = dir.path().join("used");
+    open(&used).close();
+    check(&used, &node).unwrap();
+    fs::remove_file(used.join("log.db")).unwrap();
+    assert!(check(&used, &node).unwrap_err().to_string().contains("log.db is missing"));
 }
 
 #[test]
@@ -118,15 +136,16 @@ fn one_process_cannot_open_a_directory_twice() {
 #[test]
 fn another_nodes_directory_is_refused_and_not_a_byte_of_it_changes() {
     let dir = tempfile::tempdir().unwrap();
-    let mut node = try_open(dir.path(), "n2").unwrap();
+    let (closed, crashed) = (dir.path().join("closed"), dir.path().join("crashed"));
+    let mut node = try_open(&closed, "n2").unwrap();
     node.append(noops(1, 1, 10));
-    let crashed = dir.path().join("crashed");
     copy(&node.path, &crashed);
     node.close();
-    for path in [dir.path(), &crashed] {
+    for path in [&closed, &crashed] {
         let before = contents(path);
         let refused = try_open(path, "n1").err().unwrap().to_string();
         assert!(refused.contains("belongs to node n2"), "{refused}");
+        assert_eq!(check(path, &name("n1")).unwrap_err().to_string(), refused);
         assert_eq!(contents(path), before);
     }
 }

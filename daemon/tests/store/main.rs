@@ -1,4 +1,6 @@
 //! The stores on a real disk: what a crash, a flipped bit, another process and a busy disk may do to them.
+#![allow(clippy::unwrap_used, reason = "helpers of the tests fail as tests do")]
+#![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 mod boards;
 mod exactly_once;

@@ -71,7 +71,7 @@ impl Raft {
     /// AppendEntries at its receiver (thesis figure 3.1).
     pub(super) fn on_heartbeat(&mut self, from: NodeId, heartbeat: Heartbeat) {
         if heartbeat.term < self.term {
-            self.reply_to_old_leader(from, heartbeat.round);
+            self.reply_to_old_leader(from);
             return;
         }
         if heartbeat.term > self.term {
@@ -216,8 +216,9 @@ impl Raft {
         self.send(To::Node(leader), Message::AppendReply(reply));
     }
 
-    /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it.
-    fn reply_to_old_leader(&mut self, from: NodeId, round: Round) {
+    /// A deposed leader learns of the new term from our answer (thesis 3.3), if the disk holds it. The answer names no
+    /// round: that node may lead in the new term, whose rounds count from the beginning.
+    fn reply_to_old_leader(&mut self, from: NodeId) {
         if self.settled() && self.may_answer() {
             let reply =
                 AppendReply { term: self.disk.term, success: false, match_index: Index(0), round: Round(0) };

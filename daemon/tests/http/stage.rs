@@ -1,0 +1,360 @@
+//! One node's web over real stores and a real socket; the loop is a stand-in that commits at once.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use chorus::boards::{Boards, Command, Outcome};
+use chorus::http::{WebState, serve};
+use chorus::metrics::Metrics;
+use chorus::node::{Answer, ClusterView, Demand, NoAnswer, NodeHandle, Progress, Submission};
+use chorus::store::{Applied, AppliedEntry, Reports, StoreError, Stores};
+use chorus_proto::message::NodeReport;
+use chorus_proto::raft::Persist;
+use chorus_proto::types::{
+    Cluster, Configuration, Entry, EntryId, Founding, Index, NodeName, Payload, Term, Token,
+};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Whatever is awaited comes within this time, or the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The epoch of the stage's cluster, as pages and feed say it.
+pub(crate) const EPOCH: &str = "01010101010101010101010101010101.1";
+
+type Waiting = Mutex<HashMap<u64, oneshot::Sender<Result<Answer, NoAnswer>>>>;
+
+/// What the store's threads tell, passed on as the loop would: the feed first.
+struct Audience {
+    feed: broadcast::Sender<Arc<AppliedEntry>>,
+    applied: watch::Sender<u64>,
+    waiting: Arc<Waiting>,
+}
+
+impl Reports for Audience {
+    fn persisted(&self, _: Token) {}
+
+    fn applied(&self, applied: Applied) {
+        for entry in applied.entries {
+            let asker = self.waiting.lock().expect("no test panics with it").remove(&entry.index);
+            if let (Some(asker), Some((_, outcome))) = (asker, &entry.request) {
+                let _gone = asker.send(Ok(answer(entry.index, outcome)));
+            }
+            let _nobody = self.feed.send(entry);
+        }
+        self.applied.send_replace(applied.index.0);
+    }
+
+    fn stuck(&self, detail: String) {
+        panic!("stuck: {detail}");
+    }
+
+    fn failed(&self, error: StoreError) {
+        panic!("the store failed: {error}");
+    }
+}
+
+fn answer(index: u64, outcome: &Outcome) -> Answer {
+    let (Outcome::Done { index: decided, .. } | Outcome::Refused { index: decided, .. }) = outcome;
+    Answer { outcome: outcome.clone(), replayed: *decided < index }
+}
+
+/// The stand-in's log, and whether it leads.
+pub(crate) struct Log {
+    stores: Stores,
+    last: AtomicU64,
+    waiting: Arc<Waiting>,
+    leaderless: AtomicBool,
+}
+
+impl Log {
+    /// Appends and commits one entry.
+    fn append(&self, payload: Payload, asker: Option<oneshot::Sender<Result<Answer, NoAnswer>>>) -> u64 {
+        let index = self.last.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(asker) = asker {
+            self.waiting.lock().expect("no test panics with it").insert(index, asker);
+        }
+        let term = Term(u64::from(index > 1));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        let time_ms = u64::try_from(now.as_millis()).expect("a clock of this age");
+        let entry = Entry { id: EntryId { term, index: Index(index) }, time_ms, payload };
+        let append = vec![entry.clone()];
+        self.stores.persist(Persist { token: Token(index), append, ..Persist::default() });
+        self.stores.apply(Index(index), vec![entry]);
+        index
+    }
+
+    /// A quote that nobody waits for.
+    pub(crate) fn quote(&self, text: &str) -> u64 {
+        let quotes = Boards::all().named("quotes").expect("the board is there");
+        let body = json!({ "author": "Ada", "text": text });
+        let input = chorus::boards::Input { body, ..Default::default() };
+        let body = quotes.check(&quotes.operations()[0], input).expect("a good quote");
+        let id = uuid::Uuid::now_v7().to_string().try_into().expect("an id");
+        let (board, op, node) = ("quotes".to_owned(), "post".to_owned(), "n1".to_owned());
+        self.append(Payload::Command(Command { id, board, op, v: 1, node, body }.encode()), None)
+    }
+
+    fn submit(&self, submission: Submission, asker: oneshot::Sender<Result<Answer, NoAnswer>>) {
+        if self.leaderless.load(Ordering::SeqCst) {
+            let _gone = asker.send(Err(no_leader()));
+            return;
+        }
+        let Submission { id, board, op, v, body, .. } = submission;
+        let (board, op, node) = (board.to_owned(), op.to_owned(), "n2".to_owned());
+        let command = Command { id, board, op, v, node, body };
+        self.append(Payload::Command(command.encode()), Some(asker));
+    }
+}
+
+fn no_leader() -> NoAnswer {
+    NoAnswer {
+        code: "no_leader",
+        detail: "nobody leads".to_owned(),
+        retry: Some(Duration::from_millis(300)),
+        leader: None,
+    }
+}
+
+/// A node on a stage.
+pub(crate) struct Stage {
+    pub(crate) url: String,
+    pub(crate) log: Arc<Log>,
+    pub(crate) view: watch::Sender<Arc<ClusterView>>,
+    pub(crate) http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<()>>,
+    _directory: tempfile::TempDir,
+}
+
+impl Stage {
+    /// Opens the curtain; the feed keeps `feed_entries` for those who lag.
+    pub(crate) async fn open(feed_entries: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::open_at(listener, feed_entries).await
+    }
+
+    /// The same at a given place.
+    pub(crate) async fn open_at(listener: TcpListener, feed_entries: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let name: NodeName = "n2".parse().expect("a name");
+        let (feed, _) = broadcast::channel(feed_entries);
+        let (applied, applied_seen) = watch::channel(0);
+        let waiting = Arc::new(Waiting::default());
+        let audience = Audience { feed: feed.clone(), applied, waiting: Arc::clone(&waiting) };
+        let opened =
+            Stores::open(directory.path(), &name, Boards::all(), Arc::new(audience)).expect("a new store");
+        let log = Arc::new(Log {
+            stores: opened.stores.clone(),
+            last: AtomicU64::new(0),
+            waiting,
+            leaderless: AtomicBool::new(false),
+        });
+        let url = format!("http://{}", listener.local_addr().expect("a bound socket"));
+        let (view, view_seen) = watch::channel(Arc::new(view(&url, Some("n2"))));
+        let (demands, mut asked) = mpsc::channel(64);
+        let stand_in = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Some(demand) = asked.recv().await {
+                match demand {
+                    Demand::Submit(submission, asker) => stand_in.submit(submission, asker),
+                    Demand::ReadIndex(asker) => {
+                        let index = Index(stand_in.last.load(Ordering::SeqCst));
+                        let leads = !stand_in.leaderless.load(Ordering::SeqCst);
+                        let _gone = asker.send(if leads { Ok(index) } else { Err(no_leader()) });
+                    }
+                    Demand::Stop => return,
+                }
+            }
+        });
+        let handle = NodeHandle {
+            name,
+            demands,
+            view: view_seen,
+            applied: applied_seen.clone(),
+            feed,
+            stores: opened.stores,
+            progress: Progress::default(),
+        };
+        let cluster = Cluster { id: [1; 16], epoch: 1 };
+        log.append(Payload::Founding(Founding { cluster, configuration: Configuration::default() }), None);
+        let founded = handle.wait_applied(1, PATIENCE).await;
+        assert!(founded, "the founding record is applied");
+        let state = WebState {
+            handle,
+            boards: Boards::all(),
+            metrics: Arc::new(Metrics::default()),
+            public_url: Some(url.clone()),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(serve(listener, state, async move {
+            let _dropped = stopped.await;
+        }));
+        let http =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+        Self { url, log, view, http, stop: Some(stop), served: Some(served), _directory: directory }
+    }
+
+    /// From now on nobody leads, or somebody does again.
+    pub(crate) fn lead(&self, leads: bool) {
+        self.log.leaderless.store(!leads, Ordering::SeqCst);
+        self.view.send_replace(Arc::new(view(&self.url, leads.then_some("n2"))));
+    }
+
+    /// Ends the server and waits for its end.
+    pub(crate) async fn close(&mut self) {
+        drop(self.stop.take());
+        if let Some(served) = self.served.take() {
+            within(served).await.expect("the server ends");
+        }
+    }
+
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        self.ask(self.http.get(self.at(path))).await
+    }
+
+    pub(crate) async fn ask(&self, request: reqwest::RequestBuilder) -> Reply {
+        let response = within(request.send()).await.expect("an answer");
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Reply { status, headers, text: within(response.text()).await.expect("a body") }
+    }
+
+    /// Posts a quote under a key.
+    pub(crate) async fn post(&self, key: &str, body: Value) -> Reply {
+        self.ask(self.http.post(self.at("/api/v1/quotes")).header("Idempotency-Key", key).json(&body)).await
+    }
+
+    /// Opens the feed, as a page of `origin` would.
+    pub(crate) async fn socket(&self, origin: Option<&str>) -> Result<Socket, u16> {
+        let mut request = self.at("/ws").replacen("http", "ws", 1).into_client_request().expect("a request");
+        request.headers_mut().insert("sec-websocket-protocol", "chorus.v1.json".parse().expect("a protocol"));
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().expect("an origin"));
+        }
+        match within(tokio_tungstenite::connect_async(request)).await {
+            Ok((stream, _)) => Ok(Socket(stream)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("no websocket: {error}"),
+        }
+    }
+
+    /// The feed after its hello.
+    pub(crate) async fn feed(&self) -> Socket {
+        let mut socket = self.socket(None).await.expect("a websocket");
+        assert_eq!(socket.frame().await["t"], "hello");
+        socket
+    }
+}
+
+fn view(url: &str, leader: Option<&str>) -> ClusterView {
+    let node = |name: &str, role: &str, heard_ms: Option<u64>| NodeReport {
+        name: name.parse().expect("a name"),
+        id: String::new(),
+        role: role.to_owned(),
+        voter: true,
+        term: Term(7),
+        commit_index: Index(1),
+        applied_index: Index(1),
+        last_index: Index(1),
+        heard_ms,
+        url: if name == "n2" { Some(url.to_owned()) } else { Some(format!("http://{name}.example")) },
+        pid: Some(1),
+        version: Some("0.1.0".to_owned()),
+        boot: None,
+        leader: None,
+        why: None,
+        cluster: None,
+        voters: Vec::new(),
+    };
+    let own_role = if leader.is_some() { "leader" } else { "candidate" };
+    ClusterView {
+        cluster: "01".repeat(16),
+        epoch: 1,
+        node: Some("n2".parse().expect("a name")),
+        leader: leader.map(|name| name.parse().expect("a name")),
+        term: 7,
+        commit_index: 1,
+        why: leader.is_none().then(|| "heard 1 of 3 voters; missing n1, n3".to_owned()),
+        nodes: vec![
+            node("n1", "follower", Some(420)),
+            node("n2", own_role, Some(0)),
+            node("n3", "dead", Some(61_000)),
+        ],
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// A websocket that follows.
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    pub(crate) async fn say(&mut self, frame: Value) {
+        self.raw(Message::Text(frame.to_string().into())).await;
+    }
+
+    pub(crate) async fn raw(&mut self, message: Message) {
+        within(self.0.send(message)).await.expect("the frame leaves");
+    }
+
+    /// The next frame.
+    pub(crate) async fn frame(&mut self) -> Value {
+        match within(self.0.next()).await {
+            Some(Ok(Message::Text(text))) => serde_json::from_str(&text).expect("a frame is JSON"),
+            other => panic!("no frame: {other:?}"),
+        }
+    }
+
+    /// The next frame of this kind.
+    pub(crate) async fn frame_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.frame().await;
+            if frame["t"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// The code of the close frame, which must come.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            match within(self.0.next()).await {
+                Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
+                Some(Ok(_)) => {}
+                other => panic!("no close frame: {other:?}"),
+            }
+        }
+    }
+}
+
+/// Awaits something that must come.
+pub(crate) async fn within<T>(coming: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, coming).await.expect("it comes in time")
+}
