@@ -102,17 +102,22 @@ async fn command(
 ) -> Result<String, Failure> {
     let id = u64::from_str_radix(&target.id, 16).map(NodeId).ok().zip(target.boot);
     let (id, boot) = id.ok_or_else(|| {
-        Failure::refused(format!("{} does not tell its id and start, so that it cannot be commanded", target.name))
+        Failure::refused(format!(
+            "{} does not tell its id and start, so that it cannot be commanded",
+            target.name
+        ))
     })?;
     let asked = request_id();
     let message = verb.message(key.sign(verb, id, boot, asked.clone()));
     let recipient = Recipient::Name(target.name.clone());
     let until = Instant::now() + OBEY_WAIT;
     let judge = |opened: chorus_proto::wire::Opened| match opened.message {
-        Message::Done(Done { request_id, result }) if request_id == asked => Heard::Enough(Ok(match result {
-            Report::Obeyed { detail } => detail,
-            _ => "done".to_owned(),
-        })),
+        Message::Done(Done { request_id, result }) if request_id == asked => {
+            Heard::Enough(Ok(match result {
+                Report::Obeyed { detail } => detail,
+                _ => "done".to_owned(),
+            }))
+        }
         Message::Refused(refused) if refused.request_id == asked => Heard::Enough(Err(refused)),
         _ => Heard::GoOn,
     };

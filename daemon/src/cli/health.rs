@@ -17,7 +17,13 @@ pub(super) struct Health {
     #[arg(long)]
     ready: bool,
     /// Where the node serves its pages
-    #[arg(long, env = "CHORUS_LISTEN", hide_env = true, value_name = "ADDR:PORT", default_value = "127.0.0.1:8000")]
+    #[arg(
+        long,
+        env = "CHORUS_LISTEN",
+        hide_env = true,
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8000"
+    )]
     listen: String,
 }
 

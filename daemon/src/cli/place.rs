@@ -93,10 +93,12 @@ impl Place {
             Some(directory) => ClientFile::read(directory)?,
             None => ClientFile::default(),
         };
-        let beside = |path: PathBuf| directory.as_ref().map_or(path.clone(), |directory| directory.join(path));
+        let beside =
+            |path: PathBuf| directory.as_ref().map_or(path.clone(), |directory| directory.join(path));
         let group = self.group.clone().or(file.group).unwrap_or_else(|| "239.255.77.77:5555".to_owned());
         let interface = self.interface.clone().or(file.interface).unwrap_or_else(|| "any".to_owned());
-        let ttl = self.ttl.clone().or(file.ttl.map(|hops| hops.to_string())).unwrap_or_else(|| "1".to_owned());
+        let ttl =
+            self.ttl.clone().or(file.ttl.map(|hops| hops.to_string())).unwrap_or_else(|| "1".to_owned());
         let key_file = self.key_file.clone().or(file.key_file.map(beside)).ok_or_else(no_cluster)?;
         Ok(Cluster {
             transport: transport::Settings {
@@ -129,7 +131,9 @@ impl Cluster {
     /// The key that commands nodes.
     pub(super) fn control_key(&self) -> Result<ControlKey, Failure> {
         let path = self.control_key.as_ref().ok_or_else(|| {
-            Failure::wrong("nodes obey only the control key: name its file with --control-key or CHORUS_CONTROL_KEY")
+            Failure::wrong(
+                "nodes obey only the control key: name its file with --control-key or CHORUS_CONTROL_KEY",
+            )
         })?;
         Ok(ControlKey::new(&keys::read(path)?))
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use chorus_proto::message::{Done, LogLine, Message, Recipient, Refused, Report, Retrieve as Ask, Store as Put};
+use chorus_proto::message::{
+    Done, LogLine, Message, Recipient, Refused, Report, Retrieve as Ask, Store as Put,
+};
 use chorus_proto::types::{Index, NodeName};
 use clap::Args;
 use serde_json::json;
@@ -60,9 +62,9 @@ impl Store {
             (bytes, _) if bytes > KEY_BYTES_MAX => {
                 Err(Failure::wrong(format!("the key has {bytes} bytes; a key has 1 to {KEY_BYTES_MAX}")))
             }
-            (_, bytes) if bytes > VALUE_BYTES_MAX => {
-                Err(Failure::wrong(format!("the value has {bytes} bytes; a value has at most {VALUE_BYTES_MAX}")))
-            }
+            (_, bytes) if bytes > VALUE_BYTES_MAX => Err(Failure::wrong(format!(
+                "the value has {bytes} bytes; a value has at most {VALUE_BYTES_MAX}"
+            ))),
             _ => Ok(()),
         }
     }

@@ -94,7 +94,8 @@ impl Survey {
     /// The object of `/api/v1/cluster`, as far as it was heard.
     pub(super) fn view(&self) -> ClusterView {
         let leader = self.leader();
-        let cluster = leader.or_else(|| self.reports.values().next()).and_then(|report| report.cluster.clone());
+        let cluster =
+            leader.or_else(|| self.reports.values().next()).and_then(|report| report.cluster.clone());
         let (cluster, epoch) = cluster.as_deref().and_then(|both| both.split_once('.')).unwrap_or_default();
         let mut nodes: Vec<NodeReport> = self.reports.values().cloned().map(as_pages_show_it).collect();
         nodes.extend(self.missing().into_iter().cloned().map(unheard));

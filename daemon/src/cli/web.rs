@@ -104,7 +104,10 @@ impl Web {
                     silent.push(url);
                     // Once round: nobody is there. More patience does not bring a machine back.
                     if silent.len() >= self.urls.len() {
-                        return Err(Failure::refused(format!("no node answers at {}: {error}", self.urls.join(", "))));
+                        return Err(Failure::refused(format!(
+                            "no node answers at {}: {error}",
+                            self.urls.join(", ")
+                        )));
                     }
                     continue;
                 }
