@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chorus_proto::message::{Message, Role, Sender};
 use chorus_proto::raft::{Actions, Raft, To};
-use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Time};
+use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Term, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -75,6 +75,8 @@ pub(super) struct State {
     pub(super) apply_asked: Index,
     /// The view that was published is not true any more.
     pub(super) view_changed: bool,
+    /// Role, leader and term when they were last looked at.
+    pub(super) seen: Option<(Role, Option<NodeId>, Term)>,
     /// Role and leader as last told to people.
     pub(super) told: Option<(Role, Option<NodeId>)>,
     /// This node may not serve any more, in words: its identity is used elsewhere, or its cluster went on.

@@ -1,6 +1,7 @@
 //! Carrying out what the core asks for, and telling what happened.
 
 use chorus_proto::message::{Message, ReadIndex, Role};
+use chorus_proto::presence::Standing;
 use chorus_proto::raft::{Actions, Event, To};
 use chorus_proto::types::{Index, NodeId, Now, Term};
 use tracing::{error, info, warn};
@@ -35,6 +36,27 @@ impl Driver {
         for event in events {
             self.on_event(now, event);
         }
+        self.notice(now);
+    }
+
+    /// Role, leader or term changed since the last look. The core tells of a leader in `events` before the term is
+    /// on disk; what this node says and shows of it waits for that, as `standing` does.
+    fn notice(&mut self, now: Now) {
+        let Standing { role, leader, term, .. } = self.core.standing();
+        if self.state.seen == Some((role, leader, term)) {
+            return;
+        }
+        self.state.seen = Some((role, leader, term));
+        self.metrics.set_role(role);
+        self.metrics.term.set(term.0);
+        // What waits goes to the leader of now, or is proposed here.
+        self.requests.forwarder.on_leader(now, leader, role == Role::Leader);
+        self.reads.on_leader(now.time);
+        self.state.view_changed = true;
+        if leader.is_some() {
+            self.oneself.trouble = None;
+        }
+        self.tell(role, leader, term);
     }
 
     fn apply(&mut self, upto: Index) {
@@ -47,8 +69,12 @@ impl Driver {
 
     fn on_event(&mut self, now: Now, event: Event) {
         match event {
-            Event::Role { role, term } => self.on_role(now, role, term),
-            Event::Leader { .. } => self.on_leader(now),
+            Event::Role { role, .. } => {
+                self.metrics.elections.inc_by(u64::from(role == Role::Candidate));
+                self.proposals.on_role();
+            }
+            // `notice` sees it when it may be told.
+            Event::Leader { .. } => {}
             Event::Committed { index } => {
                 self.metrics.commit_index.set(index.0);
             }
@@ -96,29 +122,6 @@ impl Driver {
                 self.ail(format!("safety violation: {detail}"));
             }
         }
-    }
-
-    fn on_role(&mut self, now: Now, role: Role, term: Term) {
-        self.metrics.set_role(role);
-        self.metrics.term.set(term.0);
-        if role == Role::Candidate {
-            self.metrics.elections.inc();
-        }
-        self.proposals.on_role();
-        self.on_leader(now);
-    }
-
-    /// Role or leader changed: what waits goes to the leader of now, or is proposed here.
-    fn on_leader(&mut self, now: Now) {
-        let standing = self.core.standing();
-        self.metrics.term.set(standing.term.0);
-        self.requests.forwarder.on_leader(now, standing.leader, standing.role == Role::Leader);
-        self.reads.on_leader(now.time);
-        self.state.view_changed = true;
-        if standing.leader.is_some() {
-            self.oneself.trouble = None;
-        }
-        self.tell(standing.role, standing.leader, standing.term);
     }
 
     /// One line for people at every change, and none while a candidate tries again and again.

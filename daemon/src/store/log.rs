@@ -75,16 +75,18 @@ pub(super) fn own(connection: &Connection) -> rusqlite::Result<Option<Own>> {
 }
 
 fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
-    let vote: Option<String> = row.get(4)?;
+    let vote = match row.get::<_, Option<String>>(4)? {
+        Some(text) => Some(u64::from_str_radix(&text, 16).map(NodeId).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
+        })?),
+        None => None,
+    };
     let cluster = row.get::<_, Option<[u8; 16]>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
     Ok(Own {
         name: row.get(0)?,
         identity: Identity(row.get(1)?),
         boot: Boot(uint(row.get(2)?)),
-        hard_state: HardState {
-            term: Term(uint(row.get(3)?)),
-            vote: vote.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(NodeId),
-        },
+        hard_state: HardState { term: Term(uint(row.get(3)?)), vote },
         cluster: cluster.map(|(id, epoch)| Cluster { id, epoch: uint(epoch) }),
         founded: row.get(7)?,
         state_number: uint(row.get(8)?),
@@ -204,12 +206,22 @@ pub(super) fn bounds(connection: &Connection) -> rusqlite::Result<(Index, EntryI
     Ok((Index(first.map_or(0, uint)), last_id, last_time_ms))
 }
 
-/// The first entry of each term.
-pub(super) fn term_starts(connection: &Connection) -> rusqlite::Result<Vec<EntryId>> {
-    connection
+/// The first entry of each term, checked against the log: as terms never fall, the entry before each start shows that
+/// no start between the two is missing.
+pub(super) fn term_starts(connection: &Connection) -> rusqlite::Result<Option<Vec<EntryId>>> {
+    let starts = connection
         .prepare("SELECT term, idx FROM terms ORDER BY term")?
         .query_map([], |row| Ok(EntryId::new(uint(row.get(0)?), uint(row.get(1)?))))?
-        .collect()
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let (first_index, last_id, _) = bounds(connection)?;
+    let mut agree = starts.first().map_or(Index(0), |start| start.index) == first_index;
+    agree &= starts.last().map_or(Term(0), |start| start.term) == last_id.term;
+    for pair in starts.windows(2) {
+        let before = EntryId { term: pair[0].term, index: pair[1].index.previous() };
+        agree &= id_at(connection, pair[1].index)? == Some(pair[1]);
+        agree &= id_at(connection, before.index)? == Some(before);
+    }
+    Ok(agree.then_some(starts))
 }
 
 /// Reads log.db on a connection of its own.

@@ -203,7 +203,9 @@ impl Stores {
     /// The disk's.
     pub fn replayed(&self, command: &Command) -> Result<Option<Outcome>, StoreError> {
         let mut reader = lock(&self.0.outcomes);
-        reader.as_mut().ok_or_else(closed)?.read(|connection| requests::replayed(connection, command))
+        let reader = reader.as_mut().ok_or_else(closed)?;
+        let replayed = reader.read(|connection| requests::replayed(connection, command));
+        replayed.map_err(|error| self.0.readers.judge(error))
     }
 
     /// The feed's events with `after < index <= upto` (all topics), of at most `limit` entries; entries without

@@ -104,6 +104,9 @@ fn open_log(
         Some(own) if found == Found::Missing && (last_id, own.hard_state) != Default::default() => {
             return Err(lost(directory.path(), "the file 'promise' is missing"));
         }
+        Some(own) if disagree(own.hard_state, promise.hard_state) => {
+            return Err(lost(directory.path(), "log.db and the file 'promise' name two votes in one term"));
+        }
         _ => {}
     }
     let own = store_start(&connection, name, own, promise).map_err(disk(&path))??;
@@ -135,6 +138,11 @@ fn store_start(
     Ok(Ok(Own { boot, hard_state, ..own }))
 }
 
+/// A node votes once a term, so two different votes are not both what was written.
+fn disagree(one: HardState, other: HardState) -> bool {
+    one.term == other.term && one.vote.zip(other.vote).is_some_and(|(one, other)| one != other)
+}
+
 /// The higher (term, vote): whichever of the two files knows more.
 fn higher(one: HardState, other: HardState) -> HardState {
     if (other.term, other.vote) > (one.term, one.vote) { other } else { one }
@@ -159,7 +167,9 @@ fn open_state(
         Ok((state::open(&path, boards), path))
     };
     let (opened, path) = open(number)?;
+    let marked = std::fs::read_to_string(state::damage_mark(&path));
     let (why, lost) = match opened {
+        Ok((_, head)) if marked.is_ok() => (marked.unwrap_or_default(), head.id),
         Ok((connection, head)) => {
             directory::judge_format(directory.path(), format(&connection).map_err(disk(&path))?)?;
             if head.id == EntryId::ZERO
@@ -208,7 +218,9 @@ fn durable(
         founded: own.founded,
         first_index,
         last_id,
-        term_starts: log::term_starts(log).map_err(disk(&path))?,
+        term_starts: log::term_starts(log).map_err(disk(&path))?.ok_or_else(|| {
+            lost(directory.path(), "log.db contradicts itself about the terms of its entries")
+        })?,
         applied_id: head.id,
         last_time_ms: last_time_ms.max(head.time_ms),
         configurations,
@@ -231,7 +243,7 @@ fn start(directory: Directory, mut parts: Parts, durable: &Durable) -> Result<St
     let failure = Failure::new(Arc::clone(&parts.reports));
     let log_path = directory::log(directory.path());
     let (log_checkpointer, log_copier) = Checkpointer::start(&log_path, &mut parts.log, None, &failure)?;
-    let readers = Arc::new(Readers::new(&parts.state_path));
+    let readers = Arc::new(Readers::new(&parts.state_path, &failure));
     let (state_checkpointer, state_copier) =
         Checkpointer::start(&parts.state_path, &mut parts.state, Some(Arc::clone(&readers)), &failure)?;
     let (persists, waiting) = channel();

@@ -3,16 +3,17 @@
 //! One transaction takes all four from one index to a later one. Nothing waits for the disk here: after a crash the
 //! rest is applied again from the log, exactly from `applied`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::sqlite::{Synchronous, int, make_tables, open_writer, truncate_wal, uint};
+use super::StoreError;
+use super::sqlite::{Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint};
 use crate::boards::{Board, Boards};
 
 /// `requests` by index: that is the order of their age too.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS requests (
         idx INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -67,6 +68,23 @@ pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection,
     truncate_wal(&connection)?;
     let head = head(&connection)?;
     Ok((connection, head))
+}
+
+/// Makes an error of state.db ours. Damage leaves a mark beside the file, so that the next start sets it aside: not all
+/// damage shows when a database is opened.
+pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |error| {
+        if is_damage(&error) {
+            // On a disk that does not even take this the next start meets the damage as this one did.
+            let _unmarked = std::fs::write(damage_mark(path), error.to_string());
+        }
+        disk(path)(error)
+    }
+}
+
+/// The mark that a life left which found its state damaged.
+pub(super) fn damage_mark(path: &Path) -> PathBuf {
+    path.with_file_name("damaged")
 }
 
 /// How far the state is.

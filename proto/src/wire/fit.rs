@@ -214,30 +214,36 @@ fn fitted_lagging<'a>(
     fitted
 }
 
-/// A text for people never keeps an answer from being sent.
+/// Neither a text for people nor a long list of voters keeps an answer from being sent.
 fn fitted_done<'a>(
     sender_name: &str,
     recipient: &Recipient,
     message: &'a Message,
     done: &Done,
 ) -> Cow<'a, Message> {
-    let text = match &done.result {
-        Report::Obeyed { detail } => detail.as_str(),
-        Report::Node(node) => node.why.as_deref().unwrap_or_default(),
-        Report::Stored { .. } | Report::Log { .. } => "",
+    let answer = |result| Message::Done(Done { request_id: done.request_id.clone(), result });
+    let excess = |message: &Message| {
+        datagram_bytes(sender_name, recipient, message).saturating_sub(DATAGRAM_BYTES_MAX)
     };
-    let excess = datagram_bytes(sender_name, recipient, message).saturating_sub(DATAGRAM_BYTES_MAX);
-    let keep = text.len().saturating_sub(excess).min(TEXT_BYTES_MAX);
-    if keep == text.len() {
-        return Cow::Borrowed(message);
+    let too_many = excess(message);
+    let keep = |text: &str| text.len().saturating_sub(too_many).min(TEXT_BYTES_MAX);
+    match &done.result {
+        Report::Obeyed { detail } if keep(detail) < detail.len() => {
+            let mut shorter = detail.clone();
+            cut(&mut shorter, keep(detail));
+            Cow::Owned(answer(Report::Obeyed { detail: shorter }))
+        }
+        Report::Node(node) if too_many > 0 || node.why.as_ref().is_some_and(|why| keep(why) < why.len()) => {
+            let mut node = node.clone();
+            node.why.iter_mut().for_each(|why| cut(why, keep(why)));
+            let mut shorter = answer(Report::Node(node.clone()));
+            while excess(&shorter) > 0 && node.voters.pop().is_some() {
+                shorter = answer(Report::Node(node.clone()));
+            }
+            Cow::Owned(shorter)
+        }
+        _ => Cow::Borrowed(message),
     }
-    let mut done = done.clone();
-    match &mut done.result {
-        Report::Obeyed { detail } => cut(detail, keep),
-        Report::Node(node) => node.why.iter_mut().for_each(|why| cut(why, keep)),
-        Report::Stored { .. } | Report::Log { .. } => {}
-    }
-    Cow::Owned(Message::Done(done))
 }
 
 /// Shortens a text to at most so many bytes, between two characters.

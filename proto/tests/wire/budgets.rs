@@ -218,14 +218,19 @@ fn a_lagging_that_would_not_fit_asks_for_fewer_commands() {
 }
 
 #[test]
-fn texts_for_people_never_keep_an_answer_from_being_sent() {
+fn texts_and_lists_for_people_never_keep_an_answer_from_being_sent() {
     let mut random = Rng::with_seed(2);
     let long = "ä".repeat(2_000);
     let request_id = largest_id(&mut random);
     let mut node = node_report(&mut random);
     node.why = Some(long.clone());
     node.url = Some("u".repeat(400));
-    let reports = [Report::Node(Box::new(node)), Report::Obeyed { detail: long.clone() }];
+    let crowd = NodeReport { voters: (0..64).map(longest).collect(), ..node.clone() };
+    let reports = [
+        Report::Node(Box::new(node)),
+        Report::Node(Box::new(crowd)),
+        Report::Obeyed { detail: long.clone() },
+    ];
     for result in reports {
         through(&Message::Done(Done { request_id: request_id.clone(), result }));
     }

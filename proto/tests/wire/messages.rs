@@ -329,5 +329,6 @@ pub(crate) fn node_report(r: &mut Rng) -> NodeReport {
         leader: r.bool().then(|| name(r)),
         why: r.bool().then(|| text(r, 100)),
         cluster: r.bool().then(|| cluster(r).to_string()),
+        voters: (0..r.usize(0..6)).map(|_| name(r)).collect(),
     }
 }

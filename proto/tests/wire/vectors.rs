@@ -91,7 +91,7 @@ fn section<'a>(page: &'a str, name: &str) -> &'a str {
 }
 
 /// The names of all fields in a body, also of those inside of fields.
-fn fields<'a>(bytes: &mut &'a [u8], found: &mut BTreeSet<String>) {
+fn fields(bytes: &mut &[u8], found: &mut BTreeSet<String>) {
     use rmp::Marker::*;
     let skip = |bytes: &mut &[u8], count: usize| *bytes = &bytes[count..];
     match rmp::decode::read_marker(&mut &**bytes).unwrap() {
