@@ -29,7 +29,7 @@ pub(super) const SCHEMA: &str = "
         kind TEXT NOT NULL,
         item TEXT NOT NULL,
         PRIMARY KEY (idx, n)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS applied (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         idx INTEGER NOT NULL,
