@@ -26,7 +26,7 @@ use super::reports::Report;
 use super::requests::{AnswerTo, Requests, Taken, give, no_leader};
 use super::speech::{Datagram, Speech};
 use super::view::Oneself;
-use crate::boards::Boards;
+use crate::boards::{Boards, Outcome};
 use crate::metrics::Metrics;
 use crate::store::Stores;
 
@@ -229,7 +229,7 @@ impl Driver {
             Report::Applied(applied) => {
                 for entry in &applied.entries {
                     if let Some((id, outcome)) = &entry.request {
-                        self.requests.applied(id, outcome, entry.index);
+                        self.answer_applied(id, outcome, entry.index);
                         self.tell_controllers(id, outcome);
                     }
                 }
@@ -242,6 +242,14 @@ impl Driver {
                 self.ail(detail);
             }
             Report::Found(found) => self.on_found(now, found),
+        }
+    }
+
+    fn answer_applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
+        let Some(command) = self.requests.applied(id, outcome, index) else { return };
+        if self.reader.send(Errand::Replayed(command, Asker::Here)).is_some() {
+            // Too many lookups wait. Two bodies under one id within a moment are too rare to fail all the others.
+            self.requests.found(id, outcome.clone());
         }
     }
 
