@@ -10,7 +10,8 @@ fn scripts() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let entries = fs::read_dir(directory).expect("the scripts stand in tests/golden");
     let paths = entries.map(|entry| entry.expect("a readable directory").path());
-    let mut scripts: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|it| it == "txt")).collect();
+    let mut scripts: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|it| it == "txt")).collect();
     scripts.sort();
     scripts
 }
@@ -18,7 +19,8 @@ fn scripts() -> Vec<PathBuf> {
 /// What differs, line by line, around the first difference.
 fn difference(expected: &str, happened: &str) -> String {
     let same = expected.lines().zip(happened.lines()).take_while(|(one, other)| one == other).count();
-    let some = |text: &str| text.lines().skip(same).take(12).map(|line| format!("    {line}\n")).collect::<String>();
+    let some =
+        |text: &str| text.lines().skip(same).take(12).map(|line| format!("    {line}\n")).collect::<String>();
     format!("  from line {}, expected:\n{}  happened:\n{}", same + 1, some(expected), some(happened))
 }
 

@@ -155,7 +155,11 @@ impl Stage {
             let plain = (HardState::default(), Vec::new(), 1);
             let (hard_state, terms, applied) = self.disks.remove(config.name.as_str()).unwrap_or(plain);
             let voter = !config.voters.is_empty();
-            let image = if self.empty { Image::default() } else { host::founded(&founding, hard_state, &terms, voter) };
+            let image = if self.empty {
+                Image::default()
+            } else {
+                host::founded(&founding, hard_state, &terms, voter)
+            };
             let mut host = Host::new(config, image);
             for entry in host.disk.synced.log.iter().take(usize::try_from(applied).unwrap_or_default()) {
                 host.machine.apply(entry);
@@ -363,7 +367,8 @@ impl Stage {
         let host = &mut self.hosts[at];
         while host.machine.applied_index() < upto {
             let next = host.machine.applied_index().next();
-            let entry = host.disk.synced.entry(next).ok_or_else(|| format!("{next} is applied and not on disk"))?;
+            let entry =
+                host.disk.synced.entry(next).ok_or_else(|| format!("{next} is applied and not on disk"))?;
             if !self.unchecked {
                 self.checker.applied(entry)?;
             }
@@ -418,7 +423,8 @@ impl Stage {
                     let (old_role, old_term, leader) = self.told[at];
                     self.told[at] = (*role, *term, leader);
                     let term = (old_term != *term).then(|| format!("term {old_term} → {term}"));
-                    let role = (old_role != *role).then(|| format!("{} → {}", text::role(old_role), text::role(*role)));
+                    let role = (old_role != *role)
+                        .then(|| format!("{} → {}", text::role(old_role), text::role(*role)));
                     let changes: Vec<String> = term.into_iter().chain(role).collect();
                     if changes.is_empty() {
                         continue;
