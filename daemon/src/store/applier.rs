@@ -10,8 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::checkpoint::Checkpointer;
 use super::failure::Failure;
 use super::log::LogReader;
-use super::sqlite::disk;
-use super::state::{Head, store_head};
+use super::state::{Head, failed, store_head};
 use super::{Applied, AppliedEntry, Reports, StoreError, apply, events};
 use crate::boards::{ApplyError, Boards};
 
@@ -114,7 +113,7 @@ impl Applier {
                 if self.failure.happened() {
                     return Ok(());
                 }
-                self.checkpointer.between_commits(&self.connection).map_err(disk(&self.path))?;
+                self.checkpointer.between_commits(&self.connection).map_err(failed(&self.path))?;
             }
         }
         Ok(())
@@ -165,7 +164,7 @@ impl Applier {
     fn transact(&mut self, chunk: &[Entry]) -> Result<Ended, StoreError> {
         let mut head = self.head.clone();
         let mut entries = Vec::with_capacity(chunk.len());
-        let sql = disk(&self.path);
+        let sql = failed(&self.path);
         let transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         for (place, entry) in chunk.iter().enumerate() {

@@ -14,7 +14,7 @@ use chorus_proto::types::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::sqlite::{Synchronous, disk, int, make_tables, open_reader, open_writer, uint};
+use super::sqlite::{Synchronous, disk, int, make_tables, open_reader, open_writer, uint, unreadable};
 
 /// `kind` 2 and 3 are the entries that say who votes (`Payload::encode`).
 const SCHEMA: &str = "
@@ -56,6 +56,21 @@ pub(super) struct Own {
     pub(super) state_number: u64,
 }
 
+impl Own {
+    /// Of a node's first start.
+    pub(super) fn new(name: &NodeName, identity: Identity) -> Self {
+        Self {
+            name: name.to_string(),
+            identity,
+            boot: Boot(0),
+            hard_state: HardState::default(),
+            cluster: None,
+            founded: false,
+            state_number: 1,
+        }
+    }
+}
+
 /// Opens log.db for its writer, and makes its tables.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open_writer(path, Synchronous::Full)?;
@@ -75,46 +90,34 @@ pub(super) fn own(connection: &Connection) -> rusqlite::Result<Option<Own>> {
 }
 
 fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
-    let vote: Option<String> = row.get(4)?;
+    let vote = match row.get::<_, Option<String>>(4)? {
+        Some(text) => Some(NodeId(u64::from_str_radix(&text, 16).map_err(|error| unreadable(4, error))?)),
+        None => None,
+    };
     let cluster = row.get::<_, Option<[u8; 16]>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
     Ok(Own {
         name: row.get(0)?,
         identity: Identity(row.get(1)?),
         boot: Boot(uint(row.get(2)?)),
-        hard_state: HardState {
-            term: Term(uint(row.get(3)?)),
-            vote: vote.and_then(|text| u64::from_str_radix(&text, 16).ok()).map(NodeId),
-        },
+        hard_state: HardState { term: Term(uint(row.get(3)?)), vote },
         cluster: cluster.map(|(id, epoch)| Cluster { id, epoch: uint(epoch) }),
         founded: row.get(7)?,
         state_number: uint(row.get(8)?),
     })
 }
 
-/// Stores name, identity and boot at the first start.
-pub(super) fn introduce(
-    connection: &Connection,
-    name: &NodeName,
-    identity: Identity,
-    boot: Boot,
-) -> rusqlite::Result<()> {
+/// Stores who this is, and that it starts: boot, and the term and vote that the promise may know better.
+pub(super) fn store_own(connection: &Connection, own: &Own) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO self (one, name, identity, boot) VALUES (1, ?1, ?2, ?3)",
-        params![name.as_str(), identity.0, int(boot.0)],
-    )?;
-    Ok(())
-}
-
-/// Stores the boot of another start, and the term and vote that the promise may know better.
-pub(super) fn store_start(
-    connection: &Connection,
-    boot: Boot,
-    hard_state: HardState,
-) -> rusqlite::Result<()> {
-    let vote = hard_state.vote.map(|id| id.to_string());
-    connection.execute(
-        "UPDATE self SET boot = ?1, term = ?2, vote = ?3",
-        params![int(boot.0), int(hard_state.term.0), vote],
+        "INSERT INTO self (one, name, identity, boot, term, vote) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, term = excluded.term, vote = excluded.vote",
+        params![
+            own.name,
+            own.identity.0,
+            int(own.boot.0),
+            int(own.hard_state.term.0),
+            own.hard_state.vote.map(|id| id.to_string())
+        ],
     )?;
     Ok(())
 }
@@ -204,12 +207,22 @@ pub(super) fn bounds(connection: &Connection) -> rusqlite::Result<(Index, EntryI
     Ok((Index(first.map_or(0, uint)), last_id, last_time_ms))
 }
 
-/// The first entry of each term.
-pub(super) fn term_starts(connection: &Connection) -> rusqlite::Result<Vec<EntryId>> {
-    connection
+/// The first entry of each term, checked against the log: as terms never fall, the entry before each start shows that
+/// no start between the two is missing.
+pub(super) fn term_starts(connection: &Connection) -> rusqlite::Result<Option<Vec<EntryId>>> {
+    let starts = connection
         .prepare("SELECT term, idx FROM terms ORDER BY term")?
         .query_map([], |row| Ok(EntryId::new(uint(row.get(0)?), uint(row.get(1)?))))?
-        .collect()
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let (first_index, last_id, _) = bounds(connection)?;
+    let mut agree = starts.first().map_or(Index(0), |start| start.index) == first_index;
+    agree &= starts.last().map_or(Term(0), |start| start.term) == last_id.term;
+    for pair in starts.windows(2) {
+        let before = EntryId { term: pair[0].term, index: pair[1].index.previous() };
+        agree &= id_at(connection, pair[1].index)? == Some(pair[1]);
+        agree &= id_at(connection, before.index)? == Some(before);
+    }
+    Ok(agree.then_some(starts))
 }
 
 /// Reads log.db on a connection of its own.

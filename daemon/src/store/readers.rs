@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::StoreError;
-use super::sqlite::{disk, open_reader};
+use super::failure::Failure;
+use super::sqlite::{disk, is_final, open_reader};
+use super::state::failed;
 
 /// No query runs longer: a long read keeps the WAL from starting again.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(2);
@@ -17,10 +19,11 @@ const CONNECTIONS_MAX: usize = 4;
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 20_000;
 
-/// The readers of one database.
+/// The readers of state.db. Damage that they meet is as final as a writer's.
 #[derive(Debug)]
 pub(super) struct Readers {
     path: PathBuf,
+    failure: Failure,
     pool: Mutex<Pool>,
     returned: Condvar,
 }
@@ -36,7 +39,6 @@ struct Pool {
 /// One connection, which ends a query that runs too long.
 #[derive(Debug)]
 pub(super) struct Reader {
-    path: PathBuf,
     connection: Connection,
     origin: Instant,
     /// Milliseconds after `origin`.
@@ -52,30 +54,32 @@ impl Reader {
         let deadline = Arc::clone(&deadline_ms);
         let too_late = move || origin.elapsed().as_millis() > u128::from(deadline.load(Ordering::Relaxed));
         connection.progress_handler(STEPS, Some(too_late)).map_err(disk(path))?;
-        Ok(Self { path: path.to_owned(), connection, origin, deadline_ms })
+        Ok(Self { connection, origin, deadline_ms })
     }
 
     /// Runs a query in one read transaction: all that it sees is of one moment.
     pub(super) fn read<T>(
         &mut self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
+    ) -> rusqlite::Result<T> {
         let deadline = self.origin.elapsed() + QUERY_TIME_MAX;
         let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         self.deadline_ms.store(deadline_ms, Ordering::Relaxed);
-        let run = || {
-            let transaction = self.connection.transaction()?;
-            let answer = query(&transaction)?;
-            transaction.finish()?;
-            Ok(answer)
-        };
-        run().map_err(disk(&self.path))
+        let transaction = self.connection.transaction()?;
+        let answer = query(&transaction)?;
+        transaction.finish()?;
+        Ok(answer)
     }
 }
 
 impl Readers {
-    pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), pool: Mutex::default(), returned: Condvar::new() }
+    pub(super) fn new(path: &Path, failure: &Failure) -> Self {
+        Self {
+            path: path.to_owned(),
+            failure: failure.clone(),
+            pool: Mutex::default(),
+            returned: Condvar::new(),
+        }
     }
 
     /// Runs a query on a connection of the pool.
@@ -83,17 +87,18 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut reader = self.take()?;
-        let answer = reader.read(query);
-        let mut pool = self.lock();
-        if pool.closed {
-            pool.open -= 1;
-        } else {
-            pool.idle.push(reader);
+        let mut taken = Taken { readers: self, reader: Some(self.take()?) };
+        let reader = taken.reader.as_mut().expect("a reader is given back only when it is dropped");
+        reader.read(query).map_err(|error| self.judge(error))
+    }
+
+    /// Makes a query's error ours, and the node's end if it is the disk's.
+    pub(super) fn judge(&self, error: rusqlite::Error) -> StoreError {
+        if is_final(&error) {
+            self.failure.report(failed(&self.path)(error));
+            return StoreError::Refused("the store has failed".to_owned());
         }
-        drop(pool);
-        self.returned.notify_all();
-        answer
+        disk(&self.path)(error)
     }
 
     /// Does something while nobody reads: new queries wait, those that run end first, within their time.
@@ -148,5 +153,23 @@ impl Readers {
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. It comes back whatever becomes of the query; one that panicked is closed.
+struct Taken<'a> {
+    readers: &'a Readers,
+    reader: Option<Reader>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.readers.lock();
+        match self.reader.take() {
+            Some(reader) if !pool.closed && !std::thread::panicking() => pool.idle.push(reader),
+            _ => pool.open -= 1,
+        }
+        drop(pool);
+        self.readers.returned.notify_all();
     }
 }

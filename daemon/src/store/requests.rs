@@ -8,7 +8,7 @@
 use chorus_proto::types::RequestId;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sqlite::{int, uint};
+use super::sqlite::{int, uint, unreadable};
 use super::state::Head;
 use crate::boards::{Command, Outcome, made_at_ms};
 
@@ -71,9 +71,8 @@ fn kept(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Kept
     connection
         .prepare_cached("SELECT idx, digest, outcome FROM requests WHERE id = ?1")?
         .query_row([id.as_str()], |row| {
-            let outcome = serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
-            })?;
+            let outcome =
+                serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| unreadable(2, error))?;
             Ok(Kept { index: uint(row.get(0)?), digest: row.get(1)?, outcome })
         })
         .optional()
@@ -152,4 +151,37 @@ fn digest(command: &Command) -> [u8; DIGEST_BYTES] {
     let mut first = [0; DIGEST_BYTES];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..DIGEST_BYTES]);
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn no_more_outcomes_are_kept_than_the_limit_and_the_floor_rises_with_the_oldest() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(crate::store::state::SCHEMA).unwrap();
+        let mut head = Head::default();
+        for index in 1..=10 {
+            let id = RequestId::try_from(format!("r{index}")).unwrap();
+            let command =
+                Command { id, board: "b".into(), op: "o".into(), v: 1, node: "n1".into(), body: vec![] };
+            let outcome = refused("not_found", "no such key", index);
+            let at = (index, 1_000 + index);
+            keep(&connection, &mut head, &command, digest(&command), &outcome, at).unwrap();
+        }
+        assert_eq!((head.requests, head.floor_ms), (10, 0));
+        for left in [8, 6, 5, 5] {
+            forget(&connection, &mut head, 1_010, 5).unwrap();
+            assert_eq!(head.requests, left, "two at most at a time");
+        }
+        assert_eq!(head.floor_ms, 1_006, "just above the newest that is forgotten");
+        let rows: u64 = connection
+            .query_row("SELECT count(*) FROM requests WHERE idx > 5", [], |row| row.get::<_, i64>(0))
+            .unwrap()
+            .unsigned_abs();
+        assert_eq!(rows, 5);
+    }
 }

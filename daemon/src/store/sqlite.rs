@@ -11,6 +11,9 @@ use super::{FORMAT, StoreError};
 /// Another program's `sqlite3` may hold a lock for a moment; between our own connections none is ever waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+const NO_WAL: &str =
+    "this file system cannot share memory between processes, which SQLite's WAL needs: use a local disk";
+
 /// What a commit waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Synchronous {
@@ -40,7 +43,13 @@ pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
          PRAGMA temp_store = MEMORY;
          PRAGMA trusted_schema = OFF;"
     );
-    open(path, flags, &pragmas)
+    let connection = open(path, flags, &pragmas)?;
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode == "wal" {
+        return Ok(connection);
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    Err(rusqlite::Error::SqliteFailure(code, Some(NO_WAL.to_owned())))
 }
 
 /// Opens a database that is there for reading alone.
@@ -59,6 +68,12 @@ fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> rusqlite::Result<Connec
     connection.set_prepared_statement_cache_capacity(64);
     connection.execute_batch(pragmas)?;
     Ok(connection)
+}
+
+/// Whether the file, or the disk under it, does not hold what SQLite wrote or takes no more: final.
+pub(super) fn is_final(error: &rusqlite::Error) -> bool {
+    is_damage(error)
+        || matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull))
 }
 
 /// Makes the tables of a new database; a newer program's is left as it is, for the caller to refuse.
@@ -86,6 +101,11 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 /// Makes SQLite's error ours, with the file and with what to do.
 pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     move |error| {
+        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
+            return StoreError::Refused(
+                "the query took longer than 2 s and was ended; ask for less".to_owned(),
+            );
+        }
         let advice = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "the disk is full; make room, then start the node again",
             Some(ErrorCode::SystemIoFailure) => {
@@ -97,7 +117,6 @@ pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
                 "the node must be able to read and write its data directory"
             }
-            Some(ErrorCode::OperationInterrupted) => "the query took longer than 2 s and was ended",
             _ => "this is no fault of the disk, but a bug of Chorus or another program that holds the file",
         };
         StoreError::Disk { path: path.to_owned(), detail: format!("{error}: {advice}") }
@@ -119,4 +138,12 @@ pub(super) fn int(number: u64) -> i64 {
 /// A number as SQLite stored it.
 pub(super) fn uint(number: i64) -> u64 {
     number.cast_unsigned()
+}
+
+/// A value that SQLite gave and that is not what was stored there.
+pub(super) fn unreadable(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
 }

@@ -3,16 +3,19 @@
 //! One transaction takes all four from one index to a later one. Nothing waits for the disk here: after a crash the
 //! rest is applied again from the log, exactly from `applied`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::sqlite::{Synchronous, int, make_tables, open_writer, truncate_wal, uint};
+use super::StoreError;
+use super::sqlite::{
+    Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
+};
 use crate::boards::{Board, Boards};
 
 /// `requests` by index: that is the order of their age too.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS requests (
         idx INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -28,7 +31,7 @@ const SCHEMA: &str = "
         kind TEXT NOT NULL,
         item TEXT NOT NULL,
         PRIMARY KEY (idx, n)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS applied (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         idx INTEGER NOT NULL,
@@ -69,6 +72,23 @@ pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection,
     Ok((connection, head))
 }
 
+/// Makes an error of state.db ours. Damage leaves a mark beside the file, so that the next start sets it aside: not all
+/// damage shows when a database is opened.
+pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |error| {
+        if is_damage(&error) {
+            // On a disk that does not even take this the next start meets the damage as this one did.
+            let _unmarked = std::fs::write(damage_mark(path), error.to_string());
+        }
+        disk(path)(error)
+    }
+}
+
+/// The mark that a life left which found its state damaged.
+pub(super) fn damage_mark(path: &Path) -> PathBuf {
+    path.with_file_name("damaged")
+}
+
 /// How far the state is.
 fn head(connection: &Connection) -> rusqlite::Result<Head> {
     let head = connection
@@ -84,9 +104,7 @@ fn head(connection: &Connection) -> rusqlite::Result<Head> {
 
 fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
     let voters = match row.get::<_, Option<Vec<u8>>>(3)? {
-        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into())
-        })?),
+        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| unreadable(3, error))?),
         None => None,
     };
     let index = row.get::<_, Option<i64>>(4)?.map(|index| Index(uint(index)));

@@ -242,6 +242,27 @@ fn a_log_that_lost_its_end_shows_by_the_promise() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_wal_makes_a_shorter_log_that_shows_by_the_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let crashed = dir.path().join("crashed");
+    let mut node = open(&dir.path().join("node"));
+    for index in 1..=60 {
+        node.append(noops(1, index, index));
+    }
+    copy(&node.path, &crashed);
+    node.close();
+    let wal = crashed.join("log.db-wal");
+    let mut bytes = fs::read(&wal).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 1;
+    fs::write(&wal, bytes).unwrap();
+
+    let durable = open(&crashed).opened.durable;
+    assert!(durable.last_id < id(1, 60), "SQLite drops what follows the bit: {:?}", durable.last_id);
+    assert_eq!(durable.promised_id, id(1, 60));
+}
+
+#[test]
 fn a_directory_without_its_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());
@@ -268,6 +289,62 @@ fn a_damaged_state_is_set_aside_and_made_again_from_the_log() {
     assert_eq!(super::support::list(node.stores(), "quotes"), rows);
     node.close();
     assert_eq!(open(dir.path()).opened.durable.applied_id, id(1, 20));
+}
+
+#[test]
+fn damage_that_shows_late_ends_this_life_and_the_next_makes_the_state_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let text = "x".repeat(1_500);
+    node.run((1..=400).map(|i| entry(i, EPOCH_MS + i, &quote(&format!("q{i}"), &text))).collect());
+    node.close();
+    // Everything but the schema and what is read at the start.
+    let file = dir.path().join("state/1/state.db");
+    let mut bytes = fs::read(&file).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..].fill(0xa5);
+    fs::write(&file, bytes).unwrap();
+
+    let node = open(dir.path());
+    assert_eq!(node.opened.durable.applied_id, id(1, 400));
+    let count = "SELECT sum(length(text)) FROM quotes";
+    node.stores().read(|connection| connection.query_row(count, [], |row| row.get::<_, i64>(0))).unwrap_err();
+    node.wait_for(|said| matches!(said, Said::Failed(_)));
+    node.close();
+
+    let node = open(dir.path());
+    assert_eq!(node.opened.durable.applied_id, EntryId::ZERO);
+    node.apply(400);
+    assert_eq!(super::support::list(node.stores(), "quotes").len(), 400);
+}
+
+#[test]
+fn two_votes_in_one_term_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.vote(HardState { term: Term(5), vote: Some(NodeId(0xab)) });
+    node.close();
+    let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    log.execute("UPDATE self SET vote = '00000000000000ac'", []).unwrap();
+    drop(log);
+    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+    assert!(refused.contains("two votes in one term"), "{refused}");
+}
+
+#[test]
+fn terms_that_contradict_the_log_are_refused() {
+    let changes = ["DELETE FROM terms WHERE term = 2", "UPDATE terms SET idx = 5 WHERE term = 2"];
+    for change in changes {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = open(dir.path());
+        node.append([noops(1, 1, 3), noops(2, 4, 6), noops(3, 7, 9)].concat());
+        node.close();
+        let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+        assert_eq!(log.execute(change, []).unwrap(), 1);
+        drop(log);
+        let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+        assert!(refused.contains("contradicts itself"), "{change}: {refused}");
+    }
 }
 
 #[test]

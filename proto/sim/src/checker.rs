@@ -14,7 +14,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chorus_proto::message::{Message, Role};
 use chorus_proto::raft::{Actions, Event, Outgoing, Persist, To};
-use chorus_proto::types::{Entry, EntryId, HardState, Index, NodeId, Term};
+use chorus_proto::types::{Entry, EntryId, Founding, HardState, Index, NodeId, Payload, Term};
 
 use crate::disk::place;
 use crate::host::Host;
@@ -23,6 +23,9 @@ use crate::machine::request;
 /// More messages than one input may bring forth.
 const SENDS_MAX: usize = 512;
 
+/// The founding record's place.
+const FOUNDING: EntryId = EntryId { term: Term(0), index: Index(1) };
+
 /// Remembers everything that must never be contradicted.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -30,7 +33,10 @@ pub struct Checker {
     votes: HashMap<(Term, usize), NodeId>,
     /// Content and predecessor of every entry that was ever appended anywhere.
     entries: HashMap<EntryId, (u64, EntryId)>,
+    founding: Option<Founding>,
     committed: Vec<EntryId>,
+    /// The term of the leader that committed each of them.
+    committed_in: Vec<Term>,
     /// The entry that decided each request.
     decided: HashMap<u64, Index>,
     /// Applied entries are read once into `decided`.
@@ -48,10 +54,14 @@ impl Checker {
         let mut checker = Self::default();
         let mut before = EntryId::ZERO;
         for entry in founded {
+            if let Payload::Founding(founding) = &entry.payload {
+                checker.founding = Some(founding.clone());
+            }
             checker.entries.insert(entry.id, (content(entry), before));
             before = entry.id;
         }
         checker.committed = founded.iter().map(|entry| entry.id).collect();
+        checker.committed_in = founded.iter().map(|entry| entry.id.term).collect();
         checker
     }
 
@@ -156,10 +166,11 @@ impl Checker {
         let Some(first) = persist.append.first() else { return Ok(()) };
         let mut before =
             place(first.id.index.previous()).and_then(|at| asked.get(at)).copied().unwrap_or_default();
+        // A founding record that never reached a disk was never said: the next may differ. WELCOME is what counts.
         for entry in &persist.append {
             let what = (content(entry), before);
             let known = *self.entries.entry(entry.id).or_insert(what);
-            if known != what {
+            if known != what && entry.id != FOUNDING {
                 return Err(format!("log matching: {} is {what:?} here and {known:?} elsewhere", entry.id));
             }
             before = entry.id;
@@ -191,7 +202,9 @@ impl Checker {
             return Err(format!("election safety: hosts {first} and {at} lead in term {term}"));
         }
         let asked = host.disk.asked();
-        match self.committed.iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
+        // A leader of an older term, elected late, owes nothing to what was committed since.
+        let owed = self.committed_in.partition_point(|committed_in| *committed_in < term);
+        match self.committed[..owed].iter().enumerate().find(|(place, id)| asked.get(*place) != Some(id)) {
             Some((place, id)) => {
                 let found = asked.get(place);
                 Err(format!(
@@ -207,16 +220,23 @@ impl Checker {
         let last = place(index).filter(|last| *last < asked.len());
         let last = last.ok_or_else(|| format!("{index} is committed beyond the end of the log"))?;
         if let Some(known) = self.committed.get(last) {
-            let same = *known == asked[last];
-            return same
-                .then_some(())
-                .ok_or_else(|| format!("{known} is committed, and so is {}", asked[last]));
+            if *known != asked[last] {
+                return Err(format!("{known} is committed, and so is {}", asked[last]));
+            }
+            if let Some((Role::Leader, term)) = self.roles.get(&at) {
+                // A leader that does not know yet that it is deposed may commit what its successor has committed.
+                let committed_in = self.committed_in[..=last].iter_mut().rev();
+                committed_in.take_while(|first| **first > *term).for_each(|first| *first = *term);
+            }
+            return Ok(());
         }
         // The founding record is committed by definition; everything else by a majority of disks.
-        if asked[last] != EntryId::new(0, 1) {
+        if asked[last] != FOUNDING {
             self.on_majority(hosts, at, asked[last])?;
         }
         self.committed.extend_from_slice(&asked[self.committed.len()..=last]);
+        let term = self.roles.get(&at).map(|(_, term)| *term).unwrap_or_default();
+        self.committed_in.resize(self.committed.len(), term);
         Ok(())
     }
 
@@ -257,13 +277,14 @@ impl Checker {
             }
             (Message::NotLeadMe(vote), _) => (vote.term, true),
             (Message::AppendReply(reply), _) => (reply.term, self.is_durable(host, reply.match_index)),
-            (Message::Heartbeat(it), _) => (it.term, it.commit_index <= self.committed_index()),
+            (Message::Heartbeat(it), _) => (it.term, self.was_committed(it.commit_index, it.term)),
             (Message::Resign(it), _) => (it.term, true),
             (Message::Lagging(it), _) => (it.term, true),
-            (Message::Catchup(it), _) => (it.term, it.commit_index <= self.committed_index()),
+            (Message::Catchup(it), _) => (it.term, self.was_committed(it.commit_index, it.term)),
             (Message::LeaderInfo(it), _) => (it.term, it.commit_index <= self.committed_index()),
             (Message::CatchMeUp(it), _) => (it.term, true),
             (Message::Hello(it), _) => (it.term, self.is_durable(host, it.durable.index)),
+            (Message::Welcome(it), _) => return self.on_welcome(host, &it.founding),
             _ => return Ok(()),
         };
         if claimed.0 == disk.term && claimed.1 {
@@ -275,6 +296,16 @@ impl Checker {
         }
     }
 
+    /// A record is said only when it is on disk, and there is one record only.
+    fn on_welcome(&mut self, host: &Host, said: &Founding) -> Result<(), String> {
+        let stored = host.disk.synced.entry(FOUNDING.index).map(|entry| &entry.payload);
+        if stored != Some(&Payload::Founding(said.clone())) {
+            return Err(format!("{said:?} is said, but {stored:?} is on disk"));
+        }
+        let first = self.founding.get_or_insert_with(|| said.clone());
+        if first == said { Ok(()) } else { Err(format!("two founding records: {first:?} and {said:?}")) }
+    }
+
     fn vote(&mut self, voter: usize, candidate: NodeId, term: Term) -> Result<(), String> {
         let first = *self.votes.entry((term, voter)).or_insert(candidate);
         if first == candidate {
@@ -282,6 +313,13 @@ impl Checker {
         } else {
             Err(format!("election safety: host {voter} votes for {first} and {candidate} in term {term}"))
         }
+    }
+
+    /// `index` was committed, by a leader of `term` or before. A commit index that is named with an older term than
+    /// its leader's would let a follower of that older term's leader commit another entry there.
+    fn was_committed(&self, index: Index, term: Term) -> bool {
+        let Some(at) = place(index) else { return true };
+        self.committed_in.get(at).is_some_and(|committed_in| *committed_in <= term)
     }
 
     /// Everything up to `index` is on the disk, and no cut of it waits.
@@ -296,7 +334,7 @@ fn content(entry: &Entry) -> u64 {
     let mut hasher = DefaultHasher::new();
     entry.time_ms.hash(&mut hasher);
     match &entry.payload {
-        chorus_proto::types::Payload::Command(command) => command.hash(&mut hasher),
+        Payload::Command(command) => command.hash(&mut hasher),
         other => format!("{other:?}").hash(&mut hasher),
     }
     hasher.finish()

@@ -521,7 +521,7 @@ impl World {
         let common = match &message {
             Message::Hello(_) => {
                 self.lives[from].hellos += 1;
-                self.lives[from].hellos % 2 == 0
+                self.lives[from].hellos.is_multiple_of(2)
             }
             Message::Welcome(_) => true,
             _ => false,

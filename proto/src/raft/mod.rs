@@ -135,6 +135,8 @@ pub struct Raft {
     /// The highest index that was said to be committed.
     heard_commit_index: Index,
     commit_index: Index,
+    /// What was committed when the term that is on disk was left for a higher one.
+    commit_index_on_leaving: Index,
     applied_index: Index,
     /// Apply was asked for up to here.
     apply_asked: Index,
@@ -178,6 +180,7 @@ impl Raft {
             matched: committed,
             heard_commit_index: committed,
             commit_index: committed,
+            commit_index_on_leaving: committed,
             applied_index: committed,
             apply_asked: committed,
             office: Office::Follower(Follower::new(now.time)),
@@ -348,6 +351,12 @@ impl Raft {
         self.disk.term == self.term
     }
 
+    /// What this node may say is committed, beside the term on its disk. What it learned in a higher term is not for
+    /// those who follow a leader of this one: that leader's log may hold other entries there, and they would commit them.
+    fn commit_index_to_say(&self) -> Index {
+        if self.settled() { self.commit_index } else { self.commit_index_on_leaving }
+    }
+
     /// A new term (or a step down within this one) makes a follower of anybody (thesis 3.3).
     fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         assert!(term >= self.term, "from term {} back to {term}", self.term);
@@ -364,6 +373,9 @@ impl Raft {
     /// Takes a term and a vote, and has them written. What was matched with another leader's log is matched no more.
     fn adopt_term(&mut self, term: Term, vote: Option<NodeId>) {
         assert!(term > self.term, "term {term} after {}", self.term);
+        if self.settled() {
+            self.commit_index_on_leaving = self.commit_index;
+        }
         self.term = term;
         self.vote = vote;
         self.write.hard_state = Some(HardState { term, vote });

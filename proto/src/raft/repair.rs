@@ -528,6 +528,12 @@ impl Raft {
         else {
             return;
         };
+        let commit_index = self.commit_index_to_say();
+        let entries: Vec<Entry> = if self.settled() {
+            entries
+        } else {
+            entries.into_iter().take_while(|entry| entry.id.index <= commit_index).collect()
+        };
         let to = match reason {
             ReadFor::Group | ReadFor::GroupWithParts => To::Group,
             ReadFor::Node(node) => To::Node(node),
@@ -542,7 +548,7 @@ impl Raft {
         for (previous, entries) in pack(previous, carried) {
             let catchup = Catchup {
                 term: self.disk.term,
-                commit_index: self.commit_index,
+                commit_index,
                 prev_log_index: previous.index,
                 prev_log_term: previous.term,
                 entries,

@@ -13,35 +13,36 @@ pub const STRANGERS_MAX: usize = 64;
 /// Windows in all.
 pub const WINDOWS_MAX: usize = 1_024;
 
-const WORDS: usize = (WINDOW_SEQS / 64) as usize;
+/// One word more than the window has: that of the highest number is partly of the future.
+const WORDS: u64 = WINDOW_SEQS / 64 + 1;
 
-/// Which of the last [`WINDOW_SEQS`] numbers were seen (RFC 6479's ring of words, one bit a number).
+/// Which of the last [`WINDOW_SEQS`] numbers were seen (RFC 6479: a ring of words, one bit a number).
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     /// The highest number seen; 0 before the first.
     highest: u64,
     /// The bit of number `n` is bit `n % 64` of word `n / 64 % WORDS`.
-    words: [u64; WORDS],
+    words: [u64; WORDS as usize],
 }
 
 impl Window {
     pub(super) fn new() -> Self {
-        Self { highest: 0, words: [0; WORDS] }
+        Self { highest: 0, words: [0; WORDS as usize] }
     }
 
     /// Whether `seq` may be taken: not 0, not seen, and not too old to know.
     pub(super) fn is_fresh(&self, seq: u64) -> bool {
-        // The word that `highest` stands in is partly of the future: one word less can be vouched for.
-        let oldest = (self.highest / 64).saturating_sub(WORDS as u64 - 1) * 64;
-        seq != 0 && seq >= oldest && (seq > self.highest || self.words[word(seq)] & bit(seq) == 0)
+        let oldest = self.highest.saturating_sub(WINDOW_SEQS - 1).max(1);
+        seq >= oldest && (seq > self.highest || self.words[word(seq)] & bit(seq) == 0)
     }
 
     /// Notes a fresh `seq`.
     pub(super) fn mark(&mut self, seq: u64) {
         if seq > self.highest {
-            let ahead = (seq / 64 - self.highest / 64).min(WORDS as u64);
-            for step in 1..=ahead {
-                self.words[word((self.highest / 64).wrapping_add(step).wrapping_mul(64))] = 0;
+            let entered = self.highest / 64 + 1..=seq / 64;
+            // Those of the last round through the ring are all that there are.
+            for word in entered.rev().take(WORDS as usize) {
+                self.words[(word % WORDS) as usize] = 0;
             }
             self.highest = seq;
         }
@@ -50,7 +51,7 @@ impl Window {
 }
 
 fn word(seq: u64) -> usize {
-    (seq / 64 % WORDS as u64) as usize
+    (seq / 64 % WORDS) as usize
 }
 
 fn bit(seq: u64) -> u64 {
@@ -139,7 +140,7 @@ mod tests {
     fn a_number_is_taken_once_in_every_order() {
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..200 {
-            let mut seqs: Vec<u64> = (1..=WINDOW_SEQS - 64).collect();
+            let mut seqs: Vec<u64> = (1..=WINDOW_SEQS).collect();
             random.shuffle(&mut seqs);
             let mut window = Window::new();
             for seq in &seqs {
@@ -156,7 +157,7 @@ mod tests {
         let mut window = Window::new();
         window.mark(1_000_000);
         assert!(!window.is_fresh(1_000_000 - WINDOW_SEQS));
-        assert!(window.is_fresh(1_000_000 - WINDOW_SEQS + 64));
+        assert!(window.is_fresh(1_000_000 - WINDOW_SEQS + 1));
         assert!(!window.is_fresh(0), "numbers count from 1");
     }
 
@@ -172,7 +173,7 @@ mod tests {
                 assert!(seen.insert(seq), "{seq} was taken twice");
                 window.mark(seq);
             } else {
-                let known = seen.last().is_some_and(|last| seq + WINDOW_SEQS - 64 <= *last);
+                let known = seen.last().is_some_and(|last| seq + WINDOW_SEQS <= *last);
                 assert!(known || seen.contains(&seq), "{seq} was refused without a reason");
             }
         }
