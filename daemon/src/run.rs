@@ -12,7 +12,9 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::boards::Boards;
 use crate::config::{Config, Interface};
+use crate::http::{self, WebState};
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
 use crate::store::StoreError;
@@ -102,7 +104,13 @@ pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
         .build()
         .map_err(RunError::system("starting the threads of the pages"))?;
     let stores = running.handle.stores.clone();
-    let ended = runtime.block_on(serve_until_the_end(listener, running, supervised));
+    let state = WebState {
+        handle: running.handle.clone(),
+        boards: Boards::all(),
+        metrics,
+        public_url: config.public_url.clone(),
+    };
+    let ended = runtime.block_on(serve_until_the_end(listener, state, running, supervised));
     runtime.shutdown_background();
     close(move || stores.close());
     match ended? {
@@ -177,12 +185,18 @@ fn say_where(config: &Config) {
 
 async fn serve_until_the_end(
     listener: TcpListener,
+    state: WebState,
     mut running: Running,
     supervised: bool,
 ) -> Result<Ended, RunError> {
     let told_to_stop = told_to_stop(supervised)?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(RunError::system("opening the port of the pages"))?;
+    let (stop_pages, pages_stop) = oneshot::channel::<()>();
+    let pages = tokio::spawn(http::serve(listener, state, async {
+        // Told, or whoever would tell is gone: the pages end either way.
+        let _told = pages_stop.await;
+    }));
     if supervised {
         report_to_supervisor(report::SERVING);
     }
@@ -193,7 +207,10 @@ async fn serve_until_the_end(
             hand_over(&mut running).await
         }
     };
-    drop(listener);
+    drop(stop_pages);
+    if pages.await.is_err() {
+        tracing::error!("the pages' server ended with a panic");
+    }
     Ok(ended)
 }
 

@@ -10,6 +10,8 @@
 const FIRST_MS = 150;
 /** And never beyond this. */
 const LONGEST_MS = 5_000;
+/** Nodes remembered at most. */
+const PEERS_MAX = 64;
 
 /**
  * How long to wait before attempt `failures + 1`. The first node lost is left at once; every node is asked once
@@ -48,6 +50,19 @@ export function target(peers, last, failures) {
  */
 export function merge(known, named) {
   if (named.length === 0) return known;
-  const byName = new Map([...known, ...named].map((peer) => [peer.name, peer]));
-  return [...byName.values()].slice(-64);
+  const byName = new Map(known.map((peer) => [peer.name, peer]));
+  for (const { name, url } of named) {
+    const origin = originOf(url);
+    if (origin !== null) byName.set(name, { name, url: origin });
+  }
+  return [...byName.values()].slice(-PEERS_MAX);
+}
+
+/** @param {string} url @returns {string|null} */
+function originOf(url) {
+  try {
+    return new URL(url).origin;
+  } catch {
+    return null;
+  }
 }

@@ -23,7 +23,7 @@ export class Connection {
    * @param {() => void} options.changed phase or waiting time is another
    */
   constructor({ home, peers, frame, changed }) {
-    this.peers = peers;
+    this.peers = backoff.merge([], peers);
     /** The node that is, or was last, connected. */
     this.url = home;
     /** @type {"open"|"waiting"|"connecting"} */
@@ -69,7 +69,7 @@ export class Connection {
     this.phase = "connecting";
     this.opening_ms = Date.now();
     this.onChanged();
-    const socket = new WebSocket(url.replace(/^http/, "ws").replace(/\/$/, "") + "/ws", ["chorus.v1.json"]);
+    const socket = new WebSocket(url.replace(/^http/, "ws") + "/ws", ["chorus.v1.json"]);
     this.socket = socket;
     socket.onmessage = (message) => {
       if (this.socket !== socket) return;

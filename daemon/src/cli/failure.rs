@@ -27,6 +27,29 @@ impl Failure {
         Self { code: 2, sentence: sentence.into() }
     }
 
+    /// Nobody leads.
+    pub fn no_leader(sentence: impl Into<String>) -> Self {
+        Self { code: 3, sentence: sentence.into() }
+    }
+
+    /// What was named is not there.
+    pub fn not_found(sentence: impl Into<String>) -> Self {
+        Self { code: 4, sentence: sentence.into() }
+    }
+
+    /// A refusal as nodes give it: one of their codes and a sentence.
+    pub(super) fn of_code(code: &str, detail: &str) -> Self {
+        let exit = match code {
+            "no_leader" => 3,
+            "not_found" => 4,
+            "id_reused" | "stale_version" | "out_of_stock" => 5,
+            "invalid" | "too_large" | "bad_json" | "request_expired" => 2,
+            _ => 1,
+        };
+        let code = if code.is_empty() { String::new() } else { format!(" ({code})") };
+        Self { code: exit, sentence: format!("{detail}{code}") }
+    }
+
     /// Prints the sentence; the exit code. A reader who has seen enough (`| head`) is no failure.
     pub(super) fn tell(&self) -> ExitCode {
         if !self.sentence.is_empty() {

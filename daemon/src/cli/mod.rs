@@ -3,14 +3,26 @@
 //! Standard output is data, standard error is talk. What goes wrong is a [`Failure`]: one sentence and an exit code
 //! (0 done, 1 the world refused, 2 a wrong flag, file or value, 3 no leader, 4 not found, 5 conflict, 74 disk).
 
+mod control;
+mod controller;
 mod failure;
+mod health;
 mod key;
 mod node;
 mod output;
+mod place;
+mod quote;
+mod status;
+mod store;
+mod survey;
+mod table;
+mod up;
 mod version;
+mod web;
 
 use std::process::ExitCode;
 
+use chorus_proto::wire::control::Verb;
 use clap::{Parser, Subcommand};
 
 pub use failure::Failure;
@@ -29,7 +41,19 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Up),
     Node(node::Node),
+    Status(status::Status),
+    Store(store::Store),
+    Retrieve(store::Retrieve),
+    /// Let a node lead
+    Trylead(control::Target),
+    /// Let a node follow: if it leads, it hands over
+    Follow(control::Target),
+    Shutdown(control::Shutdown),
+    #[command(subcommand)]
+    Quote(quote::Quote),
+    Health(health::Health),
     #[command(subcommand)]
     Key(key::Key),
     Version(version::Version),
@@ -38,11 +62,29 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Up(up) => wait_for(up.run()),
             Self::Node(node) => node.run(),
+            Self::Status(status) => wait_for(status.run()),
+            Self::Store(store) => wait_for(store.run()),
+            Self::Retrieve(retrieve) => wait_for(retrieve.run()),
+            Self::Trylead(target) => wait_for(target.command(Verb::TryLead)),
+            Self::Follow(target) => wait_for(target.command(Verb::Follow)),
+            Self::Shutdown(shutdown) => wait_for(shutdown.run()),
+            Self::Quote(quote) => wait_for(quote.run()),
+            Self::Health(health) => wait_for(health.run()),
             Self::Key(key) => key.run(),
             Self::Version(version) => version.run(),
         }
     }
+}
+
+/// Runs a command that speaks with others.
+fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused(format!("this system gives no sockets or timers: {error}")))?
+        .block_on(command)
 }
 
 /// Carries out what the program's arguments say.

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use super::{Failure, output};
 use crate::config::{Config, Settings};
 use crate::run::{self, RunError};
+use crate::store;
 use crate::transport::{self, Transport};
 
 /// Run one node in the foreground, until SIGTERM or Ctrl-C
@@ -48,6 +49,7 @@ fn check(config: &Config) -> Result<(), Failure> {
     runtime
         .block_on(async { Transport::open(&transport::Settings::from(config)) })
         .map_err(|error| RunError::Start(error.into()))?;
+    store::check(&config.data_dir, &config.name).map_err(|error| RunError::Start(error.into()))?;
     Ok(())
 }
 
@@ -66,6 +68,8 @@ fn tell_on_standard_error() -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Whoever read standard error may have gone: that is no reason for a node to panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

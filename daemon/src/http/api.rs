@@ -1,6 +1,7 @@
 //! The boards over HTTP, whatever boards there are: what can be read and done follows from the `Board` trait.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -15,7 +16,7 @@ use super::problem::Problem;
 use super::request::{self, Key, Reading};
 use super::site::{Shared, Site};
 use crate::boards::{Board, Input, Operation, Outcome, Route};
-use crate::node::Submission;
+use crate::node::{ANSWER_WAIT_MAX, NoAnswer, Submission};
 use crate::store::applied_index;
 
 /// The applied index that an answer rests on.
@@ -30,6 +31,9 @@ const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-re
 /// What a path may not hold as it is (RFC 3986, 3.3).
 const PATH_ESCAPED: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'%');
+
+/// The loop answers within `ANSWER_WAIT_MAX`; a loop that hangs must not hold its askers for ever.
+const WRITE_WAIT_MAX: Duration = Duration::from_secs(2 * ANSWER_WAIT_MAX.as_secs());
 
 /// A request that was decided by the state machine.
 #[derive(Debug)]
@@ -73,7 +77,17 @@ pub(super) async fn write(
     let body = board.check(operation, input).map_err(Problem::invalid)?;
     let Key { id, fresh } = key;
     let (board, op, v) = (board.name(), operation.name, operation.v);
-    let answer = site.handle.submit(Submission { id, fresh, board, op, v, body }).await?;
+    let submission = Submission { id, fresh, board, op, v, body };
+    let answer =
+        tokio::time::timeout(WRITE_WAIT_MAX, site.handle.submit(submission)).await.unwrap_or_else(|_| {
+            let detail = format!("there was no answer within {} s", WRITE_WAIT_MAX.as_secs());
+            Err(NoAnswer {
+                code: "outcome_unknown",
+                detail,
+                retry: Some(Duration::from_millis(500)),
+                leader: None,
+            })
+        })?;
     let written = Written { outcome: answer.outcome, replayed: answer.replayed };
     // The outcome of a repetition may come from the leader before this node has applied it. It stands all the
     // same if that takes long, so that a wait in vain is no error.

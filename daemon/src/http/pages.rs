@@ -232,7 +232,7 @@ async fn cluster(State(site): State<Shared>, headers: HeaderMap) -> Result<Respo
 fn rows(view: &ClusterView, here: &str) -> Vec<Row> {
     let row = |node: &chorus_proto::message::NodeReport| Row {
         name: node.name.to_string(),
-        url: node.url.clone(),
+        url: node.url.as_ref().map(|url| url.trim_end_matches('/').to_owned()),
         role: node.role.clone(),
         voter: node.voter,
         here: node.name.as_str() == here,

@@ -66,6 +66,16 @@ impl From<&Config> for Settings {
     }
 }
 
+/// The own socket alone, for a controller: it speaks to the group, and what is answered comes to it directly. Must be
+/// called within the runtime that will wait for it.
+///
+/// # Errors
+/// With one sentence that names the value that does not work here.
+pub fn controller_socket(settings: &Settings) -> Result<tokio::net::UdpSocket, TransportError> {
+    let membership = interface::Membership::resolve(settings.group, &settings.interface)?;
+    Ok(OwnSocket::open(settings, &membership)?.into_socket())
+}
+
 /// Why datagrams cannot come and go. Each sentence names the value and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {

@@ -47,6 +47,10 @@ impl OwnSocket {
         &self.socket
     }
 
+    pub(super) fn into_socket(self) -> UdpSocket {
+        self.socket
+    }
+
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,0 +1,134 @@
+//! `chorus trylead`, `follow` and `shutdown`: signed commands to one node, or to all.
+
+use std::time::Duration;
+
+use chorus_proto::message::{Done, Message, NodeReport, Recipient, Report};
+use chorus_proto::types::{NodeId, NodeName};
+use chorus_proto::wire::control::{ControlKey, Verb};
+use clap::Args;
+use tokio::time::Instant;
+
+use super::controller::{Controller, Heard, request_id};
+use super::place::Place;
+use super::survey::Survey;
+use super::{Failure, output};
+
+/// How long a node that is to be commanded may take to show itself.
+const SEARCH_WAIT: Duration = Duration::from_secs(3);
+/// How long a command may take: a leader that hands over, an election.
+const OBEY_WAIT: Duration = Duration::from_secs(10);
+
+/// One node.
+#[derive(Debug, Args)]
+pub(super) struct Target {
+    /// The node's name
+    node: NodeName,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Target {
+    /// Commands the node.
+    pub(super) async fn command(self, verb: Verb) -> Result<(), Failure> {
+        let cluster = self.place.find()?;
+        let key = cluster.control_key()?;
+        let mut controller = Controller::open(&cluster)?;
+        let until = Instant::now() + SEARCH_WAIT;
+        let is_there = |survey: &Survey| survey.report(&self.node).is_some();
+        let survey = Survey::take(&mut controller, [], until, is_there).await?;
+        let Some(report) = survey.report(&self.node) else {
+            let heard: Vec<&str> = survey.reports().map(|report| report.name.as_str()).collect();
+            let heard = if heard.is_empty() { "nobody".to_owned() } else { heard.join(", ") };
+            return Err(Failure::not_found(format!(
+                "{} does not answer on {}; heard {heard}",
+                self.node, cluster.transport.group
+            )));
+        };
+        let detail = command(&mut controller, &key, verb, report).await?;
+        output::data(&format!("{}: {detail}", self.node))
+    }
+}
+
+/// Stop a node, or all of them, for good
+#[derive(Debug, Args)]
+pub(super) struct Shutdown {
+    /// The node's name
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    node: Option<NodeName>,
+    /// Every node that answers; the leader last
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Shutdown {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self.node {
+            Some(node) => Target { node, place: self.place }.command(Verb::Shutdown).await,
+            None => shutdown_all(&self.place).await,
+        }
+    }
+}
+
+async fn shutdown_all(place: &Place) -> Result<(), Failure> {
+    let cluster = place.find()?;
+    let key = cluster.control_key()?;
+    let mut controller = Controller::open(&cluster)?;
+    let until = Instant::now() + SEARCH_WAIT;
+    let survey = Survey::take(&mut controller, [], until, Survey::is_complete).await?;
+    let mut targets: Vec<&NodeReport> = survey.reports().collect();
+    if targets.is_empty() {
+        return Err(Failure::not_found(format!("nobody answers on {}", cluster.transport.group)));
+    }
+    // The leader last: it has nobody to hand over to by then, and no election runs in between.
+    targets.sort_by_key(|report| report.role == "leader");
+    let mut refusals = Vec::new();
+    for report in targets {
+        match command(&mut controller, &key, Verb::Shutdown, report).await {
+            Ok(detail) => output::data(&format!("{}: {detail}", report.name))?,
+            Err(failure) => refusals.push(format!("{}: {failure}", report.name)),
+        }
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::refused(refusals.join("; "))) }
+}
+
+/// Signs a command for this start of a node, and says it until the node answers. What it answered.
+async fn command(
+    controller: &mut Controller,
+    key: &ControlKey,
+    verb: Verb,
+    target: &NodeReport,
+) -> Result<String, Failure> {
+    let id = u64::from_str_radix(&target.id, 16).map(NodeId).ok().zip(target.boot);
+    let (id, boot) = id.ok_or_else(|| {
+        Failure::refused(format!(
+            "{} does not tell its id and start, so that it cannot be commanded",
+            target.name
+        ))
+    })?;
+    let asked = request_id();
+    let message = verb.message(key.sign(verb, id, boot, asked.clone()));
+    let recipient = Recipient::Name(target.name.clone());
+    let until = Instant::now() + OBEY_WAIT;
+    let judge = |opened: chorus_proto::wire::Opened| match opened.message {
+        Message::Done(Done { request_id, result }) if request_id == asked => {
+            Heard::Enough(Ok(match result {
+                Report::Obeyed { detail } => detail,
+                _ => "done".to_owned(),
+            }))
+        }
+        Message::Refused(refused) if refused.request_id == asked => Heard::Enough(Err(refused)),
+        _ => Heard::GoOn,
+    };
+    match controller.ask(&recipient, until, |_| message.clone(), judge).await? {
+        Some(Ok(detail)) => Ok(detail),
+        Some(Err(refused)) => Err(Failure::of_code(&refused.code, &refused.detail)),
+        None => Err(Failure::refused(format!(
+            "{} did not answer {} within {} s; `chorus status` shows what became of it",
+            target.name,
+            verb.name(),
+            OBEY_WAIT.as_secs()
+        ))),
+    }
+}

@@ -1,0 +1,183 @@
+//! What the nodes tell about themselves when a controller asks everyone: STATUS, and what to make of the answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chorus_proto::message::{Ask, Done, Message, NodeReport, Recipient, Report};
+use chorus_proto::types::NodeName;
+use tokio::time::Instant;
+
+use super::Failure;
+use super::controller::{Controller, Heard, request_id};
+use crate::node::ClusterView;
+
+/// A round of questions lasts so long; the next one has an id of its own, because an id is answered the same again.
+const ROUND: Duration = Duration::from_millis(250);
+
+/// What was heard, by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Survey {
+    reports: BTreeMap<NodeName, NodeReport>,
+    /// Those who should be there, from elsewhere.
+    expected: BTreeSet<NodeName>,
+}
+
+impl Survey {
+    /// Asks everyone until `enough`, or the time is over.
+    pub(super) async fn take(
+        controller: &mut Controller,
+        expected: impl IntoIterator<Item = NodeName>,
+        until: Instant,
+        enough: impl Fn(&Self) -> bool,
+    ) -> Result<Self, Failure> {
+        let expected: BTreeSet<NodeName> = expected.into_iter().collect();
+        let mut survey = Self { reports: BTreeMap::new(), expected };
+        while Instant::now() < until {
+            let asked = request_id();
+            let ask = |_| Message::Status(Ask { request_id: asked.clone() });
+            let round = until.min(Instant::now() + ROUND);
+            let heard = controller.ask(&Recipient::Everyone, round, ask, |opened| match opened.message {
+                Message::Done(Done { request_id, result: Report::Node(report) }) if request_id == asked => {
+                    survey.reports.insert(report.name.clone(), *report);
+                    if enough(&survey) { Heard::Enough(()) } else { Heard::GoOn }
+                }
+                _ => Heard::GoOn,
+            });
+            if heard.await?.is_some() {
+                break;
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Who leads: of those who say that they do, the one of the highest term.
+    pub(super) fn leader(&self) -> Option<&NodeReport> {
+        self.reports.values().filter(|report| report.role == "leader").max_by_key(|report| report.term)
+    }
+
+    /// What a node tells about itself.
+    pub(super) fn report(&self, name: &NodeName) -> Option<&NodeReport> {
+        self.reports.get(name)
+    }
+
+    /// Everyone who answered.
+    pub(super) fn reports(&self) -> impl Iterator<Item = &NodeReport> {
+        self.reports.values()
+    }
+
+    /// Everyone who votes has answered, and one leads.
+    pub(super) fn is_complete(&self) -> bool {
+        self.leader().is_some() && self.missing().is_empty()
+    }
+
+    /// Those who vote and did not answer.
+    pub(super) fn missing(&self) -> Vec<&NodeName> {
+        self.voters().into_iter().filter(|name| !self.reports.contains_key(name)).collect()
+    }
+
+    fn voters(&self) -> BTreeSet<&NodeName> {
+        let told: BTreeSet<&NodeName> = self.reports.values().flat_map(|report| &report.voters).collect();
+        if told.is_empty() { self.expected.iter().collect() } else { told }
+    }
+
+    /// Why nobody leads: which voters were heard, which not, and what the nodes say themselves.
+    pub(super) fn why(&self) -> String {
+        let voters = self.voters();
+        if voters.is_empty() {
+            return "no node was heard".to_owned();
+        }
+        let missing: Vec<&str> = self.missing().into_iter().map(NodeName::as_str).collect();
+        let heard = format!("heard {} of {} voters", voters.len() - missing.len(), voters.len());
+        if missing.is_empty() { heard } else { format!("{heard}; missing {}", missing.join(", ")) }
+    }
+
+    /// The object of `/api/v1/cluster`, as far as it was heard.
+    pub(super) fn view(&self) -> ClusterView {
+        let leader = self.leader();
+        let cluster =
+            leader.or_else(|| self.reports.values().next()).and_then(|report| report.cluster.clone());
+        let (cluster, epoch) = cluster.as_deref().and_then(|both| both.split_once('.')).unwrap_or_default();
+        let mut nodes: Vec<NodeReport> = self.reports.values().cloned().map(as_pages_show_it).collect();
+        nodes.extend(self.missing().into_iter().cloned().map(unheard));
+        nodes.sort_by(|one, other| one.name.cmp(&other.name));
+        ClusterView {
+            cluster: cluster.to_owned(),
+            epoch: epoch.parse().unwrap_or_default(),
+            node: None,
+            leader: leader.map(|report| report.name.clone()),
+            term: self.reports.values().map(|report| report.term.0).max().unwrap_or_default(),
+            commit_index: self.reports.values().map(|report| report.commit_index.0).max().unwrap_or_default(),
+            why: leader.is_none().then(|| self.why()),
+            nodes,
+        }
+    }
+}
+
+/// Without what only controllers need.
+fn as_pages_show_it(report: NodeReport) -> NodeReport {
+    NodeReport { boot: None, leader: None, why: None, cluster: None, voters: Vec::new(), ..report }
+}
+
+/// A voter that did not answer.
+fn unheard(name: NodeName) -> NodeReport {
+    NodeReport {
+        name,
+        id: String::new(),
+        role: "dead".to_owned(),
+        voter: true,
+        term: Default::default(),
+        commit_index: Default::default(),
+        applied_index: Default::default(),
+        last_index: Default::default(),
+        heard_ms: None,
+        url: None,
+        pid: None,
+        version: None,
+        boot: None,
+        leader: None,
+        why: None,
+        cluster: None,
+        voters: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chorus_proto::types::Term;
+
+    fn survey(answered: &[(&str, &str, u64)]) -> Survey {
+        let voters: Vec<NodeName> = ["n1", "n2", "n3"].map(|name| name.parse().unwrap()).to_vec();
+        let reports = answered.iter().map(|(name, role, term)| {
+            let name: NodeName = name.parse().unwrap();
+            let report = NodeReport {
+                role: (*role).to_owned(),
+                term: Term(*term),
+                voters: voters.clone(),
+                cluster: Some("c0ffee.1".to_owned()),
+                ..unheard(name.clone())
+            };
+            (name, report)
+        });
+        Survey { reports: reports.collect(), expected: BTreeSet::new() }
+    }
+
+    #[test]
+    fn who_does_not_answer_is_named_and_listed_as_dead() {
+        let survey = survey(&[("n2", "candidate", 7)]);
+        assert!(!survey.is_complete());
+        assert_eq!(survey.why(), "heard 1 of 3 voters; missing n1, n3");
+        let view = survey.view();
+        let seen: Vec<_> = view.nodes.iter().map(|node| (node.name.as_str(), node.role.as_str())).collect();
+        assert_eq!(seen, [("n1", "dead"), ("n2", "candidate"), ("n3", "dead")]);
+        assert_eq!((view.cluster.as_str(), view.epoch, view.term, view.leader), ("c0ffee", 1, 7, None));
+    }
+
+    #[test]
+    fn of_two_leaders_the_one_of_the_higher_term_counts() {
+        let survey = survey(&[("n1", "leader", 3), ("n2", "leader", 4), ("n3", "follower", 4)]);
+        assert!(survey.is_complete());
+        assert_eq!(survey.leader().unwrap().name.as_str(), "n2");
+        assert_eq!(survey.view().why, None);
+    }
+}
