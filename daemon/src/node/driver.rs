@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chorus_proto::message::{Message, Role, Sender};
 use chorus_proto::raft::{Actions, Raft, To};
-use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Term, Time};
+use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Term, Time, Token};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
@@ -36,6 +36,8 @@ const DATAGRAMS_PER_ROUND: usize = 8_192;
 const DEMANDS_PER_ROUND: usize = 1_024;
 const REPORTS_PER_ROUND: usize = 1_024;
 
+/// A write that has run for so long is no sign of life (`/livez`).
+const HANGS: Span = Span::from_millis(5_000);
 /// View, lag, and signs of life.
 const HOUSEKEEPING: Span = Span::from_millis(500);
 /// Rounds of housekeeping between two looks at the kernel's counters.
@@ -67,7 +69,7 @@ pub(super) struct Driver {
 }
 
 /// What the loop remembers from round to round.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     /// When the core wants its tick.
     pub(super) deadline: Option<Time>,
@@ -78,7 +80,9 @@ pub(super) struct State {
     /// Role, leader and term when they were last looked at.
     pub(super) seen: Option<(Role, Option<NodeId>, Term)>,
     /// Role and leader as last told to people.
-    pub(super) told: Option<(Role, Option<NodeId>)>,
+    pub(super) told: (Role, Option<NodeId>),
+    /// What is on its way to log.db.
+    pub(super) disk: Disk,
     /// This node may not serve any more, in words: its identity is used elsewhere, or its cluster went on.
     pub(super) excluded: Option<String>,
     /// On the way out.
@@ -93,7 +97,44 @@ pub(super) struct State {
 impl State {
     /// At the start, with what the state machine holds already.
     pub(super) fn new(applied_index: Index) -> Self {
-        Self { apply_asked: applied_index, ..Self::default() }
+        Self {
+            deadline: None,
+            apply_asked: applied_index,
+            view_changed: true,
+            seen: None,
+            told: (Role::Follower, None),
+            disk: Disk::default(),
+            excluded: None,
+            leaving: None,
+            interface_lost: false,
+            housekeeping_at: Time::default(),
+            housekeepings: 0,
+            kernel_drops: 0,
+        }
+    }
+}
+
+/// Whether log.db keeps up: a loop whose writes hang is as good as one that hangs.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    /// The last write that was asked for.
+    asked: Token,
+    /// Since when nothing of what was asked for has come back.
+    waits_since: Option<Time>,
+}
+
+impl Disk {
+    pub(super) fn asked(&mut self, now: Time, token: Token) {
+        self.asked = token;
+        self.waits_since.get_or_insert(now);
+    }
+
+    fn persisted(&mut self, now: Time, token: Token) {
+        self.waits_since = (token < self.asked).then_some(now);
+    }
+
+    fn hangs(&self, now: Time) -> bool {
+        self.waits_since.is_some_and(|since| now.since(since) >= HANGS)
     }
 }
 
@@ -114,8 +155,11 @@ impl Driver {
         self.housekeep(now);
         self.publish(now);
         let how = loop {
-            self.progress.touch();
-            self.finish_round(self.clock.now());
+            let now = self.clock.now();
+            if !self.state.disk.hangs(now.time) {
+                self.progress.touch();
+            }
+            self.finish_round(now);
             if let Some(how) = self.gone(self.clock.now()) {
                 break how;
             }
@@ -178,6 +222,7 @@ impl Driver {
         let now = self.clock.now();
         match report {
             Report::Persisted(token) => {
+                self.state.disk.persisted(now.time, token);
                 let actions = self.core.persisted(now, token);
                 self.carry_out(now, actions);
             }

@@ -9,7 +9,6 @@ use tracing::{error, info, warn};
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reads::Confirmed;
-use super::view::role_name;
 
 impl Driver {
     /// Carries out all of it. What events lead to is carried out too, before the next input.
@@ -17,6 +16,7 @@ impl Driver {
         let Actions { persist, send, apply, read, events, deadline } = actions;
         self.state.deadline = deadline;
         for write in persist {
+            self.state.disk.asked(now.time, write.token);
             self.stores.persist(write);
         }
         self.speech.set_cluster(self.core.presence().cluster());
@@ -126,13 +126,16 @@ impl Driver {
 
     /// One line for people at every change, and none while a candidate tries again and again.
     fn tell(&mut self, role: Role, leader: Option<NodeId>, term: Term) {
-        if self.state.told == Some((role, leader)) {
+        if self.state.told == (role, leader) {
             return;
         }
-        self.state.told = Some((role, leader));
-        let leader = leader.and_then(|leader| self.oneself.name_of(&self.core, leader));
-        let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
-        info!(role = role_name(role), %leader, %term, "role");
+        self.state.told = (role, leader);
+        match (role, self.leader_name()) {
+            (Role::Leader, _) => info!("leads in term {term}"),
+            (Role::Candidate, _) => info!("heard no leader and campaigns after term {term}"),
+            (_, Some(leader)) => info!("follows {leader} in term {term}"),
+            (_, None) => info!("follows nobody in term {term}"),
+        }
     }
 
     fn on_read_ready(&mut self, nonce: u64, index: Index) {
