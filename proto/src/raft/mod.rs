@@ -470,7 +470,9 @@ impl Raft {
     }
 
     fn maybe_apply(&mut self) {
-        let upto = self.commit_index.min(self.log.durable_index());
+        // What is applied is known to be committed after a restart, beside the term that is on disk then: so what was learned
+        // in a term waits for it, as it does before it is said.
+        let upto = self.commit_index_to_say().min(self.log.durable_index());
         if upto > self.apply_asked {
             self.apply_asked = upto;
             self.actions.apply = Some(upto);

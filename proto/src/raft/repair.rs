@@ -335,7 +335,10 @@ impl Raft {
     fn pull_again(&mut self) {
         let Some(pull) = &mut self.repair.pull else { return };
         pull.tries += 1;
-        if pull.tries > PULL_TRIES_MAX {
+        if self.matched >= pull.to {
+            // It came by another way, or this node leads by now.
+            self.repair.pull = None;
+        } else if pull.tries > PULL_TRIES_MAX {
             self.repair.pull = None;
             self.note_gaps();
         } else {
