@@ -294,7 +294,8 @@ impl Driver {
     /// A TRYLEAD that a follower passed on: in the controller's words, for the follower's present start.
     fn on_passed(&mut self, now: Now, control: &Control, who: Sender) {
         let known = self.core.presence().peer(control.target).map(|peer| peer.boot);
-        let meant = who.id == control.target && known == Some(who.boot);
+        let votes = self.core.configuration().voters.iter().any(|voter| voter.id() == control.target);
+        let meant = who.id == control.target && known == Some(who.boot) && votes;
         if self.leads() && meant && self.commands.judge_passed(control, who.boot) {
             let successor = self.oneself.name_of(&self.core, control.target);
             info!(successor = successor.map(String::from), command = "TRYLEAD", "hands over by command");

@@ -32,7 +32,7 @@ use crate::store::Stores;
 
 /// What one round takes of each kind before a timer may fire: more than the sockets' buffers hold, so that nothing
 /// that was there before the timer is left, and a flood cannot keep the timers from firing.
-const DATAGRAMS_PER_ROUND: usize = 8_192;
+const DATAGRAMS_PER_ROUND: usize = 4_096;
 const DEMANDS_PER_ROUND: usize = 1_024;
 const REPORTS_PER_ROUND: usize = 1_024;
 
@@ -40,6 +40,8 @@ const REPORTS_PER_ROUND: usize = 1_024;
 const HANGS: Span = Span::from_millis(5_000);
 /// View, lag, and signs of life.
 const HOUSEKEEPING: Span = Span::from_millis(500);
+/// Rounds of housekeeping in a second: the numbers of the view come in HELLOs, which are not more frequent.
+const EACH_SECOND: u64 = 2;
 /// Rounds of housekeeping between two looks at the kernel's counters.
 const LOOK_AT_KERNEL: u64 = 20;
 
@@ -387,9 +389,10 @@ impl Driver {
             peers.filter(|(_, peer)| peer.hello.cluster == ours).map(|(_, peer)| peer.hello.commit_index);
         let committed = heard.fold(self.core.standing().commit_index, Index::max);
         self.lag.note(now.time, committed);
-        // Once a second is enough for the view, its numbers come in HELLOs.
-        self.state.view_changed |= self.state.housekeepings.is_multiple_of(2);
-        self.look_after_transport();
+        if self.state.housekeepings.is_multiple_of(EACH_SECOND) {
+            self.state.view_changed = true;
+            self.look_after_transport();
+        }
     }
 
     fn look_after_transport(&mut self) {
@@ -507,8 +510,11 @@ impl Driver {
 
     /// Asks for the indexes that this node's reads wait for.
     fn ask_for_reads(&mut self, now: Now) {
-        let why = || no_leader(None);
-        self.reads.expire(now.time, why);
+        let (oneself, core) = (&self.oneself, &self.core);
+        self.reads.expire(now.time, || {
+            let again = "nobody confirmed the read in time, try again";
+            no_leader(oneself.why(core, now).as_deref(), again)
+        });
         for nonce in self.reads.due(now.time) {
             let standing = self.core.standing();
             if standing.role == Role::Leader {

@@ -176,7 +176,7 @@ fn overloaded() -> NoAnswer {
 
 fn explain(reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) -> NoAnswer {
     match reason {
-        GaveUp::NoLeader => no_leader(why),
+        GaveUp::NoLeader => no_leader(why, "nothing was stored, try again with the same id"),
         GaveUp::Unknown => NoAnswer {
             code: "outcome_unknown",
             detail: "the request left and its outcome did not come back in time: it may have happened or happen yet; \
@@ -192,12 +192,11 @@ fn explain(reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) -> NoAns
     }
 }
 
-/// There is nobody to ask.
-pub(super) fn no_leader(why: Option<&str>) -> NoAnswer {
+/// There is nobody to ask; `so` says what that means for the asker.
+pub(super) fn no_leader(why: Option<&str>, so: &str) -> NoAnswer {
     let detail = match why {
-        Some(why) => format!("nobody leads: {why}; nothing was stored, try again with the same id"),
-        None => "nobody led for as long as this request could wait; nothing was stored, try again with the same id"
-            .to_owned(),
+        Some(why) => format!("nobody leads: {why}; {so}"),
+        None => format!("nobody led for as long as this could wait; {so}"),
     };
     NoAnswer { code: "no_leader", detail, retry: Some(Duration::from_millis(500)), leader: None }
 }
