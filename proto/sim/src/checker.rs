@@ -282,7 +282,8 @@ impl Checker {
             // After a restart the node says that it is committed, beside the term on its disk.
             let term = host.disk.synced.hard_state.term;
             let said = self.was_committed(upto, term);
-            said.then_some(()).ok_or_else(|| format!("{upto} is applied with term {term} on disk, too old for it"))
+            said.then_some(())
+                .ok_or_else(|| format!("{upto} is applied with term {term} on disk, too old for it"))
         } else {
             Err(format!("{upto} may be applied, but the disk has {durable:?} and {committed:?} is committed"))
         }

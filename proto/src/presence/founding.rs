@@ -226,7 +226,10 @@ impl Inside {
         for (_, peer) in peers.fresh(now).filter(|(_, peer)| config.voters.contains(&peer.hello.name)) {
             if let Some(other) = peer.hello.cluster.filter(|other| other.id != self.cluster.id) {
                 let name = &peer.hello.name;
-                said.push(format!("{name} belongs to cluster {other}, this node to {}", self.cluster));
+                said.push(format!(
+                    "{name} belongs to another cluster, {other}; this node to {}",
+                    self.cluster
+                ));
             }
         }
         said.extend(differing_lists(now, config, peers));

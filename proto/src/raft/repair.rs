@@ -136,8 +136,10 @@ impl Repair {
     }
 
     /// Keeps entries for later. The furthest go first when there are too many: they are asked for again last.
-    pub(super) fn hold(&mut self, previous: EntryId, entries: Vec<Carried>, trust: Trust) {
-        if entries.is_empty() {
+    pub(super) fn hold(&mut self, previous: EntryId, mut entries: Vec<Carried>, trust: Trust) {
+        // What could never be taken would be missing for good: nobody asks for what is held.
+        entries.retain(|carried| trust.covers(carried.id().index));
+        if entries.is_empty() || !trust.covers(previous.index) {
             return;
         }
         self.held.retain(|held| held.previous != previous);

@@ -61,7 +61,13 @@ impl World {
         }
     }
 
-    fn seal(&mut self, from: usize, to: To, common: bool, message: &Message) -> Result<Option<Rc<Vec<u8>>>, String> {
+    fn seal(
+        &mut self,
+        from: usize,
+        to: To,
+        common: bool,
+        message: &Message,
+    ) -> Result<Option<Rc<Vec<u8>>>, String> {
         let (cluster, name) = (self.hosts[from].cluster(), |id| {
             self.ids.get(&id).map(|at| self.hosts[*at].config.name.clone())
         });
@@ -107,7 +113,9 @@ impl World {
         endpoint.set_cluster(cluster);
         match endpoint.open(&mut sealed.to_vec()) {
             // HELLO may have lost some of those it heard, to fit.
-            Ok(opened) if opened.message == *said || matches!(said, Message::Hello(_)) => Ok(Some(opened.message)),
+            Ok(opened) if opened.message == *said || matches!(said, Message::Hello(_)) => {
+                Ok(Some(opened.message))
+            }
             Ok(opened) => Err(format!("said {said:?}, heard {:?}", opened.message)),
             Err(Dropped::Tag | Dropped::Replay | Dropped::NotAllowed) => Ok(None),
             Err(dropped) => Err(format!("{dropped}: {said:?}")),

@@ -148,7 +148,9 @@ impl World {
         let survivors = self.rng.usize(0..=waiting);
         let applied = self.hosts[at].machine.applied_index();
         let kept = Index(applied.0 - self.rng.u64(0..=applied.0.min(20)));
-        self.note(|_| format!("{at} crashes: {survivors} of {waiting} writes land, the state falls back to {kept}"));
+        self.note(|_| {
+            format!("{at} crashes: {survivors} of {waiting} writes land, the state falls back to {kept}")
+        });
         self.hosts[at].crash(survivors, kept);
         self.checker.started(at);
         self.lives[at].die();
@@ -175,7 +177,13 @@ impl World {
 
     // --- inputs ---
 
-    pub(super) fn receive(&mut self, to: usize, from: usize, sender: Sender, message: Message) -> Result<(), String> {
+    pub(super) fn receive(
+        &mut self,
+        to: usize,
+        from: usize,
+        sender: Sender,
+        message: Message,
+    ) -> Result<(), String> {
         self.note(|world| {
             let text = text::message(&world.hosts, &message);
             format!("{} → {}  {text}", world.hosts[from].config.name, world.hosts[to].config.name)
@@ -255,7 +263,11 @@ impl World {
         let mut outcomes = Vec::new();
         while host.machine.applied_index() < index {
             let next = host.machine.applied_index().next();
-            let entry = host.disk.synced.entry(next).ok_or_else(|| format!("{at} applies {next} without having it"))?;
+            let entry = host
+                .disk
+                .synced
+                .entry(next)
+                .ok_or_else(|| format!("{at} applies {next} without having it"))?;
             self.checker.applied(entry)?;
             outcomes.extend(host.machine.apply(entry));
         }
