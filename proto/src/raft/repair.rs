@@ -268,7 +268,8 @@ impl Raft {
         let jitter = self.repair.random(0, silence.0 / 2);
         self.repair.ask_leader_at = self.now.time + silence + jitter;
         let heard = self.leader_heard.is_some_and(|heard| self.now.time.since(heard) < silence);
-        if !heard && self.presence.cluster().is_some() {
+        let leads = matches!(self.office, Office::Leader(_));
+        if !heard && !leads && self.presence.cluster().is_some() {
             self.say_lagging(Vec::new(), Vec::new());
         }
     }
