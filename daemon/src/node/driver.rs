@@ -29,8 +29,9 @@ use crate::boards::Boards;
 use crate::metrics::Metrics;
 use crate::store::Stores;
 
-/// What one round takes of each kind before a timer may fire: more than the sockets' buffers hold, so that nothing
-/// that was there before the timer is left, and a flood cannot keep the timers from firing.
+/// What one round takes of each kind before a timer may fire: more than comes in while a node is stalled for as long
+/// as an election timeout, so that it hears its leader first; and an end, so that a flood cannot keep the timers from
+/// firing.
 const DATAGRAMS_PER_ROUND: usize = 4_096;
 const DEMANDS_PER_ROUND: usize = 1_024;
 const REPORTS_PER_ROUND: usize = 1_024;
