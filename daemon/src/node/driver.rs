@@ -5,45 +5,36 @@
 //! under stalls). What was demanded in one round is proposed in one go.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chorus_proto::message::{Message, Role, Sender};
 use chorus_proto::raft::{Actions, Raft, To};
-use chorus_proto::types::{Boot, Index, NodeId, Now, RequestId, Span, Term, Time, Token};
+use chorus_proto::types::{Boot, Now, Span, Time};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
 
 use super::Ended;
 use super::clock::Clock;
 use super::commands::Commands;
-use super::handle::{ClusterView, Demand, NoAnswer, Submission};
+use super::handle::{ClusterView, Demand};
 use super::lag::Lag;
 use super::progress::Progress;
 use super::proposals::{Proposal, Proposals};
-use super::reader::{Asker, Errand, Found, Reader};
+use super::reader::{Asker, Found, Reader};
 use super::reads::Reads;
 use super::reports::Report;
-use super::requests::{AnswerTo, Requests, Taken, give, no_leader};
+use super::requests::Requests;
 use super::speech::{Datagram, Speech};
+use super::state::{Leaving, State};
 use super::view::Oneself;
-use crate::boards::{Boards, Outcome};
+use crate::boards::Boards;
 use crate::metrics::Metrics;
 use crate::store::Stores;
 
-/// What one round takes of each kind before a timer may fire: more than the sockets' buffers hold, so that nothing
-/// that was there before the timer is left, and a flood cannot keep the timers from firing.
+/// What one round takes of each kind before a timer may fire: more than comes in while a node is stalled for as long
+/// as an election timeout, so that it hears its leader first; and an end, so that a flood cannot keep the timers from
+/// firing.
 const DATAGRAMS_PER_ROUND: usize = 4_096;
 const DEMANDS_PER_ROUND: usize = 1_024;
 const REPORTS_PER_ROUND: usize = 1_024;
-
-/// A write that has run for so long is no sign of life (`/livez`).
-const HANGS: Span = Span::from_millis(5_000);
-/// View, lag, and signs of life.
-const HOUSEKEEPING: Span = Span::from_millis(500);
-/// Rounds of housekeeping in a second: the numbers of the view come in HELLOs, which are not more frequent.
-const EACH_SECOND: u64 = 2;
-/// Rounds of housekeeping between two looks at the kernel's counters.
-const LOOK_AT_KERNEL: u64 = 20;
 
 /// A node's state, owned by its thread.
 pub(super) struct Driver {
@@ -68,85 +59,6 @@ pub(super) struct Driver {
     /// The longest election timeout: how long a leader that leaves waits for a successor.
     pub(super) election_timeout_max: Span,
     pub(super) state: State,
-}
-
-/// What the loop remembers from round to round.
-#[derive(Debug)]
-pub(super) struct State {
-    /// When the core wants its tick.
-    pub(super) deadline: Option<Time>,
-    /// The state machine was asked to apply up to here.
-    pub(super) apply_asked: Index,
-    /// The view that was published is not true any more.
-    pub(super) view_changed: bool,
-    /// Role, leader and term when they were last looked at.
-    pub(super) seen: Option<(Role, Option<NodeId>, Term)>,
-    /// Role and leader as last told to people.
-    pub(super) told: (Role, Option<NodeId>),
-    /// What is on its way to log.db.
-    pub(super) disk: Disk,
-    /// This node may not serve any more, in words: its identity is used elsewhere, or its cluster went on.
-    pub(super) excluded: Option<String>,
-    /// On the way out.
-    pub(super) leaving: Option<Leaving>,
-    /// The interface is away.
-    interface_lost: bool,
-    housekeeping_at: Time,
-    housekeepings: u64,
-    kernel_drops: u64,
-}
-
-impl State {
-    /// At the start, with what the state machine holds already.
-    pub(super) fn new(applied_index: Index) -> Self {
-        Self {
-            deadline: None,
-            apply_asked: applied_index,
-            view_changed: true,
-            seen: None,
-            told: (Role::Follower, None),
-            disk: Disk::default(),
-            excluded: None,
-            leaving: None,
-            interface_lost: false,
-            housekeeping_at: Time::default(),
-            housekeepings: 0,
-            kernel_drops: 0,
-        }
-    }
-}
-
-/// Whether log.db keeps up: a loop whose writes hang is as good as one that hangs.
-#[derive(Debug, Default)]
-pub(super) struct Disk {
-    /// The last write that was asked for.
-    asked: Token,
-    /// Since when nothing of what was asked for has come back.
-    waits_since: Option<Time>,
-}
-
-impl Disk {
-    pub(super) fn asked(&mut self, now: Time, token: Token) {
-        self.asked = token;
-        self.waits_since.get_or_insert(now);
-    }
-
-    fn persisted(&mut self, now: Time, token: Token) {
-        self.waits_since = (token < self.asked).then_some(now);
-    }
-
-    fn hangs(&self, now: Time) -> bool {
-        self.waits_since.is_some_and(|since| now.since(since) >= HANGS)
-    }
-}
-
-/// A node on its way out.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    /// It goes then, successor or not.
-    pub(super) at: Time,
-    /// As what it goes.
-    pub(super) ended: Ended,
 }
 
 impl Driver {
@@ -247,14 +159,6 @@ impl Driver {
         }
     }
 
-    fn answer_applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
-        let Some(command) = self.requests.applied(id, outcome, index) else { return };
-        if self.reader.send(Errand::Replayed(command, Asker::Here)).is_some() {
-            // Too many lookups wait. Two bodies under one id within a moment are too rare to fail all the others.
-            self.requests.found(id, outcome.clone());
-        }
-    }
-
     fn on_found(&mut self, now: Now, found: Found) {
         match found {
             Found::Loaded(read, entries) => {
@@ -264,18 +168,18 @@ impl Driver {
             Found::Replayed(command, Asker::Here, Some(outcome)) => self.requests.found(&command.id, outcome),
             Found::Replayed(command, Asker::Here, None) => self.requests.go_on(now, &command),
             Found::Replayed(command, Asker::Node(node), Some(outcome)) => {
-                let message = super::controllers::outcome_message(command.id, &outcome);
+                let message = super::asked::outcome_message(command.id, &outcome);
                 self.say(To::Node(node), message);
             }
             Found::Replayed(command, Asker::Controller(address), Some(outcome)) => {
-                let message = super::controllers::outcome_message(command.id, &outcome);
+                let message = super::asked::outcome_message(command.id, &outcome);
                 self.speech.answer(address, &message);
             }
             Found::Replayed(command, asker, None) => {
                 self.proposals.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
             }
             Found::Log(retrieve, asker, entries, commit_index) => {
-                let message = super::controllers::log_message(self.boards, retrieve, &entries, commit_index);
+                let message = super::asked::log_message(self.boards, retrieve, &entries, commit_index);
                 self.speech.answer(asker, &message);
             }
         }
@@ -314,49 +218,6 @@ impl Driver {
         }
     }
 
-    fn on_demand(&mut self, demand: Demand) {
-        let now = self.clock.now();
-        match demand {
-            Demand::Submit(submission, answer) => self.on_submission(now, submission, answer),
-            Demand::ReadIndex(answer) => match &self.state.excluded {
-                Some(detail) => {
-                    let _gone = answer.send(Err(excluded(detail)));
-                }
-                None => self.reads.demand(answer),
-            },
-            Demand::Stop => self.leave(now, Ended::Stopped),
-        }
-    }
-
-    fn on_submission(&mut self, now: Now, submission: Submission, answer: AnswerTo) {
-        if self.state.leaving.is_some() {
-            return give(answer, Err(super::handle::stopping("no_leader")));
-        }
-        if let Some(detail) = &self.state.excluded {
-            return give(answer, Err(excluded(detail)));
-        }
-        if self.lag.is_behind(now.time, self.core.standing().applied_index) {
-            return give(answer, Err(self.catching_up()));
-        }
-        if let Taken::LookUp(command) = self.requests.submit(now, submission, answer)
-            && let Some(Errand::Replayed(command, _)) =
-                self.reader.send(Errand::Replayed(command, Asker::Here))
-        {
-            // The lookup only saves a round through the log: the state machine knows the id as well.
-            self.requests.go_on(now, &command);
-        }
-    }
-
-    fn catching_up(&self) -> NoAnswer {
-        NoAnswer {
-            code: "catching_up",
-            detail: "this node is more than 2 s behind the others: ask another one, or this one shortly"
-                .to_owned(),
-            retry: Some(Duration::from_millis(500)),
-            leader: self.leader_name(),
-        }
-    }
-
     /// Lets every timer fire that is due. All that was received has been processed.
     fn fire_timers(&mut self) {
         let now = self.clock.now();
@@ -377,39 +238,6 @@ impl Driver {
         self.propose(now);
         if self.state.view_changed {
             self.publish(now);
-        }
-    }
-
-    fn housekeep(&mut self, now: Now) {
-        self.state.housekeeping_at = now.time + HOUSEKEEPING;
-        self.state.housekeepings += 1;
-        let peers = self.core.presence().peers();
-        let ours = self.core.presence().cluster();
-        let heard =
-            peers.filter(|(_, peer)| peer.hello.cluster == ours).map(|(_, peer)| peer.hello.commit_index);
-        let committed = heard.fold(self.core.standing().commit_index, Index::max);
-        self.lag.note(now.time, committed);
-        if self.state.housekeepings.is_multiple_of(EACH_SECOND) {
-            self.state.view_changed = true;
-            self.look_after_transport();
-        }
-    }
-
-    fn look_after_transport(&mut self) {
-        let upkeep = self.speech.transport().maintain();
-        if upkeep.lost && !self.state.interface_lost {
-            warn!(
-                "the interface of the group is away: this node neither hears nor is heard until it is back"
-            );
-        }
-        if upkeep.rejoined {
-            info!("the group was joined again on an interface that is back");
-        }
-        self.state.interface_lost = upkeep.lost;
-        if self.state.housekeepings.is_multiple_of(LOOK_AT_KERNEL) {
-            let drops = self.speech.transport().kernel_drops();
-            self.metrics.kernel_drops.inc_by(drops.saturating_sub(self.state.kernel_drops));
-            self.state.kernel_drops = drops;
         }
     }
 
@@ -461,82 +289,5 @@ impl Driver {
             return None;
         }
         self.state.leaving.take().map(|leaving| leaving.ended)
-    }
-
-    /// Sends and proposes what is due of this node's own requests.
-    fn forward(&mut self, now: Now) {
-        use chorus_proto::forward::Step;
-        for step in self.requests.forwarder.next(now) {
-            match step {
-                Step::Propose { id, command } => {
-                    self.proposals.queue(Proposal { id, command, asker: Asker::Here });
-                }
-                Step::Send { to, messages } => {
-                    for message in messages {
-                        self.say(To::Node(to), message);
-                    }
-                }
-                Step::GiveUp { id, reason } => {
-                    let why = self.oneself.why(&self.core, now);
-                    self.requests.give_up(&id, reason, self.leader_name(), why.as_deref());
-                }
-            }
-        }
-    }
-
-    /// Proposes all that waits, in one go.
-    fn propose(&mut self, now: Now) {
-        let proposals = self.proposals.take();
-        if proposals.is_empty() {
-            return;
-        }
-        let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
-        let proposed = self.core.propose(now, commands);
-        let mut refused = Vec::new();
-        let mut accepted = proposed.accepted.iter();
-        for proposal in proposals {
-            match accepted.next() {
-                Some(entry) => self.proposals.proposed(&proposal.id, entry.index),
-                None => refused.push(proposal),
-            }
-        }
-        self.carry_out(now, proposed.actions);
-        if let Some(refusal) = proposed.refusal {
-            for proposal in refused {
-                self.on_proposal_refused(now, proposal, refusal);
-            }
-        }
-    }
-
-    /// Asks for the indexes that this node's reads wait for.
-    fn ask_for_reads(&mut self, now: Now) {
-        let (oneself, core) = (&self.oneself, &self.core);
-        self.reads.expire(now.time, || {
-            let again = "nobody confirmed the read in time, try again";
-            no_leader(oneself.why(core, now).as_deref(), again)
-        });
-        for nonce in self.reads.due(now.time) {
-            let standing = self.core.standing();
-            if standing.role == Role::Leader {
-                let actions = self.core.read_index(now, nonce);
-                self.carry_out(now, actions);
-            } else if let Some(leader) = standing.leader {
-                self.say(To::Node(leader), Message::Read(chorus_proto::message::Read { nonce }));
-            }
-        }
-    }
-
-    /// Whether this id waits for its apply at this leader.
-    pub(super) fn is_in_flight(&self, id: &RequestId) -> bool {
-        self.proposals.is_in_flight(id)
-    }
-}
-
-fn excluded(detail: &str) -> NoAnswer {
-    NoAnswer {
-        code: "no_leader",
-        detail: format!("this node takes no part any more: {detail}"),
-        retry: None,
-        leader: None,
     }
 }

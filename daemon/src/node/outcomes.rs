@@ -56,7 +56,7 @@ impl Driver {
         if leader.is_some() {
             self.oneself.trouble = None;
         }
-        self.tell(role, leader, term);
+        self.tell(leader, term);
     }
 
     fn apply(&mut self, upto: Index) {
@@ -124,17 +124,16 @@ impl Driver {
         }
     }
 
-    /// One line for people at every change, and none while a candidate tries again and again.
-    fn tell(&mut self, role: Role, leader: Option<NodeId>, term: Term) {
-        if self.state.told == (role, leader) {
+    /// One line for people whenever somebody else leads, or nobody: not one for each try of a candidate.
+    fn tell(&mut self, leader: Option<NodeId>, term: Term) {
+        if self.state.told == leader {
             return;
         }
-        self.state.told = (role, leader);
-        match (role, self.leader_name()) {
-            (Role::Leader, _) => info!("leads in term {term}"),
-            (Role::Candidate, _) => info!("heard no leader and campaigns after term {term}"),
-            (_, Some(leader)) => info!("follows {leader} in term {term}"),
-            (_, None) => info!("follows nobody in term {term}"),
+        self.state.told = leader;
+        match (self.leads(), self.leader_name()) {
+            (true, _) => info!("leads in term {term}"),
+            (false, Some(leader)) => info!("follows {leader} in term {term}"),
+            (false, None) => info!("hears no leader any more, in term {term}"),
         }
     }
 
