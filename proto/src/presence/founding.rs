@@ -227,7 +227,8 @@ impl Inside {
             if let Some(other) = peer.hello.cluster.filter(|other| other.id != self.cluster.id) {
                 let name = &peer.hello.name;
                 said.push(format!(
-                    "{name} belongs to another cluster, {other}; this node to {}",
+                    "{name} belongs to another cluster, {other}, and this node's data directory to {}: give one of the \
+                     two the data directory or the group that is its own",
                     self.cluster
                 ));
             }
