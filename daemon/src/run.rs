@@ -174,7 +174,10 @@ fn say_where(config: &Config) {
         "group {} on interface {}, voters {}, data in {}",
         config.group,
         config.interface,
-        config.voters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        match config.voters.as_slice() {
+            [] => "as the log says".to_owned(),
+            names => names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        },
         config.data_dir.display()
     );
     if config.control_public.is_none() {

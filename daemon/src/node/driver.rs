@@ -36,6 +36,9 @@ const DATAGRAMS_PER_ROUND: usize = 4_096;
 const DEMANDS_PER_ROUND: usize = 1_024;
 const REPORTS_PER_ROUND: usize = 1_024;
 
+/// A view whose indexes have moved on is published anew after so long: not for each of a thousand writes.
+const VIEW_AGE_MAX: Span = Span::from_millis(100);
+
 /// A node's state, owned by its thread.
 pub(super) struct Driver {
     pub(super) clock: Clock,
@@ -120,6 +123,7 @@ impl Driver {
             self.requests.forwarder.deadline(),
             self.reads.deadline(),
             self.commands.deadline(),
+            self.view_due(),
             self.state.leaving.as_ref().map(|leaving| leaving.at),
         ];
         others.into_iter().flatten().fold(self.state.housekeeping_at, Time::min)
@@ -236,14 +240,24 @@ impl Driver {
         self.ask_for_reads(now);
         self.forward(now);
         self.propose(now);
-        if self.state.view_changed {
+        if self.state.view_changed || self.view_due().is_some_and(|due| due <= now.time) {
             self.publish(now);
         }
     }
 
     pub(super) fn publish(&mut self, now: Now) {
+        let standing = self.core.standing();
         self.state.view_changed = false;
+        self.state.published = (now.time, standing.commit_index, standing.applied_index);
         self.view.send_replace(Arc::new(self.oneself.view(&self.core, now)));
+    }
+
+    /// When a view with the indexes of now is due, if they have moved on.
+    fn view_due(&self) -> Option<Time> {
+        let (at, commit_index, applied_index) = self.state.published;
+        let standing = self.core.standing();
+        let moved = (standing.commit_index, standing.applied_index) != (commit_index, applied_index);
+        moved.then_some(at + VIEW_AGE_MAX)
     }
 
     /// Something keeps this node itself from taking part: the view says so until it is over.

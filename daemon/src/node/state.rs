@@ -15,8 +15,10 @@ pub(super) struct State {
     pub(super) deadline: Option<Time>,
     /// The state machine was asked to apply up to here.
     pub(super) apply_asked: Index,
-    /// The view that was published is not true any more.
+    /// The view that was published is not true any more: to be published in this round.
     pub(super) view_changed: bool,
+    /// When the view was published, and with which commit and applied index: when those move on, it follows soon.
+    pub(super) published: (Time, Index, Index),
     /// Role, leader and term when they were last looked at.
     pub(super) seen: Option<(Role, Option<NodeId>, Term)>,
     /// The leader as last told to people.
@@ -41,6 +43,7 @@ impl State {
             deadline: None,
             apply_asked: applied_index,
             view_changed: true,
+            published: (Time::default(), Index::default(), Index::default()),
             seen: None,
             told: None,
             disk: Disk::default(),

@@ -137,7 +137,7 @@ impl Outside {
         }
         if config.voters.is_empty() {
             if heard.is_empty() && now.since(started) > HEARD_WITHIN {
-                said.push("no cluster is heard that this node could learn from".to_owned());
+                said.push("no cluster is heard: name its voters (--voters) to found one, or start the nodes of the one that is meant".to_owned());
             }
         } else if heard.is_empty() {
             said.extend(held_up(now, started, config, peers));
