@@ -118,7 +118,8 @@ pub(super) fn request_id() -> RequestId {
     RequestId::try_from(uuid::Uuid::now_v7().to_string()).expect("a UUID is visible ASCII of 36 characters")
 }
 
-fn random() -> Result<u64, Failure> {
+/// Sixty-four random bits.
+pub(super) fn random() -> Result<u64, Failure> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes)
         .map_err(|error| Failure::refused(format!("this system gives no random numbers: {error}")))?;

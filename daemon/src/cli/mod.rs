@@ -16,6 +16,7 @@ mod status;
 mod store;
 mod survey;
 mod table;
+mod up;
 mod version;
 mod web;
 
@@ -40,6 +41,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Up),
     Node(node::Node),
     Status(status::Status),
     Store(store::Store),
@@ -60,6 +62,7 @@ enum Command {
 impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
+            Self::Up(up) => wait_for(up.run()),
             Self::Node(node) => node.run(),
             Self::Status(status) => wait_for(status.run()),
             Self::Store(store) => wait_for(store.run()),

@@ -68,6 +68,8 @@ fn tell_on_standard_error() -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
+        // Whoever read standard error may have gone: that is no reason for a node to panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

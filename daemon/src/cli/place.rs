@@ -27,7 +27,7 @@ pub(super) const USUAL_DIRECTORY: &str = "chorus-data";
 pub(super) struct Place {
     /// The directory of `chorus up` [default: ./chorus-data if it is there]
     #[arg(long, env = "CHORUS_DATA_DIR", hide_env = true, value_name = "DIR")]
-    pub(super) data_dir: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
     /// The multicast group that the nodes speak in [default: 239.255.77.77:5555]
     #[arg(long, env = "CHORUS_GROUP", hide_env = true, value_name = "ADDR:PORT")]
     group: Option<String>,
@@ -86,6 +86,11 @@ pub(super) struct KnownNode {
 }
 
 impl Place {
+    /// The cluster of a directory of `chorus up`.
+    pub(super) fn of(directory: &Path) -> Self {
+        Self { data_dir: Some(directory.to_owned()), ..Self::default() }
+    }
+
     /// Finds the cluster.
     pub(super) fn find(&self) -> Result<Cluster, Failure> {
         let directory = self.directory();

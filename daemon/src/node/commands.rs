@@ -68,7 +68,7 @@ impl Commands {
             return Verdict::Ignore;
         }
         if let Err(refusal) = self.check(verb, control, self.boot) {
-            return Verdict::Answer(refusal);
+            return Verdict::Answer(Message::Refused(refusal));
         }
         match self.recall(&control.request_id).map(|remembered| &remembered.state) {
             Some(State::Answered(answer)) => Verdict::Answer(answer.clone()),
@@ -119,9 +119,13 @@ impl Commands {
                 Awaits::Lead(_) if leads => done(id, "leads now".to_owned()),
                 _ if *give_up_at > now => continue,
                 Awaits::HandedOver => {
-                    refused(id, "no_successor", "nobody took over in time; this node leads on")
+                    let detail = "nobody took over in time; this node leads on";
+                    Message::Refused(refused(id, "no_successor", detail))
                 }
-                Awaits::Lead(_) => refused(id, "not_elected", "this node was not elected in time; ask again"),
+                Awaits::Lead(_) => {
+                    let detail = "this node was not elected in time; ask again";
+                    Message::Refused(refused(id, "not_elected", detail))
+                }
             };
             settled.push((*asker, *verb, answer.clone()));
             remembered.state = State::Answered(answer);
@@ -130,7 +134,7 @@ impl Commands {
     }
 
     /// The TRYLEADs to pass to the leader now.
-    pub(super) fn to_pass(&mut self, now: Time) -> Vec<Control> {
+    pub(super) fn due_to_pass(&mut self, now: Time) -> Vec<Control> {
         let mut due = Vec::new();
         for remembered in &mut self.remembered {
             if let State::Waiting { awaits: Awaits::Lead(control), pass_at, .. } = &mut remembered.state
@@ -143,7 +147,7 @@ impl Commands {
         due
     }
 
-    /// When `settle` or `to_pass` have something to do.
+    /// When `settle` or `due_to_pass` have something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
         let due = |remembered: &Remembered| match &remembered.state {
             State::Waiting { awaits: Awaits::Lead(_), give_up_at, pass_at, .. } => {
@@ -155,7 +159,7 @@ impl Commands {
         self.remembered.iter().filter_map(due).min()
     }
 
-    fn check(&self, verb: Verb, control: &Control, boot: Boot) -> Result<(), Message> {
+    fn check(&self, verb: Verb, control: &Control, boot: Boot) -> Result<(), Refused> {
         let id = || control.request_id.clone();
         let Some(public) = &self.public else {
             let detail = "this node has no control key (--control-pub) and obeys nobody";
@@ -193,8 +197,8 @@ pub(super) fn done(request_id: RequestId, detail: String) -> Message {
 }
 
 /// REFUSED, not worth repeating as it is.
-pub(super) fn refused(request_id: RequestId, code: &str, detail: &str) -> Message {
-    Message::Refused(Refused { request_id, code: code.to_owned(), detail: detail.to_owned(), retry_ms: None })
+pub(super) fn refused(request_id: RequestId, code: &str, detail: &str) -> Refused {
+    Refused { request_id, code: code.to_owned(), detail: detail.to_owned(), retry_ms: None }
 }
 
 #[cfg(test)]
@@ -251,9 +255,9 @@ mod tests {
         let control = key.sign(Verb::TryLead, NODE, BOOT, id("a"));
         commands.wait(Time(0), id("a"), Verb::TryLead, Awaits::Lead(control.clone()), asker());
         assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Wait);
-        assert_eq!(commands.to_pass(Time(0)), [control.clone()]);
-        assert_eq!(commands.to_pass(Time(1)), []);
-        assert_eq!(commands.to_pass(Time(0) + PASS_AGAIN), [control.clone()]);
+        assert_eq!(commands.due_to_pass(Time(0)), std::slice::from_ref(&control));
+        assert_eq!(commands.due_to_pass(Time(1)), []);
+        assert_eq!(commands.due_to_pass(Time(0) + PASS_AGAIN), std::slice::from_ref(&control));
         assert_eq!(commands.settle(Time(5), false), []);
         let leads = done(id("a"), "leads now".to_owned());
         assert_eq!(commands.settle(Time(6), true), [(asker(), Verb::TryLead, leads.clone())]);

@@ -61,7 +61,7 @@ impl Driver {
             // A node says this to nodes; a controller has nobody to inform.
             Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_)
                 if !member => {}
-            message => self.to_core(now, sender, message),
+            message => self.give_core(now, sender, message),
         }
     }
 
@@ -85,7 +85,7 @@ impl Driver {
             Ok(Some(command)) => command,
             // Its parts are not all here: who sent it sends it again.
             Ok(None) => return,
-            Err(refusal) => return self.reply(asker, refusal),
+            Err(refusal) => return self.reply(asker, Message::Refused(refusal)),
         };
         if self.is_in_flight(&command.id) {
             if let Asker::Controller(address) = asker {
@@ -95,12 +95,11 @@ impl Driver {
         }
         // A controller cannot know whether its first STORE arrived; a node says so.
         if store.repeated || matches!(asker, Asker::Controller(_)) {
-            let Err(Errand::Replayed(command, asker)) = self.reader.send(Errand::Replayed(command, asker))
-            else {
-                return;
-            };
-            let busy = "this leader has as many lookups waiting as it takes";
-            return self.reply(asker, try_again(command.id, "overloaded", busy));
+            if let Some(Errand::Replayed(command, _)) = self.reader.send(Errand::Replayed(command, asker)) {
+                let busy = "this leader has as many lookups waiting as it takes";
+                self.reply(asker, try_again(command.id, "overloaded", busy));
+            }
+            return;
         }
         if !self.proposals.has_room() {
             let busy = "this leader has as many proposals waiting as it takes";
@@ -110,7 +109,7 @@ impl Driver {
     }
 
     /// The command of a STORE: as a node wrote it, or made from a controller's words.
-    fn command_of(&self, store: &Store) -> Result<Option<Command>, Message> {
+    fn command_of(&self, store: &Store) -> Result<Option<Command>, Refused> {
         let id = || store.request_id.clone();
         let bytes = match (&store.command, store.parts) {
             (Some(bytes), _) => bytes.clone(),
@@ -140,7 +139,7 @@ impl Driver {
         }
     }
 
-    fn command_in_words(&self, store: &Store) -> Result<Command, Message> {
+    fn command_in_words(&self, store: &Store) -> Result<Command, Refused> {
         let refuse = |detail: &str| refused(store.request_id.clone(), "invalid", detail);
         let board = store.board.as_deref().unwrap_or_default();
         let board = self.boards.named(board).ok_or_else(|| refuse("there is no such board"))?;
@@ -176,7 +175,8 @@ impl Driver {
                 self.reply(asker, try_again(proposal.id, "overloaded", &refusal.to_string()));
             }
             (asker, Refusal::TooLarge) => {
-                self.reply(asker, refused(proposal.id, "too_large", &refusal.to_string()))
+                let refused = refused(proposal.id, "too_large", &refusal.to_string());
+                self.reply(asker, Message::Refused(refused));
             }
             (asker, Refusal::NotLeader { .. } | Refusal::HandingOver) => {
                 self.not_leading(asker, &proposal.id)
@@ -239,7 +239,7 @@ impl Driver {
         let retrieve = Retrieve { limit: retrieve.limit.clamp(1, RETRIEVE_MAX), ..retrieve };
         let commit_index = self.core.standing().commit_index;
         let errand = Errand::Log(retrieve, from, commit_index);
-        if let Err(Errand::Log(retrieve, ..)) = self.reader.send(errand) {
+        if let Some(Errand::Log(retrieve, ..)) = self.reader.send(errand) {
             let busy = "this leader has as many lookups waiting as it takes";
             self.speech.answer(from, &try_again(retrieve.request_id, "overloaded", busy));
         }
@@ -311,7 +311,7 @@ impl Driver {
             info!(command = verb.name(), outcome, "a command has ended");
             self.speech.answer(asker, &answer);
         }
-        let due = self.commands.to_pass(now.time);
+        let due = self.commands.due_to_pass(now.time);
         if let Some(leader) = self.core.standing().leader.filter(|_| !leads) {
             for control in due {
                 self.say(To::Node(leader), Message::TryLead(control));
@@ -337,7 +337,7 @@ pub(super) fn outcome_message(request_id: RequestId, outcome: &Outcome) -> Messa
             let result = Report::Stored { index: Index(*index), outcome: outcome.to_owned() };
             Message::Done(Done { request_id, result })
         }
-        Outcome::Refused { code, detail, .. } => refused(request_id, code, detail),
+        Outcome::Refused { code, detail, .. } => Message::Refused(refused(request_id, code, detail)),
     }
 }
 

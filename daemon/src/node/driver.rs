@@ -247,7 +247,7 @@ impl Driver {
     }
 
     /// Gives the core a message that is the core's.
-    pub(super) fn to_core(&mut self, now: Now, from: Sender, message: Message) {
+    pub(super) fn give_core(&mut self, now: Now, from: Sender, message: Message) {
         let actions = self.core.receive(now, from, message);
         self.carry_out(now, actions);
     }
@@ -283,13 +283,12 @@ impl Driver {
         if self.lag.is_behind(now.time, self.core.standing().applied_index) {
             return give(answer, Err(self.catching_up()));
         }
-        if let Taken::LookUp(command) = self.requests.submit(now, submission, answer) {
-            if let Err(Errand::Replayed(command, _)) =
+        if let Taken::LookUp(command) = self.requests.submit(now, submission, answer)
+            && let Some(Errand::Replayed(command, _)) =
                 self.reader.send(Errand::Replayed(command, Asker::Here))
-            {
-                // The lookup only saves a round through the log: the state machine knows the id as well.
-                self.requests.go_on(now, &command);
-            }
+        {
+            // The lookup only saves a round through the log: the state machine knows the id as well.
+            self.requests.go_on(now, &command);
         }
     }
 
@@ -336,7 +335,7 @@ impl Driver {
         let committed = heard.fold(self.core.standing().commit_index, Index::max);
         self.lag.note(now.time, committed);
         // Once a second is enough for the view, its numbers come in HELLOs.
-        self.state.view_changed |= self.state.housekeepings % 2 == 0;
+        self.state.view_changed |= self.state.housekeepings.is_multiple_of(2);
         self.look_after_transport();
     }
 
@@ -351,7 +350,7 @@ impl Driver {
             info!("the group was joined again on an interface that is back");
         }
         self.state.interface_lost = upkeep.lost;
-        if self.state.housekeepings % LOOK_AT_KERNEL == 0 {
+        if self.state.housekeepings.is_multiple_of(LOOK_AT_KERNEL) {
             let drops = self.speech.transport().kernel_drops();
             self.metrics.kernel_drops.inc_by(drops.saturating_sub(self.state.kernel_drops));
             self.state.kernel_drops = drops;

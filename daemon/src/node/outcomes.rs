@@ -27,7 +27,7 @@ impl Driver {
             self.apply(upto);
         }
         for read in read {
-            if let Err(Errand::Load(read)) = self.reader.send(Errand::Load(read)) {
+            if let Some(Errand::Load(read)) = self.reader.send(Errand::Load(read)) {
                 // As if the entries were gone: who lacks them asks again, here or elsewhere.
                 let actions = self.core.loaded(now, read, Vec::new());
                 self.carry_out(now, actions);

@@ -67,11 +67,13 @@ impl Reader {
         Ok(Self(errands))
     }
 
-    /// Sends the thread on an errand, or gives it back when too many wait.
-    pub(super) fn send(&self, errand: Errand) -> Result<(), Errand> {
-        self.0.try_send(errand).map_err(|refused| match refused {
-            TrySendError::Full(errand) | TrySendError::Disconnected(errand) => errand,
-        })
+    /// Sends the thread on an errand, or gives the errand back when too many wait.
+    #[must_use = "an errand that came back has to be dealt with"]
+    pub(super) fn send(&self, errand: Errand) -> Option<Errand> {
+        match self.0.try_send(errand) {
+            Ok(()) => None,
+            Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) => Some(errand),
+        }
     }
 }
 
@@ -83,6 +85,8 @@ fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Repor
                     return;
                 }
             }
+            // The stores are closed: the node has ended.
+            Err(StoreError::Refused(_)) => return,
             // A log or state that cannot be read is as final as one that cannot be written.
             Err(error) => return failed(error),
         }

@@ -25,7 +25,7 @@ const FRAMES_MIN: u32 = 1_024;
 /// So few frames the writer copies itself, between two transactions.
 const LAST_PASS_FRAMES: u32 = 500;
 /// Or this part of a long WAL: a writer that is faster than the thread beside it must wait for the disk once.
-const LAST_PASS_PART: u32 = 8;
+const LAST_PASS_PART: u32 = 4;
 /// While a reader keeps frames from being copied, each attempt waits for so many new ones.
 const ATTEMPT_FRAMES: u32 = 500;
 /// A WAL longer than this (16 MiB) is worth holding readers back for.

@@ -12,6 +12,7 @@ use rustix::fs::FlockOperation;
 
 use chorus_proto::types::NodeName;
 
+use super::failure::system;
 use super::sqlite::format;
 use super::{FORMAT, StoreError};
 
@@ -35,7 +36,7 @@ impl Directory {
             .create(true)
             .truncate(false)
             .open(&file)
-            .map_err(|error| disk(&file, &error))?;
+            .map_err(system(&file))?;
         take(path, &lock, FlockOperation::NonBlockingLockExclusive)?;
         Ok(Self { path: path.to_owned(), lock })
     }
@@ -47,11 +48,7 @@ impl Directory {
             lock.rewind()?;
             writeln!(lock, "{}", std::process::id())
         };
-        write(&mut self.lock).map_err(|error| disk(&self.path.join("lock"), &error))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+        write(&mut self.lock).map_err(system(&self.path.join("lock")))
     }
 }
 
@@ -78,11 +75,11 @@ pub(super) fn state(directory: &Path, number: u64) -> PathBuf {
 /// Of the states that were set aside only the last is kept.
 pub(super) fn forget_states_before(directory: &Path, number: u64) -> Result<(), StoreError> {
     let states = states(directory);
-    let entries = fs::read_dir(&states).map_err(|error| disk(&states, &error))?;
+    let entries = fs::read_dir(&states).map_err(system(&states))?;
     for entry in entries.flatten() {
         let named = entry.file_name().to_str().and_then(|name| name.parse().ok());
         if named.is_some_and(|named: u64| named < number) {
-            fs::remove_dir_all(entry.path()).map_err(|error| disk(&entry.path(), &error))?;
+            fs::remove_dir_all(entry.path()).map_err(system(&entry.path()))?;
         }
     }
     Ok(())
@@ -125,7 +122,7 @@ fn take(path: &Path, mut lock: &File, how: FlockOperation) -> Result<(), StoreEr
                 pid.trim()
             )))
         }
-        Err(error) => Err(disk(&path.join("lock"), &error.into())),
+        Err(error) => Err(system(&path.join("lock"))(error.into())),
     }
 }
 
@@ -182,7 +179,7 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
         make(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk(path, &error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(system(path)(error)),
         _ => {}
     }
     path.parent().map_or(Ok(()), sync)
@@ -191,7 +188,7 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
 /// Puts the names in a directory on disk.
 pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(|error| disk(path, &error))
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(system(path))
 }
 
 /// Whether a file is there and holds anything.
@@ -202,8 +199,4 @@ pub(super) fn is_filled(path: &Path) -> bool {
 /// A path inside a URI file name.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-fn disk(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Disk { path: path.to_owned(), detail: error.to_string() }
 }

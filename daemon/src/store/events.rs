@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, params};
 
 use super::AppliedEntry;
-use super::sqlite::{int, uint};
+use super::sqlite::{int, uint, unreadable};
 use crate::boards::{Change, Item};
 
 /// How many entries, from the last applied one backwards, have their events kept.
@@ -66,9 +66,7 @@ pub(super) fn between(
 }
 
 fn item_of(row: &Row<'_>) -> rusqlite::Result<(u64, u64, Item)> {
-    let item = serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
-    })?;
+    let item = serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(|error| unreadable(4, error))?;
     let kind = match row.get_ref(3)?.as_str()? {
         "created" => Change::Created,
         "deleted" => Change::Deleted,

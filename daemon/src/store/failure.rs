@@ -1,5 +1,6 @@
 //! A failure is final and is said once, whichever thread meets it first.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,11 @@ impl Failure {
             self.report(error);
         }
     }
+}
+
+/// Makes the system's error ours, with the file.
+pub(super) fn system(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
+    move |error| StoreError::Disk { path: path.to_owned(), detail: error.to_string() }
 }
 
 struct LastWord {

@@ -14,7 +14,7 @@ use chorus_proto::types::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::sqlite::{Synchronous, disk, int, make_tables, open_reader, open_writer, uint};
+use super::sqlite::{Synchronous, disk, int, make_tables, open_reader, open_writer, uint, unreadable};
 
 /// `kind` 2 and 3 are the entries that say who votes (`Payload::encode`).
 const SCHEMA: &str = "
@@ -56,6 +56,21 @@ pub(super) struct Own {
     pub(super) state_number: u64,
 }
 
+impl Own {
+    /// Of a node's first start.
+    pub(super) fn new(name: &NodeName, identity: Identity) -> Self {
+        Self {
+            name: name.to_string(),
+            identity,
+            boot: Boot(0),
+            hard_state: HardState::default(),
+            cluster: None,
+            founded: false,
+            state_number: 1,
+        }
+    }
+}
+
 /// Opens log.db for its writer, and makes its tables.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open_writer(path, Synchronous::Full)?;
@@ -76,9 +91,7 @@ pub(super) fn own(connection: &Connection) -> rusqlite::Result<Option<Own>> {
 
 fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
     let vote = match row.get::<_, Option<String>>(4)? {
-        Some(text) => Some(u64::from_str_radix(&text, 16).map(NodeId).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(4, rusqlite::types::Type::Text, error.into())
-        })?),
+        Some(text) => Some(NodeId(u64::from_str_radix(&text, 16).map_err(|error| unreadable(4, error))?)),
         None => None,
     };
     let cluster = row.get::<_, Option<[u8; 16]>>(5)?.zip(row.get::<_, Option<i64>>(6)?);
@@ -93,30 +106,18 @@ fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
     })
 }
 
-/// Stores name, identity and boot at the first start.
-pub(super) fn introduce(
-    connection: &Connection,
-    name: &NodeName,
-    identity: Identity,
-    boot: Boot,
-) -> rusqlite::Result<()> {
+/// Stores who this is, and that it starts: boot, and the term and vote that the promise may know better.
+pub(super) fn store_own(connection: &Connection, own: &Own) -> rusqlite::Result<()> {
     connection.execute(
-        "INSERT INTO self (one, name, identity, boot) VALUES (1, ?1, ?2, ?3)",
-        params![name.as_str(), identity.0, int(boot.0)],
-    )?;
-    Ok(())
-}
-
-/// Stores the boot of another start, and the term and vote that the promise may know better.
-pub(super) fn store_start(
-    connection: &Connection,
-    boot: Boot,
-    hard_state: HardState,
-) -> rusqlite::Result<()> {
-    let vote = hard_state.vote.map(|id| id.to_string());
-    connection.execute(
-        "UPDATE self SET boot = ?1, term = ?2, vote = ?3",
-        params![int(boot.0), int(hard_state.term.0), vote],
+        "INSERT INTO self (one, name, identity, boot, term, vote) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, term = excluded.term, vote = excluded.vote",
+        params![
+            own.name,
+            own.identity.0,
+            int(own.boot.0),
+            int(own.hard_state.term.0),
+            own.hard_state.vote.map(|id| id.to_string())
+        ],
     )?;
     Ok(())
 }

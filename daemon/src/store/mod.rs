@@ -131,7 +131,7 @@ struct Inner {
     inbox: Arc<Inbox>,
     readers: Arc<Readers>,
     /// Apart from the pool, so that no slow query keeps the node loop waiting.
-    outcomes: Mutex<Option<Reader>>,
+    replays: Mutex<Option<Reader>>,
     repairs: Mutex<Option<LogReader>>,
     people: Mutex<Option<LogReader>>,
     state_threads: Mutex<Vec<JoinHandle<()>>>,
@@ -202,7 +202,7 @@ impl Stores {
     /// # Errors
     /// The disk's.
     pub fn replayed(&self, command: &Command) -> Result<Option<Outcome>, StoreError> {
-        let mut reader = lock(&self.0.outcomes);
+        let mut reader = lock(&self.0.replays);
         let reader = reader.as_mut().ok_or_else(closed)?;
         let replayed = reader.read(|connection| requests::replayed(connection, command));
         replayed.map_err(|error| self.0.readers.judge(error))
@@ -236,7 +236,7 @@ impl Inner {
     /// Readers first: the last connection to a database copies its WAL when it is closed, if it may write.
     fn close(&self) {
         self.readers.close();
-        drop(lock(&self.outcomes).take());
+        drop(lock(&self.replays).take());
         drop(lock(&self.repairs).take());
         drop(lock(&self.people).take());
         self.inbox.close();

@@ -1,6 +1,6 @@
 //! The start: what the disk holds, checked, before anything is said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -22,6 +22,22 @@ use super::writer::Writer;
 use super::{Inner, Opened, Reports, StoreError, Stores, spawn};
 use crate::boards::Boards;
 
+/// log.db, open for its writer.
+struct Log {
+    path: PathBuf,
+    connection: Connection,
+    own: Own,
+}
+
+/// state.db, open for its writer.
+struct State {
+    path: PathBuf,
+    connection: Connection,
+    head: Head,
+    /// The last entry of a state that was set aside: this node held it once.
+    had: EntryId,
+}
+
 /// Opens or makes the directory (`Stores::open`).
 pub(super) fn open(
     path: &Path,
@@ -33,17 +49,17 @@ pub(super) fn open(
     let mut directory = Directory::lock(path)?;
     let found = promise::read(&directory::promise(path))?;
     refuse_losses(path, found)?;
-    let (log, own, promise) = open_log(&directory, name, found)?;
+    let log = open_log(path, name, found)?;
     directory.show_pid()?;
-    let (state, state_path, head, lost) = open_state(&directory, &log, own.state_number, boards)?;
-    let promised_id = promise.last_id.max(lost);
-    let durable = durable(&directory, &log, &own, &head, Promise { last_id: promised_id, ..promise })?;
-    let promise = Promise { last_id: promised_id.max(durable.last_id), ..promise };
-    let promise = PromiseFile::open(&directory::promise(directory.path()), promise)?;
-    directory::sync(directory.path())?;
-    let (identity, boot) = (own.identity, own.boot);
-    let stores =
-        start(directory, Parts { log, promise, state, state_path, head, boards, reports }, &durable)?;
+    let state = open_state(path, &log, boards)?;
+    let promised_id = found.promise().last_id.max(state.had);
+    let promised = Promise { hard_state: log.own.hard_state, last_id: promised_id, boot: log.own.boot };
+    let durable = durable(path, &log, &state.head, promised)?;
+    let promise = Promise { last_id: promised_id.max(durable.last_id), ..promised };
+    let promise = PromiseFile::open(&directory::promise(path), promise)?;
+    directory::sync(path)?;
+    let (identity, boot) = (log.own.identity, log.own.boot);
+    let stores = start(directory, log, promise, state, boards, reports, durable.last_id)?;
     Ok(Opened { identity, boot, durable, stores })
 }
 
@@ -81,61 +97,55 @@ fn lost(path: &Path, what: &str) -> StoreError {
     ))
 }
 
-/// Opens log.db, and stores who this is and that it starts. The promise that comes back has the higher (term, vote).
-fn open_log(
-    directory: &Directory,
-    name: &NodeName,
-    found: Found,
-) -> Result<(Connection, Own, Promise), StoreError> {
-    let path = directory::log(directory.path());
+/// Opens log.db, and stores who this is and that it starts.
+fn open_log(directory: &Path, name: &NodeName, found: Found) -> Result<Log, StoreError> {
+    let path = directory::log(directory);
     let connection = log::open(&path).map_err(disk(&path))?;
     let own = log::own(&connection).map_err(disk(&path))?;
     let format = format(&connection).map_err(disk(&path))?;
-    directory::judge(directory.path(), format, own.as_ref().map(|own| own.name.as_str()), name)?;
-    let promise = match found {
-        Found::Good(promise) => promise,
-        Found::Missing | Found::Damaged => Promise::default(),
+    directory::judge(directory, format, own.as_ref().map(|own| own.name.as_str()), name)?;
+    let own = match own {
+        Some(own) => {
+            refuse_contradictions(directory, &connection, &own, found)?;
+            own
+        }
+        None if directory::states(directory).exists() || !found.promise().is_nothing() => {
+            return Err(lost(directory, "log.db has lost its contents"));
+        }
+        None => Own::new(name, new_identity()?),
     };
-    let (_, last_id, _) = log::bounds(&connection).map_err(disk(&path))?;
-    match &own {
-        None if !promise.is_nothing() || directory::states(directory.path()).exists() => {
-            return Err(lost(directory.path(), "log.db has lost its contents"));
-        }
-        Some(own) if found == Found::Missing && (last_id, own.hard_state) != Default::default() => {
-            return Err(lost(directory.path(), "the file 'promise' is missing"));
-        }
-        Some(own) if disagree(own.hard_state, promise.hard_state) => {
-            return Err(lost(directory.path(), "log.db and the file 'promise' name two votes in one term"));
-        }
-        _ => {}
-    }
-    let own = store_start(&connection, name, own, promise).map_err(disk(&path))??;
-    truncate_wal(&connection).map_err(disk(&path))?;
-    let promise = Promise { hard_state: own.hard_state, boot: own.boot, ..promise };
-    Ok((connection, own, promise))
+    let own = Own {
+        boot: Boot(now_us().max(own.boot.max(found.promise().boot).0.saturating_add(1))),
+        hard_state: higher(own.hard_state, found.promise().hard_state),
+        ..own
+    };
+    log::store_own(&connection, &own).and_then(|()| truncate_wal(&connection)).map_err(disk(&path))?;
+    Ok(Log { path, connection, own })
 }
 
-fn store_start(
+/// Refuses a log and a promise that cannot both be what this node wrote.
+fn refuse_contradictions(
+    directory: &Path,
     connection: &Connection,
-    name: &NodeName,
-    own: Option<Own>,
-    promise: Promise,
-) -> rusqlite::Result<Result<Own, StoreError>> {
-    let stored = own.as_ref().map_or(promise.boot, |own| own.boot.max(promise.boot));
-    let boot = Boot(now_us().max(stored.0.saturating_add(1)));
-    let Some(own) = own else {
-        let mut identity = [0; 16];
-        if let Err(error) = getrandom::fill(&mut identity) {
-            return Ok(Err(StoreError::Refused(format!("the system gives no random numbers: {error}"))));
-        }
-        log::introduce(connection, name, Identity(identity), boot)?;
-        return Ok(
-            log::own(connection)?.ok_or_else(|| StoreError::Refused("log.db forgets what it is told".into()))
-        );
-    };
-    let hard_state = higher(own.hard_state, promise.hard_state);
-    log::store_start(connection, boot, hard_state)?;
-    Ok(Ok(Own { boot, hard_state, ..own }))
+    own: &Own,
+    found: Found,
+) -> Result<(), StoreError> {
+    let (_, last_id, _) = log::bounds(connection).map_err(disk(&directory::log(directory)))?;
+    let holds_something = last_id != EntryId::ZERO || own.hard_state != HardState::default();
+    if found == Found::Missing && holds_something {
+        return Err(lost(directory, "the file 'promise' is missing"));
+    }
+    if disagree(own.hard_state, found.promise().hard_state) {
+        return Err(lost(directory, "log.db and the file 'promise' name two votes in one term"));
+    }
+    Ok(())
+}
+
+fn new_identity() -> Result<Identity, StoreError> {
+    let mut identity = [0; 16];
+    getrandom::fill(&mut identity)
+        .map_err(|error| StoreError::Refused(format!("the system gives no random numbers: {error}")))?;
+    Ok(Identity(identity))
 }
 
 /// A node votes once a term, so two different votes are not both what was written.
@@ -153,29 +163,18 @@ fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Opens state.db. One that is damaged, or ahead of the log, is set aside and made again from the log; the last entry
-/// that it held comes back besides, for this node held it once.
-fn open_state(
-    directory: &Directory,
-    log: &Connection,
-    number: u64,
-    boards: Boards,
-) -> Result<(Connection, std::path::PathBuf, Head, EntryId), StoreError> {
-    let open = |number: u64| {
-        let path = directory::state(directory.path(), number);
-        directory::make(path.parent().unwrap_or(directory.path()))?;
-        Ok((state::open(&path, boards), path))
-    };
-    let (opened, path) = open(number)?;
-    let marked = std::fs::read_to_string(state::damage_mark(&path));
-    let (why, lost) = match opened {
-        Ok((_, head)) if marked.is_ok() => (marked.unwrap_or_default(), head.id),
+/// Opens state.db. One that is damaged, or ahead of the log, is set aside and made again from the log.
+fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, StoreError> {
+    let number = log.own.state_number;
+    let path = directory::state(directory, number);
+    directory::make(path.parent().unwrap_or(directory))?;
+    let mark = std::fs::read_to_string(state::damage_mark(&path));
+    let (why, had) = match state::open(&path, boards) {
+        Ok((_, head)) if mark.is_ok() => (mark.unwrap_or_default(), head.id),
         Ok((connection, head)) => {
-            directory::judge_format(directory.path(), format(&connection).map_err(disk(&path))?)?;
-            if head.id == EntryId::ZERO
-                || reaches(log, head.id).map_err(disk(&directory::log(directory.path())))?
-            {
-                return Ok((connection, path, head, EntryId::ZERO));
+            directory::judge_format(directory, format(&connection).map_err(disk(&path))?)?;
+            if reaches(&log.connection, head.id).map_err(disk(&log.path))? {
+                return Ok(State { path, connection, head, had: EntryId::ZERO });
             }
             (format!("log.db does not reach {}, which it had applied", head.id), head.id)
         }
@@ -183,104 +182,95 @@ fn open_state(
         Err(error) => return Err(disk(&path)(error)),
     };
     tracing::warn!(path = %path.display(), why, "the state is set aside and made again from the log");
-    log::store_state_number(log, number + 1).map_err(disk(&directory::log(directory.path())))?;
-    directory::forget_states_before(directory.path(), number)?;
-    let (opened, path) = open(number + 1)?;
-    let (connection, head) = opened.map_err(disk(&path))?;
-    Ok((connection, path, head, lost))
+    log::store_state_number(&log.connection, number + 1).map_err(disk(&log.path))?;
+    directory::forget_states_before(directory, number)?;
+    let path = directory::state(directory, number + 1);
+    directory::make(path.parent().unwrap_or(directory))?;
+    let (connection, head) = state::open(&path, boards).map_err(disk(&path))?;
+    Ok(State { path, connection, head, had })
 }
 
 fn reaches(log: &Connection, id: EntryId) -> rusqlite::Result<bool> {
-    Ok(log::id_at(log, id.index)? == Some(id))
+    Ok(id == EntryId::ZERO || log::id_at(log, id.index)? == Some(id))
 }
 
 /// What the core begins with.
-fn durable(
-    directory: &Directory,
-    log: &Connection,
-    own: &Own,
-    head: &Head,
-    promise: Promise,
-) -> Result<Durable, StoreError> {
-    let path = directory::log(directory.path());
-    let (first_index, last_id, last_time_ms) = log::bounds(log).map_err(disk(&path))?;
+fn durable(directory: &Path, log: &Log, head: &Head, promised: Promise) -> Result<Durable, StoreError> {
+    let (first_index, last_id, last_time_ms) = log::bounds(&log.connection).map_err(disk(&log.path))?;
     if first_index > head.id.index.next() {
-        return Err(lost(directory.path(), "log.db begins after the state ends"));
+        return Err(lost(directory, "log.db begins after the state ends"));
     }
-    let mut configurations = LogReader::open(&path)?.configurations()?;
+    let term_starts = log::term_starts(&log.connection).map_err(disk(&log.path))?;
+    let mut configurations = LogReader::open(&log.path)?.configurations()?;
     configurations.extend(head.configuration.clone());
     configurations.sort_by_key(|(index, _)| *index);
     configurations.dedup_by_key(|(index, _)| *index);
     Ok(Durable {
-        empty: last_id == EntryId::ZERO && head.id == EntryId::ZERO && promise.is_nothing(),
-        hard_state: own.hard_state,
-        cluster: own.cluster.or(head.cluster),
-        founded: own.founded,
+        empty: last_id == EntryId::ZERO && head.id == EntryId::ZERO && promised.is_nothing(),
+        hard_state: log.own.hard_state,
+        cluster: log.own.cluster.or(head.cluster),
+        founded: log.own.founded,
         first_index,
         last_id,
-        term_starts: log::term_starts(log).map_err(disk(&path))?.ok_or_else(|| {
-            lost(directory.path(), "log.db contradicts itself about the terms of its entries")
-        })?,
+        term_starts: term_starts
+            .ok_or_else(|| lost(directory, "log.db contradicts itself about the terms of its entries"))?,
         applied_id: head.id,
         last_time_ms: last_time_ms.max(head.time_ms),
         configurations,
-        promised_id: promise.last_id,
+        promised_id: promised.last_id,
     })
 }
 
-struct Parts {
-    log: Connection,
+/// Starts the threads.
+fn start(
+    directory: Directory,
+    mut log: Log,
     promise: PromiseFile,
-    state: Connection,
-    state_path: std::path::PathBuf,
-    head: Head,
+    mut state: State,
     boards: Boards,
     reports: Arc<dyn Reports>,
-}
-
-/// Starts the threads.
-fn start(directory: Directory, mut parts: Parts, durable: &Durable) -> Result<Stores, StoreError> {
-    let failure = Failure::new(Arc::clone(&parts.reports));
-    let log_path = directory::log(directory.path());
-    let (log_checkpointer, log_copier) = Checkpointer::start(&log_path, &mut parts.log, None, &failure)?;
-    let readers = Arc::new(Readers::new(&parts.state_path, &failure));
-    let (state_checkpointer, state_copier) =
-        Checkpointer::start(&parts.state_path, &mut parts.state, Some(Arc::clone(&readers)), &failure)?;
+    last_id: EntryId,
+) -> Result<Stores, StoreError> {
+    let failure = Failure::new(Arc::clone(&reports));
+    let readers = Arc::new(Readers::new(&state.path, &failure));
+    let inbox = Arc::new(Inbox::default());
     let (persists, waiting) = channel();
+    let (checkpointer, log_copier) = Checkpointer::start(&log.path, &mut log.connection, None, &failure)?;
     let writer = Writer {
-        path: log_path.clone(),
-        connection: parts.log,
-        promise: parts.promise,
-        checkpointer: log_checkpointer,
-        last_id: durable.last_id,
+        path: log.path.clone(),
+        connection: log.connection,
+        promise,
+        checkpointer,
+        last_id,
         waiting,
-        reports: Arc::clone(&parts.reports),
+        reports: Arc::clone(&reports),
         failure: failure.clone(),
         promise_due: None,
     };
-    let inbox = Arc::new(Inbox::default());
+    let held_back = Some(Arc::clone(&readers));
+    let (checkpointer, state_copier) =
+        Checkpointer::start(&state.path, &mut state.connection, held_back, &failure)?;
     let applier = Applier {
-        path: parts.state_path.clone(),
-        connection: parts.state,
-        head: parts.head,
-        boards: parts.boards,
-        log: LogReader::open(&log_path)?,
-        checkpointer: state_checkpointer,
+        path: state.path.clone(),
+        connection: state.connection,
+        head: state.head,
+        boards,
+        log: LogReader::open(&log.path)?,
+        checkpointer,
         inbox: Arc::clone(&inbox),
-        reports: parts.reports,
+        reports,
         failure: failure.clone(),
     };
-    let outcomes = Reader::open(&parts.state_path)?;
-    let (repairs, people) = (LogReader::open(&log_path)?, LogReader::open(&log_path)?);
+    let replays = Reader::open(&state.path)?;
+    let (repairs, people) = (LogReader::open(&log.path)?, LogReader::open(&log.path)?);
     let watched = failure.clone();
-    let writes = spawn("log", move || watched.watch(&log_path, || writer.run()))?;
-    let state_path = parts.state_path.clone();
-    let applies = spawn("state", move || failure.watch(&state_path, || applier.run()))?;
+    let writes = spawn("log", move || watched.watch(&log.path, || writer.run()))?;
+    let applies = spawn("state", move || failure.watch(&state.path, || applier.run()))?;
     Ok(Stores(Arc::new(Inner {
         log_writer: Mutex::new(Some(persists)),
         inbox,
         readers,
-        outcomes: Mutex::new(Some(outcomes)),
+        replays: Mutex::new(Some(replays)),
         repairs: Mutex::new(Some(repairs)),
         people: Mutex::new(Some(people)),
         state_threads: Mutex::new(vec![applies, state_copier]),

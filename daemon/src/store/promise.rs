@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use chorus_proto::types::{Boot, EntryId, HardState, NodeId, Term};
 
 use super::StoreError;
+use super::failure::system;
 
 /// A slot's block: no device writes less than a sector, few more than this.
 const BLOCK_BYTES: usize = 4096;
@@ -53,6 +54,16 @@ pub(super) enum Found {
     Good(Promise),
 }
 
+impl Found {
+    /// What counts: nothing, where nothing can be read.
+    pub(super) fn promise(self) -> Promise {
+        match self {
+            Self::Good(promise) => promise,
+            Self::Missing | Self::Damaged => Promise::default(),
+        }
+    }
+}
+
 /// The file, open for its one writer.
 #[derive(Debug)]
 pub(super) struct PromiseFile {
@@ -71,7 +82,7 @@ pub(super) fn read(path: &Path) -> Result<Found, StoreError> {
     match File::open(path).and_then(|file| file.take(2 * BLOCK_BYTES as u64).read_to_end(&mut bytes)) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
-        Err(error) => return Err(disk(path, &error)),
+        Err(error) => return Err(system(path)(error)),
     }
     let newer = slots(&bytes).into_iter().flatten().max_by_key(|(counter, _)| *counter);
     Ok(newer.map_or(Found::Damaged, |(_, promise)| Found::Good(promise)))
@@ -87,8 +98,8 @@ impl PromiseFile {
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(|error| disk(path, &error))?;
-        (&file).take(2 * BLOCK_BYTES as u64).read_to_end(&mut bytes).map_err(|error| disk(path, &error))?;
+            .map_err(system(path))?;
+        (&file).take(2 * BLOCK_BYTES as u64).read_to_end(&mut bytes).map_err(system(path))?;
         let [first, second] = slots(&bytes).map(|slot| slot.map_or(0, |(counter, _)| counter));
         // The older slot first: should this start be cut short, the newer one is still there.
         let slot = usize::from(first > second);
@@ -110,16 +121,14 @@ impl PromiseFile {
     pub(super) fn write(&mut self, promise: Promise) -> Result<(), StoreError> {
         self.counter += 1;
         let offset = (self.slot * BLOCK_BYTES) as u64;
-        self.file
-            .write_all_at(&encode(self.counter, promise), offset)
-            .map_err(|error| disk(&self.path, &error))?;
+        self.file.write_all_at(&encode(self.counter, promise), offset).map_err(system(&self.path))?;
         self.written = promise;
         Ok(())
     }
 
     /// Waits until what was written is on disk.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        self.file.sync_data().map_err(|error| disk(&self.path, &error))?;
+        self.file.sync_data().map_err(system(&self.path))?;
         self.slot = 1 - self.slot;
         Ok(())
     }
@@ -167,8 +176,4 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     let (first, rest) = bytes.split_first_chunk::<8>()?;
     *bytes = rest;
     Some(u64::from_be_bytes(*first))
-}
-
-fn disk(path: &Path, error: &io::Error) -> StoreError {
-    StoreError::Disk { path: path.to_owned(), detail: error.to_string() }
 }

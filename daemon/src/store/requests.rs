@@ -8,7 +8,7 @@
 use chorus_proto::types::RequestId;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::sqlite::{int, uint};
+use super::sqlite::{int, uint, unreadable};
 use super::state::Head;
 use crate::boards::{Command, Outcome, made_at_ms};
 
@@ -71,9 +71,8 @@ fn kept(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Kept
     connection
         .prepare_cached("SELECT idx, digest, outcome FROM requests WHERE id = ?1")?
         .query_row([id.as_str()], |row| {
-            let outcome = serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(2, rusqlite::types::Type::Text, error.into())
-            })?;
+            let outcome =
+                serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| unreadable(2, error))?;
             Ok(Kept { index: uint(row.get(0)?), digest: row.get(1)?, outcome })
         })
         .optional()

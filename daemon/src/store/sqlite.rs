@@ -139,3 +139,11 @@ pub(super) fn int(number: u64) -> i64 {
 pub(super) fn uint(number: i64) -> u64 {
     number.cast_unsigned()
 }
+
+/// A value that SQLite gave and that is not what was stored there.
+pub(super) fn unreadable(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
+}

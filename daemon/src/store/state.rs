@@ -9,7 +9,9 @@ use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::sqlite::{Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint};
+use super::sqlite::{
+    Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
+};
 use crate::boards::{Board, Boards};
 
 /// `requests` by index: that is the order of their age too.
@@ -29,7 +31,7 @@ pub(super) const SCHEMA: &str = "
         kind TEXT NOT NULL,
         item TEXT NOT NULL,
         PRIMARY KEY (idx, n)
-    );
+    ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS applied (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         idx INTEGER NOT NULL,
@@ -102,9 +104,7 @@ fn head(connection: &Connection) -> rusqlite::Result<Head> {
 
 fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
     let voters = match row.get::<_, Option<Vec<u8>>>(3)? {
-        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Blob, error.into())
-        })?),
+        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| unreadable(3, error))?),
         None => None,
     };
     let index = row.get::<_, Option<i64>>(4)?.map(|index| Index(uint(index)));

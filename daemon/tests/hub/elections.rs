@@ -20,13 +20,13 @@ async fn three_nodes_found_a_cluster_and_elect_one_leader() {
             let view = cluster.handle(place).view.borrow().clone();
             view.nodes.iter().map(|node| (node.role.clone(), node.voter)).collect::<Vec<_>>()
         };
-        let all = (0..3).map(roles);
+        let mut all = (0..3).map(roles);
         let right = |roles: Vec<(String, bool)>| {
             roles.iter().enumerate().all(|(place, (role, voter))| {
                 *voter && role == if place == leader { "leader" } else { "follower" }
             })
         };
-        all.map(right).all(|right| right).then_some(())
+        all.all(right).then_some(())
     })
     .await;
 }

@@ -1,4 +1,5 @@
 //! Whole nodes, three to five of them in this process, with real stores, over a hub in memory.
+#![expect(clippy::print_stdout, reason = "measurements are what these tests have to say")]
 
 mod cluster;
 mod controller;

@@ -243,3 +243,11 @@ fn rows_and_index_of_one_read_agree() {
     assert_eq!(seen, 400);
     assert_eq!(list(node.stores(), "quotes").len(), 400);
 }
+
+#[test]
+fn a_command_is_written_as_the_protocol_says() {
+    let hex: String =
+        put("req-2", "colour", "red").encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let protocol = include_str!("../../../proto/PROTOCOL.md");
+    assert!(protocol.replace('\n', "").contains(&hex), "{hex} is not the example of PROTOCOL.md");
+}

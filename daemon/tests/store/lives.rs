@@ -242,6 +242,27 @@ fn a_log_that_lost_its_end_shows_by_the_promise() {
 }
 
 #[test]
+fn a_flipped_bit_in_the_wal_makes_a_shorter_log_that_shows_by_the_promise() {
+    let dir = tempfile::tempdir().unwrap();
+    let crashed = dir.path().join("crashed");
+    let mut node = open(&dir.path().join("node"));
+    for index in 1..=60 {
+        node.append(noops(1, index, index));
+    }
+    copy(&node.path, &crashed);
+    node.close();
+    let wal = crashed.join("log.db-wal");
+    let mut bytes = fs::read(&wal).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half] ^= 1;
+    fs::write(&wal, bytes).unwrap();
+
+    let durable = open(&crashed).opened.durable;
+    assert!(durable.last_id < id(1, 60), "SQLite drops what follows the bit: {:?}", durable.last_id);
+    assert_eq!(durable.promised_id, id(1, 60));
+}
+
+#[test]
 fn a_directory_without_its_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());

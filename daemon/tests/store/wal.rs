@@ -10,7 +10,7 @@ use super::support::{EPOCH_MS, Said, entry, open, put};
 
 #[test]
 fn both_wals_stay_bounded_under_a_busy_writer_with_readers() {
-    const WAL_BYTES_MAX: u64 = 64 << 20;
+    const WAL_BYTES_MAX: u64 = 96 << 20;
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());
     let stores = node.stores().clone();
