@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chorus_proto::wire::control::ControlKey;
@@ -107,7 +107,7 @@ fn write(directory: &Path, name: &str, mode: u32, key: &[u8; 32]) -> Result<(), 
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
         file.write_all(text.as_bytes())?;
         // The mask of the process may have taken rights from control.pub, which everyone may read.
-        file.set_permissions(fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(mode)))?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()
     };
     written().map_err(|source| match source.kind() {
@@ -131,7 +131,6 @@ fn decode(digits: &[u8]) -> Option<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn keys_are_made_once_with_their_rights_and_belong_together() {

@@ -1,7 +1,7 @@
 //! Start and stop of `chorus node`: in which order things begin, and in which they end.
 //!
-//! Start: the port of the pages (in use: nothing is changed on disk), the node's sockets, its stores, its loop, the
-//! pages. Stop, within ten seconds: leadership is handed over and the loop ends, the pages close, the stores close.
+//! Start: a look at the data directory, the port of the pages (whatever is refused so far: nothing is changed on
+//! disk), the node's sockets, its stores, its loop, the pages. Stop, within ten seconds: leadership is handed over and the loop ends, the pages close, the stores close.
 
 use std::future::Future;
 use std::io::{self, Read as _, Write as _};
@@ -17,7 +17,7 @@ use crate::config::{Config, Interface};
 use crate::http::{self, WebState};
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 
 /// Exit code when a disk failed: no sense in starting again before somebody looked.
 pub const EXIT_DISK: u8 = 74;
@@ -89,6 +89,8 @@ impl RunError {
 /// # Errors
 /// When it cannot start or go on.
 pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
+    // First, because of two starts of one node the second finds the port taken too, and this says why.
+    store::check(&config.data_dir, &config.name).map_err(StartError::Store)?;
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(RunError::system("reading the address of the pages"))?;
     config.listen = address;
@@ -172,7 +174,10 @@ fn say_where(config: &Config) {
         "group {} on interface {}, voters {}, data in {}",
         config.group,
         config.interface,
-        config.voters.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        match config.voters.as_slice() {
+            [] => "as the log says".to_owned(),
+            names => names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
+        },
         config.data_dir.display()
     );
     if config.control_public.is_none() {

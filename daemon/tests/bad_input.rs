@@ -234,3 +234,33 @@ fn keys_are_never_overwritten() {
     refused(&mut again, 1, &["key/cluster.key", "never overwritten"]);
     assert_eq!(secret, fs::read(place.path().join("key/cluster.key")).expect("a key"));
 }
+
+#[test]
+fn up_names_the_port_that_is_taken_and_makes_nothing() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port().to_string();
+    let data = place.path().join("chorus-data");
+    let mut command = Command::new(CHORUS);
+    command.env_clear().args(["up", "-n", "1", "--port", &port, "--data-dir"]).arg(&data);
+    refused(&mut command, 1, &[&port, "n1", "in use", "--port"]);
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_command_that_finds_no_cluster_says_how_to_name_one() {
+    let place = Place::new();
+    let chorus = || {
+        let mut command = Command::new(CHORUS);
+        command.env_clear().current_dir(place.path());
+        command
+    };
+    refused(chorus().arg("status"), 2, &["which cluster", "--data-dir", "--key-file"]);
+    refused(chorus().args(["status", "--data-dir", "nowhere"]), 2, &["nowhere", "client.toml", "--data-dir"]);
+    refused(chorus().args(["status", "--key-file", "none.key"]), 2, &["none.key", "key generate"]);
+    let key = ["--key-file", "key/cluster.key", "--interface", "127.0.0.1", "--ttl", "0"];
+    refused(chorus().args(["status", "--wait", "1"]).args(key), 2, &["--wait is '1'", "5s"]);
+    refused(chorus().args(["trylead", "n1"]).args(key), 2, &["--control-key"]);
+    refused(chorus().args(["store", "", "x"]).args(key), 2, &["key", "1 to 256"]);
+    refused(chorus().args(["status", "--group", "10.0.0.1:1"]).args(key), 2, &["10.0.0.1:1", "multicast"]);
+}

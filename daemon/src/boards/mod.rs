@@ -201,6 +201,8 @@ pub struct Operation {
     pub v: u32,
     /// How it is reached.
     pub route: Route,
+    /// The fields of its body, all of them texts, in the order in which people say them.
+    pub fields: &'static [&'static str],
 }
 
 /// A request as the edge got it, before it is a command.
@@ -229,8 +231,10 @@ pub struct ListQuery {
 
 /// One kind of record: its rows, its rules, and how they are reached. Routes, feed topic and CLI verb follow.
 pub trait Board: Send + Sync + 'static {
-    /// The name in commands, routes, feed and CLI (`quotes`).
+    /// The name in commands, routes and feed (`quotes`).
     fn name(&self) -> &'static str;
+    /// The word for it on the command line (`quote`).
+    fn word(&self) -> &'static str;
     /// What it can do.
     fn operations(&self) -> &'static [Operation];
     /// `CREATE TABLE IF NOT EXISTS …` of its tables and indexes in state.db.

@@ -50,8 +50,12 @@ impl Board for Quotes {
         "quotes"
     }
 
+    fn word(&self) -> &'static str {
+        "quote"
+    }
+
     fn operations(&self) -> &'static [Operation] {
-        &[Operation { name: POST, v: 1, route: Route::Post }]
+        &[Operation { name: POST, v: 1, route: Route::Post, fields: &["author", "text"] }]
     }
 
     fn schema(&self) -> &'static str {

@@ -68,10 +68,14 @@ impl Board for Store {
         "store"
     }
 
+    fn word(&self) -> &'static str {
+        "store"
+    }
+
     fn operations(&self) -> &'static [Operation] {
         &[
-            Operation { name: PUT, v: 1, route: Route::Put },
-            Operation { name: DELETE, v: 1, route: Route::Delete },
+            Operation { name: PUT, v: 1, route: Route::Put, fields: &["value"] },
+            Operation { name: DELETE, v: 1, route: Route::Delete, fields: &[] },
         ]
     }
 

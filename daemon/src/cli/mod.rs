@@ -3,6 +3,7 @@
 //! Standard output is data, standard error is talk. What goes wrong is a [`Failure`]: one sentence and an exit code
 //! (0 done, 1 the world refused, 2 a wrong flag, file or value, 3 no leader, 4 not found, 5 conflict, 74 disk).
 
+mod board;
 mod control;
 mod controller;
 mod failure;
@@ -11,7 +12,6 @@ mod key;
 mod node;
 mod output;
 mod place;
-mod quote;
 mod status;
 mod store;
 mod survey;
@@ -23,7 +23,7 @@ mod web;
 use std::process::ExitCode;
 
 use chorus_proto::wire::control::Verb;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use failure::Failure;
 
@@ -51,8 +51,6 @@ enum Command {
     /// Let a node follow: if it leads, it hands over
     Follow(control::Target),
     Shutdown(control::Shutdown),
-    #[command(subcommand)]
-    Quote(quote::Quote),
     Health(health::Health),
     #[command(subcommand)]
     Key(key::Key),
@@ -70,7 +68,6 @@ impl Command {
             Self::Trylead(target) => wait_for(target.command(Verb::TryLead)),
             Self::Follow(target) => wait_for(target.command(Verb::Follow)),
             Self::Shutdown(shutdown) => wait_for(shutdown.run()),
-            Self::Quote(quote) => wait_for(quote.run()),
             Self::Health(health) => wait_for(health.run()),
             Self::Key(key) => key.run(),
             Self::Version(version) => version.run(),
@@ -78,7 +75,7 @@ impl Command {
     }
 }
 
-/// Runs a command that speaks with others.
+/// Runs what speaks with others.
 fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -90,7 +87,16 @@ fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
 /// Carries out what the program's arguments say.
 #[must_use]
 pub fn run() -> ExitCode {
-    match Cli::parse().command.run() {
+    let matches = board::with_boards(Cli::command()).get_matches();
+    let done = match board::Verb::of(&matches) {
+        Some(verb) => wait_for(verb.run()),
+        None => match Cli::from_arg_matches(&matches) {
+            Ok(cli) => cli.command.run(),
+            // Prints the sentence, and ends with exit code 2.
+            Err(error) => error.exit(),
+        },
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(),
     }

@@ -41,6 +41,7 @@ impl Node {
 
 /// Tries everything that a start needs and lets go of it again; nothing is changed on disk.
 fn check(config: &Config) -> Result<(), Failure> {
+    store::check(&config.data_dir, &config.name).map_err(|error| RunError::Start(error.into()))?;
     run::listen(config.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -49,7 +50,6 @@ fn check(config: &Config) -> Result<(), Failure> {
     runtime
         .block_on(async { Transport::open(&transport::Settings::from(config)) })
         .map_err(|error| RunError::Start(error.into()))?;
-    store::check(&config.data_dir, &config.name).map_err(|error| RunError::Start(error.into()))?;
     Ok(())
 }
 

@@ -63,18 +63,10 @@ impl Status {
                 "no leader on {}: {}{}",
                 cluster.transport.group,
                 survey.why(),
-                said(&survey)
+                survey.complaints()
             ))),
         }
     }
-}
-
-/// What the nodes themselves complain of, each complaint once.
-fn said(survey: &Survey) -> String {
-    let mut complaints: Vec<&str> = survey.reports().filter_map(|report| report.why.as_deref()).collect();
-    complaints.sort_unstable();
-    complaints.dedup();
-    complaints.iter().map(|complaint| format!(" (a node says: {complaint})")).collect()
 }
 
 /// The table for people.

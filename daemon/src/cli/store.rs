@@ -24,8 +24,13 @@ const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// Entries that one RETRIEVE asks for; the answer holds as many as fit a datagram.
 const PAGE: u32 = 64;
 
-/// Store a value under a key, on a majority of the disks
+/// Store a value under a key, on a majority of the disks; or one of the board's verbs
 #[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "The verbs are no keys here: `chorus store put list VALUE` stores the key 'list'."
+)]
 pub(super) struct Store {
     /// The key, at most 256 bytes
     key: String,

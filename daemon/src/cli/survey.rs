@@ -80,7 +80,7 @@ impl Survey {
         if told.is_empty() { self.expected.iter().collect() } else { told }
     }
 
-    /// Why nobody leads: which voters were heard, which not, and what the nodes say themselves.
+    /// Why nobody leads: which voters were heard, which not.
     pub(super) fn why(&self) -> String {
         let voters = self.voters();
         if voters.is_empty() {
@@ -89,6 +89,15 @@ impl Survey {
         let missing: Vec<&str> = self.missing().into_iter().map(NodeName::as_str).collect();
         let heard = format!("heard {} of {} voters", voters.len() - missing.len(), voters.len());
         if missing.is_empty() { heard } else { format!("{heard}; missing {}", missing.join(", ")) }
+    }
+
+    /// What the nodes complain of besides whom they hear, each complaint once, after "; ".
+    pub(super) fn complaints(&self) -> String {
+        let said = self.reports.values().filter_map(|report| report.why.as_deref());
+        let parts = said.flat_map(|why| why.split("; "));
+        let complaints: BTreeSet<&str> =
+            parts.filter(|part| !part.starts_with("heard ") && !part.starts_with("missing ")).collect();
+        complaints.iter().map(|complaint| format!("; {complaint}")).collect()
     }
 
     /// The object of `/api/v1/cluster`, as far as it was heard.
@@ -155,6 +164,7 @@ mod tests {
                 term: Term(*term),
                 voters: voters.clone(),
                 cluster: Some("c0ffee.1".to_owned()),
+                why: Some("heard 1 of 3 voters; missing n1, n3; n1 is cloned".to_owned()),
                 ..unheard(name.clone())
             };
             (name, report)
@@ -167,6 +177,7 @@ mod tests {
         let survey = survey(&[("n2", "candidate", 7)]);
         assert!(!survey.is_complete());
         assert_eq!(survey.why(), "heard 1 of 3 voters; missing n1, n3");
+        assert_eq!(survey.complaints(), "; n1 is cloned", "each once, and not whom they hear");
         let view = survey.view();
         let seen: Vec<_> = view.nodes.iter().map(|node| (node.name.as_str(), node.role.as_str())).collect();
         assert_eq!(seen, [("n1", "dead"), ("n2", "candidate"), ("n3", "dead")]);

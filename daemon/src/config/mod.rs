@@ -177,9 +177,10 @@ impl Config {
     }
 }
 
-/// The list of those who found a cluster; a node alone founds one of its own.
+/// The list of those who found a cluster. Nobody founds one by leaving the list out: a forgotten flag would make a
+/// cluster of one beside the cluster that was meant.
 fn voters(layers: &Layers, name: &NodeName, public_url: Option<&str>) -> Result<Vec<NodeName>, ConfigError> {
-    let Some(given) = layers.get("voters") else { return Ok(vec![name.clone()]) };
+    let Some(given) = layers.get("voters") else { return Ok(Vec::new()) };
     typed(&given, |text| {
         let parsed: Result<Vec<NodeName>, _> = text.split(',').map(|part| part.trim().parse()).collect();
         let mut voters =

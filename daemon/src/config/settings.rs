@@ -36,7 +36,8 @@ static SETTINGS: [Setting; 15] = [
         "voters",
         "NAMES",
         None,
-        "Who founds the cluster together, with commas: the same list on every node [default: this node alone]",
+        "Who founds the cluster together, with commas: the same list on every node. Without it this node founds none: it \
+         goes on in the one of its data directory, or listens to the one that it hears",
     ),
     setting("key_file", "FILE", None, "The cluster's secret, cluster.key of `chorus key generate` [needed]"),
     setting(

@@ -91,7 +91,8 @@ pub struct NodeHandle {
     pub name: NodeName,
     /// To the loop. Bounded: a full queue is `overloaded`.
     pub demands: mpsc::Sender<Demand>,
-    /// The cluster as last seen; changes at every change of role, leader or term, and about every second.
+    /// The cluster as last seen; published at every change of role, leader or term, within 100 ms when the indexes
+    /// move on, and about every second.
     pub view: watch::Receiver<Arc<ClusterView>>,
     /// The applied index.
     pub applied: watch::Receiver<u64>,

@@ -1,21 +1,25 @@
 //! The node loop: one event in, one core call, carry out its Actions.
 //!
-//! - `driver` is the loop, `outcomes` carries out what the core asks for, `start` makes it all.
+//! - `driver` is the loop, `state` what it remembers, `start` makes it all; `outcomes` carries out what the core asks
+//!   for, `housekeeping` what time asks for.
 //! - `speech` turns messages into sealed datagrams and back, `addresses` knows where nodes are.
-//! - `requests` are those that this node took, `proposals` those that it brings into the log while it leads, `reads`
-//!   the linearizable reads; `controllers` answers who asks from outside, `commands` remembers what was signed.
+//! - `serving` is the way of what the pages ask: `requests` are those that this node took, `proposals` those that it
+//!   brings into the log while it leads, `reads` the linearizable reads, `lag` says when it is too far behind.
+//! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
-//! - `handle` is what the rest of the daemon sees, `view` what people see of the cluster.
+//! - `handle` and `progress` are what the rest of the daemon sees, `view` what people see of the cluster.
 //!
 //! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
 
 mod addresses;
+mod asked;
 mod clock;
 mod commands;
-mod controllers;
 mod driver;
 mod handle;
+mod housekeeping;
 mod lag;
+mod obedience;
 mod outcomes;
 mod progress;
 mod proposals;
@@ -23,8 +27,10 @@ mod reader;
 mod reads;
 mod reports;
 mod requests;
+mod serving;
 mod speech;
 mod start;
+mod state;
 mod view;
 
 use std::sync::Arc;

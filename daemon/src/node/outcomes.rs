@@ -9,7 +9,6 @@ use tracing::{error, info, warn};
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reads::Confirmed;
-use super::view::role_name;
 
 impl Driver {
     /// Carries out all of it. What events lead to is carried out too, before the next input.
@@ -17,6 +16,7 @@ impl Driver {
         let Actions { persist, send, apply, read, events, deadline } = actions;
         self.state.deadline = deadline;
         for write in persist {
+            self.state.disk.asked(now.time, write.token);
             self.stores.persist(write);
         }
         self.speech.set_cluster(self.core.presence().cluster());
@@ -56,7 +56,7 @@ impl Driver {
         if leader.is_some() {
             self.oneself.trouble = None;
         }
-        self.tell(role, leader, term);
+        self.tell(leader, term);
     }
 
     fn apply(&mut self, upto: Index) {
@@ -124,15 +124,17 @@ impl Driver {
         }
     }
 
-    /// One line for people at every change, and none while a candidate tries again and again.
-    fn tell(&mut self, role: Role, leader: Option<NodeId>, term: Term) {
-        if self.state.told == Some((role, leader)) {
+    /// One line for people whenever somebody else leads, or nobody: not one for each try of a candidate.
+    fn tell(&mut self, leader: Option<NodeId>, term: Term) {
+        if self.state.told == leader {
             return;
         }
-        self.state.told = Some((role, leader));
-        let leader = leader.and_then(|leader| self.oneself.name_of(&self.core, leader));
-        let leader = leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
-        info!(role = role_name(role), %leader, %term, "role");
+        self.state.told = leader;
+        match (self.leads(), self.leader_name()) {
+            (true, _) => info!("leads in term {term}"),
+            (false, Some(leader)) => info!("follows {leader} in term {term}"),
+            (false, None) => info!("hears no leader any more, in term {term}"),
+        }
     }
 
     fn on_read_ready(&mut self, nonce: u64, index: Index) {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// When the loop last went round; shared freely. A loop that has nothing to do still goes round every 500 ms.
+/// When the loop last went round with a disk that answers; shared freely. A loop that has nothing to do still goes
+/// round every 500 ms.
 #[derive(Clone, Debug)]
 pub struct Progress {
     origin: Instant,

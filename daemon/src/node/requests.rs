@@ -28,6 +28,10 @@ struct Waiting {
     /// Board, operation and body: what the same id must say again.
     command: Command,
     answers: Vec<AnswerTo>,
+    /// The id was drawn here: nobody else can have used it.
+    fresh: bool,
+    /// It came round in the log; true if it had before.
+    applied: Option<bool>,
 }
 
 /// What is to be done with a submission.
@@ -67,7 +71,7 @@ impl Requests {
             give(answer, Err(overloaded()));
             return Taken::Settled;
         }
-        let waiting = Waiting { command: command.clone(), answers: vec![answer] };
+        let waiting = Waiting { command: command.clone(), answers: vec![answer], fresh, applied: None };
         self.waiting.insert(command.id.clone(), waiting);
         if !fresh {
             return Taken::LookUp(command);
@@ -79,7 +83,7 @@ impl Requests {
     /// The command was not applied before, as far as this node can tell: it goes to the leader.
     pub(super) fn go_on(&mut self, now: Now, command: &Command) {
         // An answer may have come in while the outcome was looked up.
-        if !self.waiting.contains_key(&command.id) {
+        if self.waiting.get(&command.id).is_none_or(|waiting| waiting.applied.is_some()) {
             return;
         }
         let wait = Span(u64::try_from(ANSWER_WAIT_MAX.as_micros()).unwrap_or(u64::MAX));
@@ -92,17 +96,25 @@ impl Requests {
     /// The command was found among the outcomes.
     pub(super) fn found(&mut self, id: &RequestId, outcome: Outcome) {
         self.forwarder.applied(id);
-        self.end(id, &Ok(Answer { outcome, replayed: true }));
+        let replayed = self.waiting.get(id).and_then(|waiting| waiting.applied).unwrap_or(true);
+        self.end(id, &Ok(Answer { outcome, replayed }));
     }
 
-    /// The request was applied here, in the entry at `index`.
-    pub(super) fn applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
+    /// The request was applied here, in the entry at `index`. An id that others can have used too may have come
+    /// round with another body: then the command is to be looked up, and `found` answers it.
+    #[must_use = "a command that is given back has to be looked up"]
+    pub(super) fn applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) -> Option<Command> {
         self.forwarder.applied(id);
-        if self.waiting.contains_key(id) {
-            // An id that comes round again is answered from the first time.
-            let replayed = decided_at(outcome) < index;
+        let waiting = self.waiting.get_mut(id)?;
+        // An id that comes round again is answered from the first time.
+        let replayed = decided_at(outcome) < index;
+        if waiting.fresh {
             self.end(id, &Ok(Answer { outcome: outcome.clone(), replayed }));
+            return None;
         }
+        let first = waiting.applied.is_none();
+        waiting.applied = Some(replayed);
+        first.then(|| waiting.command.clone())
     }
 
     /// The wait is over without an outcome.
@@ -164,7 +176,7 @@ fn overloaded() -> NoAnswer {
 
 fn explain(reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) -> NoAnswer {
     match reason {
-        GaveUp::NoLeader => no_leader(why),
+        GaveUp::NoLeader => no_leader(why, "nothing was stored, try again with the same id"),
         GaveUp::Unknown => NoAnswer {
             code: "outcome_unknown",
             detail: "the request left and its outcome did not come back in time: it may have happened or happen yet; \
@@ -180,12 +192,11 @@ fn explain(reason: GaveUp, leader: Option<NodeName>, why: Option<&str>) -> NoAns
     }
 }
 
-/// There is nobody to ask.
-pub(super) fn no_leader(why: Option<&str>) -> NoAnswer {
+/// There is nobody to ask; `so` says what that means for the asker.
+pub(super) fn no_leader(why: Option<&str>, so: &str) -> NoAnswer {
     let detail = match why {
-        Some(why) => format!("nobody leads: {why}; nothing was stored, try again with the same id"),
-        None => "nobody led for as long as this request could wait; nothing was stored, try again with the same id"
-            .to_owned(),
+        Some(why) => format!("nobody leads: {why}; {so}"),
+        None => format!("nobody led for as long as this could wait; {so}"),
     };
     NoAnswer { code: "no_leader", detail, retry: Some(Duration::from_millis(500)), leader: None }
 }

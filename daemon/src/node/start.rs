@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::commands::Commands;
-use super::driver::{Driver, State};
+use super::driver::Driver;
 use super::handle::NodeHandle;
 use super::lag::Lag;
 use super::progress::Progress;
@@ -19,6 +19,7 @@ use super::reads::Reads;
 use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
 use super::speech::Speech;
+use super::state::State;
 use super::view::Oneself;
 use super::{Failed, Running, StartError};
 use crate::boards::Boards;

@@ -235,7 +235,7 @@ fn unheard(name: NodeName, id: String) -> NodeReport {
 }
 
 /// The role as interfaces spell it.
-pub(super) fn role_name(role: Role) -> &'static str {
+fn role_name(role: Role) -> &'static str {
     match role {
         Role::Follower => "follower",
         Role::Candidate => "candidate",

@@ -89,12 +89,13 @@ fn refuse_losses(path: &Path, found: Found) -> Result<(), StoreError> {
     Err(lost(path, what))
 }
 
+/// Damage: as final as a failed write, and no other start will find it better.
 fn lost(path: &Path, what: &str) -> StoreError {
-    StoreError::Refused(format!(
-        "the data directory {} cannot be trusted: {what}; put the file back, or move the directory away, and the node \
-         comes back as a new one",
-        path.display()
-    ))
+    let detail = format!(
+        "the data directory cannot be trusted: {what}; put the file back, or move the directory away, and the node \
+         comes back as a new one"
+    );
+    StoreError::Disk { path: path.to_owned(), detail }
 }
 
 /// Opens log.db, and stores who this is and that it starts.

@@ -87,17 +87,9 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut reader = self.take()?;
-        let answer = reader.read(query).map_err(|error| self.judge(error));
-        let mut pool = self.lock();
-        if pool.closed {
-            pool.open -= 1;
-        } else {
-            pool.idle.push(reader);
-        }
-        drop(pool);
-        self.returned.notify_all();
-        answer
+        let mut taken = Taken { readers: self, reader: Some(self.take()?) };
+        let reader = taken.reader.as_mut().expect("a reader is given back only when it is dropped");
+        reader.read(query).map_err(|error| self.judge(error))
     }
 
     /// Makes a query's error ours, and the node's end if it is the disk's.
@@ -161,5 +153,23 @@ impl Readers {
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection in use. It comes back whatever becomes of the query; one that panicked is closed.
+struct Taken<'a> {
+    readers: &'a Readers,
+    reader: Option<Reader>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        let mut pool = self.readers.lock();
+        match self.reader.take() {
+            Some(reader) if !pool.closed && !std::thread::panicking() => pool.idle.push(reader),
+            _ => pool.open -= 1,
+        }
+        drop(pool);
+        self.readers.returned.notify_all();
     }
 }

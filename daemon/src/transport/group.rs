@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::UdpSocket;
 
 use super::interface::Membership;
+use super::watched::Watched;
 use super::{TransportError, Upkeep, kernel};
 
 /// What is asked of the system: a burst of a whole election, or of some thousand entries, while the node's
@@ -21,9 +21,7 @@ const REJOIN: Duration = Duration::from_secs(60);
 /// Bound to the group's address, so that the kernel hands it nothing that was sent elsewhere on this port.
 #[derive(Debug)]
 pub(super) struct GroupSocket {
-    socket: UdpSocket,
-    /// The same socket, for the options that tokio's type lacks.
-    options: std::net::UdpSocket,
+    socket: Watched,
     membership: Membership,
     joined: Instant,
     lost: bool,
@@ -46,15 +44,14 @@ impl GroupSocket {
             io::ErrorKind::AddrInUse => TransportError::GroupInUse { group },
             _ => TransportError::System { step: "binding the group's socket", source: error },
         })?;
-        let options: std::net::UdpSocket = socket.into();
-        membership.join(&options)?;
-        let copy = options.try_clone().map_err(TransportError::system("opening the group's socket"))?;
+        let socket: std::net::UdpSocket = socket.into();
+        membership.join(&socket)?;
         let socket =
-            UdpSocket::from_std(copy).map_err(TransportError::system("waiting for the group's socket"))?;
-        Ok(Self { socket, options, membership, joined: Instant::now(), lost: false })
+            Watched::new(socket).map_err(TransportError::system("waiting for the group's socket"))?;
+        Ok(Self { socket, membership, joined: Instant::now(), lost: false })
     }
 
-    pub(super) fn socket(&self) -> &UdpSocket {
+    pub(super) fn socket(&self) -> &Watched {
         &self.socket
     }
 
@@ -67,12 +64,12 @@ impl GroupSocket {
     }
 
     pub(super) fn inode(&self) -> Option<u64> {
-        kernel::inode(&self.options)
+        kernel::inode(self.socket.plain())
     }
 
     /// The kernel doubles what was asked for, and counts its own bookkeeping in: half of it is for datagrams.
     pub(super) fn receive_buffer_bytes(&self) -> u64 {
-        sockopt::socket_recv_buffer_size(&self.options).map_or(0, |granted| granted as u64 / 2)
+        sockopt::socket_recv_buffer_size(self.socket.plain()).map_or(0, |granted| granted as u64 / 2)
     }
 
     pub(super) fn maintain(&mut self) -> Upkeep {
@@ -82,9 +79,9 @@ impl GroupSocket {
             Err(_) => return self.lose(),
         };
         if due && !changed {
-            self.membership.leave(&self.options);
+            self.membership.leave(self.socket.plain());
         }
-        match self.membership.join(&self.options) {
+        match self.membership.join(self.socket.plain()) {
             Ok(new) => {
                 let rejoined = changed || self.lost || (new && !due);
                 if new {

@@ -9,6 +9,7 @@ mod hub;
 mod interface;
 mod kernel;
 mod own;
+mod watched;
 
 use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -286,8 +287,12 @@ impl Sockets {
 
     fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
         loop {
-            let arrived =
-                take(self.own.socket(), buffer, true).or_else(|| take(self.group.socket(), buffer, false))?;
+            let direct = |(length, from)| Arrived { length, from, direct: true };
+            let to_all = |(length, from)| Arrived { length, from, direct: false };
+            let arrived = match self.own.socket().try_receive(buffer) {
+                Some(received) => direct(received),
+                None => to_all(self.group.socket().try_receive(buffer)?),
+            };
             // `drop_received` is 0 outside tests, and then nothing is drawn.
             if self.drop_received <= 0.0 || self.random.f64() >= self.drop_received {
                 return Some(arrived);
@@ -310,20 +315,6 @@ impl Sockets {
         }
         upkeep
     }
-}
-
-/// The next datagram of one socket. An error of the system (an ICMP message come back) is skipped: it says
-/// nothing about the datagrams behind it.
-fn take(socket: &tokio::net::UdpSocket, buffer: &mut [u8], direct: bool) -> Option<Arrived> {
-    const ERRORS_MAX: usize = 16;
-    for _ in 0..ERRORS_MAX {
-        match socket.try_recv_from(buffer) {
-            Ok((length, from)) => return Some(Arrived { length, from, direct }),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
-            Err(_) => {}
-        }
-    }
-    None
 }
 
 #[cfg(test)]

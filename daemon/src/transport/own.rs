@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::interface::Membership;
+use super::watched::Watched;
 use super::{Settings, TransportError, kernel};
 
 /// Room for a leader's burst to many, and for the answers of many voters.
@@ -14,9 +15,7 @@ const BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct OwnSocket {
-    socket: UdpSocket,
-    /// The same socket, for sending without a runtime's bookkeeping and for options.
-    options: std::net::UdpSocket,
+    socket: Watched,
     address: SocketAddr,
 }
 
@@ -33,22 +32,21 @@ impl OwnSocket {
             .and_then(|()| socket.set_nonblocking(true))
             .map_err(TransportError::system("preparing the node's own socket"))?;
         bind(&socket, settings, membership)?;
-        let options: std::net::UdpSocket = socket.into();
-        membership.send_from(&options)?;
+        let socket: std::net::UdpSocket = socket.into();
+        membership.send_from(&socket)?;
         let address =
-            options.local_addr().map_err(TransportError::system("reading the node's own address"))?;
-        let copy = options.try_clone().map_err(TransportError::system("opening the node's own socket"))?;
+            socket.local_addr().map_err(TransportError::system("reading the node's own address"))?;
         let socket =
-            UdpSocket::from_std(copy).map_err(TransportError::system("waiting for the node's own socket"))?;
-        Ok(Self { socket, options, address })
+            Watched::new(socket).map_err(TransportError::system("waiting for the node's own socket"))?;
+        Ok(Self { socket, address })
     }
 
-    pub(super) fn socket(&self) -> &UdpSocket {
+    pub(super) fn socket(&self) -> &Watched {
         &self.socket
     }
 
     pub(super) fn into_socket(self) -> UdpSocket {
-        self.socket
+        self.socket.into_tokio()
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -56,16 +54,16 @@ impl OwnSocket {
     }
 
     pub(super) fn inode(&self) -> Option<u64> {
-        kernel::inode(&self.options)
+        kernel::inode(self.socket.plain())
     }
 
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        self.options.send_to(bytes, to).map(drop)
+        self.socket.plain().send_to(bytes, to).map(drop)
     }
 
     /// Sends multicast from that interface from now on; a failure shows in the next `send`.
     pub(super) fn send_from(&self, membership: &Membership) {
-        let _shown_by_send = membership.send_from(&self.options);
+        let _shown_by_send = membership.send_from(self.socket.plain());
     }
 }
 

@@ -50,6 +50,21 @@ async fn one_id_at_all_nodes_at_once_is_applied_once() {
 }
 
 #[tokio::test]
+async fn of_two_bodies_under_one_id_at_two_nodes_one_is_stored_and_the_other_is_told() {
+    let cluster = Cluster::start(3, 0.0);
+    cluster.leader().await;
+    for number in 0..30 {
+        let id = format!("id-{number}");
+        let (one, other) =
+            tokio::join!(cluster.post(number % 3, &id, "one"), cluster.post((number + 1) % 3, &id, "other"));
+        let refused =
+            |outcome: &Outcome| matches!(outcome, Outcome::Refused { code, .. } if code == "id_reused");
+        assert!(refused(&one.outcome) != refused(&other.outcome), "{one:?} {other:?}");
+    }
+    assert_eq!(cluster.agree(&[0, 1, 2]).await.len(), 30);
+}
+
+#[tokio::test]
 async fn a_fifth_of_all_datagrams_lost_loses_no_post() {
     let cluster = Cluster::start(5, 0.2);
     cluster.leader().await;

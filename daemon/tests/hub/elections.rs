@@ -124,3 +124,17 @@ async fn what_was_stored_is_there_after_all_have_stopped() {
     assert_eq!(after[..20], before[..]);
     assert_eq!(after.len(), 21);
 }
+
+#[tokio::test]
+async fn a_node_without_a_list_of_voters_founds_nothing_and_says_what_to_do() {
+    let mut cluster = Cluster::prepare(1, 0, 0.0);
+    cluster.run(0);
+    let why = wait_for("a reason", || async {
+        let why = cluster.handle(0).view.borrow().why.clone();
+        why.filter(|why| why.contains("--voters"))
+    })
+    .await;
+    assert!(why.contains("no cluster is heard"), "{why}");
+    let view = cluster.handle(0).view.borrow().clone();
+    assert_eq!((view.cluster.as_str(), view.leader.as_ref()), ("", None));
+}

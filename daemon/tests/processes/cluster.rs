@@ -143,6 +143,11 @@ impl Cluster {
 
     /// The command line that starts node `k`.
     pub(crate) fn command(&self, k: usize) -> Command {
+        self.command_at(k, self.listen(k))
+    }
+
+    /// The same, with its pages at another address.
+    pub(crate) fn command_at(&self, k: usize, listen: SocketAddr) -> Command {
         let home = self.options.homes.get(k);
         let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
         // The kernel kills the node if the test dies without a chance to.
@@ -160,7 +165,7 @@ impl Cluster {
             None => command.args(["--interface", "127.0.0.1", "--ttl", "0"]),
         };
         command.arg("--data-dir").arg(self.data_dir(k));
-        command.args(["--listen", &self.listen(k).to_string()]).args(&self.options.arguments);
+        command.args(["--listen", &listen.to_string()]).args(&self.options.arguments);
         command
     }
 

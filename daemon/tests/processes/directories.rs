@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, Options, free_port};
+use crate::wait::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_of_another_name_is_refused_and_left_alone() {
@@ -25,7 +27,7 @@ async fn a_directory_of_another_name_is_refused_and_left_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_in_use_is_refused_and_its_node_goes_on() {
     let cluster = Cluster::start(3).await;
-    let said = refused(cluster.command(0));
+    let said = refused(cluster.command_at(0, SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))));
     assert!(said.contains(&*cluster.data_dir(0).to_string_lossy()), "the directory is said: {said}");
     cluster.client(0).quote("still-there", "Ada", "Undisturbed.").await;
     cluster.settled().await;
@@ -47,10 +49,13 @@ async fn a_directory_of_another_cluster_takes_no_part_and_says_so() {
     fs::remove_dir_all(ours.data_dir(2)).expect("an empty place");
     fs::rename(theirs.data_dir(2), ours.data_dir(2)).expect("a move");
     ours.spawn(2);
-    crate::wait::wait_for("the stranger to say that it belongs to another cluster", async || {
-        ours.talk(2).to_lowercase().contains("another cluster").then_some(())
-    })
-    .await;
+    for (k, other) in [(2, "n1"), (0, "n3")] {
+        wait_for("both sides to say that they belong to different clusters", async || {
+            ours.talk(k).contains(&format!("{other} belongs to another cluster")).then_some(())
+        })
+        .await;
+    }
+    assert!(ours.talk(2).contains("data directory"), "what to look at is said: {}", ours.talk(2));
     ours.client(0).quote("still-ours", "Ada", "Still ours.").await;
     assert!(ours.rows(2, "SELECT seq FROM quotes").is_empty(), "nothing of ours is in their log");
     assert_eq!(ours.rows(0, "SELECT seq FROM quotes").len(), 2);

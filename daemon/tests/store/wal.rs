@@ -75,3 +75,16 @@ fn a_query_that_takes_too_long_is_ended() {
         node.stores().read(|connection| connection.query_row("SELECT 1", [], |row| row.get(0))).unwrap();
     assert_eq!(one, 1, "the connection serves the next query");
 }
+
+#[test]
+fn queries_that_panic_take_no_connection_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = open(dir.path());
+    for _ in 0..9 {
+        let query = || node.stores().read::<()>(|_| panic!("a bug in a query"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(query)).is_err());
+    }
+    let one =
+        node.stores().read(|connection| connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0)));
+    assert_eq!(one.unwrap(), 1);
+}

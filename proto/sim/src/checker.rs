@@ -7,9 +7,10 @@
 //! - *State-machine safety*: what is committed or applied at an index is the same everywhere, and is never cut.
 //! - *Durability*: a commit is on the disks of a majority when it is said; so is what LEADME, VOTEME, APPEND_REPLY
 //!   and every message's term promise, on the sender's.
+//! - *Exactly once*: a request that is said not to have happened never does; one that was acknowledged, once.
 //! - *Linearizable reads* name an index at or past everything acknowledged before they began.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use chorus_proto::message::{Message, Role};
@@ -39,6 +40,8 @@ pub struct Checker {
     committed_in: Vec<Term>,
     /// The entry that decided each request.
     decided: HashMap<u64, Index>,
+    /// Requests of which somebody was told that they cannot have happened.
+    refused: HashSet<u64>,
     /// Applied entries are read once into `decided`.
     decided_upto: Index,
     roles: HashMap<usize, (Role, Term)>,
@@ -84,6 +87,24 @@ impl Checker {
         (*role == Role::Leader).then_some(*at)
     }
 
+    /// A client was told that its request cannot have happened.
+    ///
+    /// # Errors
+    /// When it has.
+    pub fn refuse(&mut self, request: u64) -> Result<(), String> {
+        self.refused.insert(request);
+        self.was_not_refused(request)
+    }
+
+    fn was_not_refused(&self, request: u64) -> Result<(), String> {
+        match self.decided.get(&request) {
+            Some(index) if self.refused.contains(&request) => {
+                Err(format!("request {request} was said not to have happened, and did at {index}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A read was handed to a leader.
     pub fn read(&mut self, nonce: u64) {
         self.reads.insert(nonce, self.acknowledged);
@@ -116,6 +137,7 @@ impl Checker {
             self.decided_upto = entry.id.index;
             if let Some(request) = request(entry) {
                 self.decided.entry(request).or_insert(entry.id.index);
+                self.was_not_refused(request)?;
             }
         }
         Ok(())
@@ -257,7 +279,11 @@ impl Checker {
         let durable = host.disk.synced.entry(upto).map(|entry| entry.id);
         let committed = place(upto).and_then(|at| self.committed.get(at)).copied();
         if durable.is_some() && durable == committed {
-            Ok(())
+            // After a restart the node says that it is committed, beside the term on its disk.
+            let term = host.disk.synced.hard_state.term;
+            let said = self.was_committed(upto, term);
+            said.then_some(())
+                .ok_or_else(|| format!("{upto} is applied with term {term} on disk, too old for it"))
         } else {
             Err(format!("{upto} may be applied, but the disk has {durable:?} and {committed:?} is committed"))
         }

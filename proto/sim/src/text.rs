@@ -133,7 +133,7 @@ pub fn event(names: &impl Names, event: &Event) -> String {
         Event::HandedOver { done: true } => "handed over".to_owned(),
         Event::HandedOver { done: false } => "goes on leading".to_owned(),
         Event::Joined { .. } => "joins the cluster".to_owned(),
-        Event::Founded => "may vote".to_owned(),
+        Event::Founded => "knows that the cluster is founded".to_owned(),
         Event::Trouble { detail } => format!("is in trouble: {detail}"),
         Event::Cloned { .. } => "is cloned".to_owned(),
         Event::HigherEpoch { cluster } => format!("is left behind by epoch {}", cluster.epoch),

@@ -137,7 +137,7 @@ impl Outside {
         }
         if config.voters.is_empty() {
             if heard.is_empty() && now.since(started) > HEARD_WITHIN {
-                said.push("no cluster is heard that this node could learn from".to_owned());
+                said.push("no cluster is heard: name its voters (--voters) to found one, or start the nodes of the one that is meant".to_owned());
             }
         } else if heard.is_empty() {
             said.extend(held_up(now, started, config, peers));
@@ -226,7 +226,11 @@ impl Inside {
         for (_, peer) in peers.fresh(now).filter(|(_, peer)| config.voters.contains(&peer.hello.name)) {
             if let Some(other) = peer.hello.cluster.filter(|other| other.id != self.cluster.id) {
                 let name = &peer.hello.name;
-                said.push(format!("{name} belongs to cluster {other}, this node to {}", self.cluster));
+                said.push(format!(
+                    "{name} belongs to another cluster, {other}, and this node's data directory to {}: give one of the \
+                     two the data directory or the group that is its own",
+                    self.cluster
+                ));
             }
         }
         said.extend(differing_lists(now, config, peers));

@@ -77,9 +77,8 @@ impl Raft {
         if heartbeat.term > self.term {
             self.become_follower(heartbeat.term, Some(from));
         }
-        if self.leader.is_some_and(|leader| leader != from) {
-            let leader = self.leader;
-            self.violation(format!("{from} leads in term {}, and so does {leader:?}", self.term));
+        if let Some(leader) = self.leader.filter(|leader| *leader != from) {
+            self.violation(format!("{from} leads in term {}, and so does {leader}", self.term));
             return;
         }
         self.hear_leader(from);

@@ -17,7 +17,7 @@
 //! change no term, excepted), and nothing is answered for a term that is still being written:
 //! - a vote is *owed* when it is decided and leaves when `disk` shows it (`pay_vote`);
 //! - a candidate counts its own vote, and says VOTEME, when `disk` shows the term and the vote;
-//! - APPEND_REPLY's `match_index` and the leader's own count stop at [`Log::durable_index`](log::Log).
+//! - APPEND_REPLY's `match_index` and the leader's own count stop at the log's durable index.
 //!
 //! Only HEARTBEAT's entries may leave while the leader's own write of them runs (thesis 10.2.1).
 //! A cut lowers the durable index at once, and writes asked for before it no longer raise the index past it.
@@ -470,7 +470,9 @@ impl Raft {
     }
 
     fn maybe_apply(&mut self) {
-        let upto = self.commit_index.min(self.log.durable_index());
+        // What is applied is known to be committed after a restart, beside the term that is on disk then: so what was learned
+        // in a term waits for it, as it does before it is said.
+        let upto = self.commit_index_to_say().min(self.log.durable_index());
         if upto > self.apply_asked {
             self.apply_asked = upto;
             self.actions.apply = Some(upto);

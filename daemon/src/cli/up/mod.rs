@@ -30,7 +30,7 @@ use keeper::{Event, Keeper};
 
 /// Most nodes on one machine: as many as one datagram can name, and more than one machine likes.
 const NODES_MAX: i64 = 25;
-/// Without a leader after so long, people want to know why; and again after as long.
+/// Without a leader after so long, people want to know why; and again after twice as long.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at who leads, before there is a leader and after.
 const LOOK_EAGERLY: Duration = Duration::from_millis(50);
@@ -244,20 +244,21 @@ impl Show {
     fn explain(&mut self, survey: &Survey) -> Result<(), Failure> {
         if self.leader.take().is_some() {
             self.begun = Instant::now();
+            self.next_complaint = PATIENCE;
         }
         let waited = self.begun.elapsed();
         if waited < self.next_complaint {
             return Ok(());
         }
-        self.next_complaint = waited + PATIENCE;
-        let mut words = format!("no leader for {} s: {}", waited.as_secs(), survey.why());
-        let mut complaints: Vec<&str> = survey.reports().filter_map(|report| report.why.as_deref()).collect();
-        complaints.sort_unstable();
-        complaints.dedup();
-        if let Some(complaint) = complaints.first() {
-            words += &format!("; a node says: {complaint}");
-        }
-        self.say(&format!("{words} (each node's talk is in {}/nK/log.txt)", self.home.path.display()));
+        // Less and less often: what there is to say has been said.
+        self.next_complaint = waited * 2;
+        self.say(&format!(
+            "no leader for {} s: {}{} (each node's talk is in {}/nK/log.txt)",
+            waited.as_secs(),
+            survey.why(),
+            survey.complaints(),
+            self.home.path.display()
+        ));
         Ok(())
     }
 

@@ -32,16 +32,16 @@ impl TalkFile {
         let mut from = BufReader::with_capacity(LINE_BYTES_MAX, from);
         let mut last = String::new();
         let mut line = Vec::new();
-        loop {
-            let Ok(bytes) = from.fill_buf().await else { break };
-            if bytes.is_empty() {
-                break;
-            }
-            let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
-            let taken = end.unwrap_or(bytes.len());
-            line.extend_from_slice(&bytes[..taken.min(LINE_BYTES_MAX - line.len().min(LINE_BYTES_MAX))]);
+        while let Ok(bytes) = from.fill_buf().await
+            && !bytes.is_empty()
+        {
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let text = &bytes[..end.unwrap_or(bytes.len())];
+            line.extend_from_slice(&text[..text.len().min(LINE_BYTES_MAX - line.len())]);
+            let taken = text.len() + usize::from(end.is_some());
             from.consume(taken);
             if end.is_some() {
+                line.push(b'\n');
                 self.write(&line);
                 last = String::from_utf8_lossy(&line).trim().to_owned();
                 line.clear();
@@ -75,7 +75,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let mut talk = TalkFile::open(place.path());
         let long = "x".repeat(LINE_BYTES_MAX * 3);
-        let said = format!("{long}\n").repeat(2) + &"a line\n".repeat(700_000) + "the last\n";
+        let said =
+            format!("{long}\n").repeat(2) + &format!("{}\n", "y".repeat(999)).repeat(5_000) + "the last\n";
         assert_eq!(talk.keep(said.as_bytes()).await, "the last");
         let size = |name: &str| fs::metadata(place.path().join(name)).unwrap().len();
         assert!((FILE_BYTES_MAX..FILE_BYTES_MAX + 2 * LINE_BYTES_MAX as u64).contains(&size("log.1.txt")));

@@ -1,0 +1,140 @@
+//! What the pages ask of this node: requests and reads, on their way to the leader and back.
+
+use std::time::Duration;
+
+use chorus_proto::forward::Step;
+use chorus_proto::message::{Message, Read, Role};
+use chorus_proto::raft::To;
+use chorus_proto::types::{Now, RequestId};
+
+use super::Ended;
+use super::driver::Driver;
+use super::handle::{Demand, NoAnswer, Submission, stopping};
+use super::proposals::Proposal;
+use super::reader::{Asker, Errand};
+use super::requests::{AnswerTo, Taken, give, no_leader};
+use crate::boards::Outcome;
+
+impl Driver {
+    pub(super) fn on_demand(&mut self, demand: Demand) {
+        let now = self.clock.now();
+        match demand {
+            Demand::Submit(submission, answer) => self.on_submission(now, submission, answer),
+            Demand::ReadIndex(answer) => match &self.state.excluded {
+                Some(detail) => {
+                    let _gone = answer.send(Err(excluded(detail)));
+                }
+                None => self.reads.demand(answer),
+            },
+            Demand::Stop => self.leave(now, Ended::Stopped),
+        }
+    }
+
+    fn on_submission(&mut self, now: Now, submission: Submission, answer: AnswerTo) {
+        if self.state.leaving.is_some() {
+            return give(answer, Err(stopping("no_leader")));
+        }
+        if let Some(detail) = &self.state.excluded {
+            return give(answer, Err(excluded(detail)));
+        }
+        if self.lag.is_behind(now.time, self.core.standing().applied_index) {
+            return give(answer, Err(self.catching_up()));
+        }
+        if let Taken::LookUp(command) = self.requests.submit(now, submission, answer)
+            && let Some(Errand::Replayed(command, _)) =
+                self.reader.send(Errand::Replayed(command, Asker::Here))
+        {
+            // The lookup only saves a round through the log: the state machine knows the id as well.
+            self.requests.go_on(now, &command);
+        }
+    }
+
+    fn catching_up(&self) -> NoAnswer {
+        NoAnswer {
+            code: "catching_up",
+            detail: "this node is more than 2 s behind the others: ask another one, or this one shortly"
+                .to_owned(),
+            retry: Some(Duration::from_millis(500)),
+            leader: self.leader_name(),
+        }
+    }
+
+    pub(super) fn answer_applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
+        let Some(command) = self.requests.applied(id, outcome, index) else { return };
+        if self.reader.send(Errand::Replayed(command, Asker::Here)).is_some() {
+            // Too many lookups wait. Two bodies under one id within a moment are too rare to fail all the others.
+            self.requests.found(id, outcome.clone());
+        }
+    }
+
+    /// Sends and proposes what is due of this node's own requests.
+    pub(super) fn forward(&mut self, now: Now) {
+        for step in self.requests.forwarder.next(now) {
+            match step {
+                Step::Propose { id, command } => {
+                    self.proposals.queue(Proposal { id, command, asker: Asker::Here });
+                }
+                Step::Send { to, messages } => {
+                    for message in messages {
+                        self.say(To::Node(to), message);
+                    }
+                }
+                Step::GiveUp { id, reason } => {
+                    let why = self.oneself.why(&self.core, now);
+                    self.requests.give_up(&id, reason, self.leader_name(), why.as_deref());
+                }
+            }
+        }
+    }
+
+    /// Proposes all that waits, in one go.
+    pub(super) fn propose(&mut self, now: Now) {
+        let proposals = self.proposals.take();
+        if proposals.is_empty() {
+            return;
+        }
+        let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
+        let proposed = self.core.propose(now, commands);
+        let mut refused = Vec::new();
+        let mut accepted = proposed.accepted.iter();
+        for proposal in proposals {
+            match accepted.next() {
+                Some(entry) => self.proposals.proposed(&proposal.id, entry.index),
+                None => refused.push(proposal),
+            }
+        }
+        self.carry_out(now, proposed.actions);
+        if let Some(refusal) = proposed.refusal {
+            for proposal in refused {
+                self.on_proposal_refused(now, proposal, refusal);
+            }
+        }
+    }
+
+    /// Asks for the indexes that this node's reads wait for.
+    pub(super) fn ask_for_reads(&mut self, now: Now) {
+        let (oneself, core) = (&self.oneself, &self.core);
+        self.reads.expire(now.time, || {
+            let again = "nobody confirmed the read in time, try again";
+            no_leader(oneself.why(core, now).as_deref(), again)
+        });
+        for nonce in self.reads.due(now.time) {
+            let standing = self.core.standing();
+            if standing.role == Role::Leader {
+                let actions = self.core.read_index(now, nonce);
+                self.carry_out(now, actions);
+            } else if let Some(leader) = standing.leader {
+                self.say(To::Node(leader), Message::Read(Read { nonce }));
+            }
+        }
+    }
+}
+
+fn excluded(detail: &str) -> NoAnswer {
+    NoAnswer {
+        code: "no_leader",
+        detail: format!("this node takes no part any more: {detail}"),
+        retry: None,
+        leader: None,
+    }
+}

@@ -1,0 +1,244 @@
+//! The command line against a real cluster: `up` and what comes after it, with its exit codes, also where datagrams
+//! get lost, voters are missing, or the supervisor is killed.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const CHORUS: &str = env!("CARGO_BIN_EXE_chorus");
+/// How long a condition may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A cluster of `chorus up`. Dropping it ends it.
+struct Up {
+    directory: TempDir,
+    process: Child,
+    ready: Value,
+}
+
+impl Up {
+    fn start(nodes: u16, more: &[&str], drop_received: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        // The kernel ends `up` if the test dies without a chance to.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json", "--nodes", &nodes.to_string()]);
+        command
+            .args(["--port", &ports(nodes).to_string()])
+            .args(more)
+            .arg("--data-dir")
+            .arg(directory.path());
+        command.env("CHORUS_DROP_RECEIVED", drop_received);
+        let talk = std::fs::File::create(directory.path().join("talk.txt")).expect("a file");
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(talk).spawn().expect("up starts");
+        let mut line = String::new();
+        let out = process.stdout.take().expect("a pipe");
+        BufReader::new(out).read_line(&mut line).expect("a line");
+        let talk = || std::fs::read_to_string(directory.path().join("talk.txt")).unwrap_or_default();
+        let ready =
+            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: '{line}' {}", talk()));
+        Self { directory, process, ready }
+    }
+
+    fn talk(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("talk.txt")).expect("what it said")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(CHORUS);
+        command.env("CHORUS_DATA_DIR", self.directory.path()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command that ends with `code`; what it said on standard output and on standard error.
+    #[track_caller]
+    fn run(&self, arguments: &[&str], code: i32) -> (String, String) {
+        let ended: Output = self.command(arguments).output().expect("chorus runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (data, talk) = (text(&ended.stdout), text(&ended.stderr));
+        assert_eq!(ended.status.code(), Some(code), "{arguments:?}: {data}{talk}");
+        (data, talk)
+    }
+
+    fn pids(&self) -> Vec<i32> {
+        let nodes = self.ready["nodes"].as_array().expect("nodes");
+        nodes.iter().map(|node| i32::try_from(node["pid"].as_i64().expect("a pid")).expect("a pid")).collect()
+    }
+
+    fn view(&self) -> Value {
+        let (line, _) = self.run(&["status", "--json", "--wait", "10s"], 0);
+        assert_eq!(line.lines().count(), 1, "one line: {line}");
+        serde_json::from_str(&line).expect("JSON")
+    }
+
+    fn ended(&mut self) -> Option<i32> {
+        wait_for("up to end", || self.process.try_wait().expect("its state")).code()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if self.process.try_wait().is_ok_and(|ended| ended.is_none()) {
+            signal(self.process.id().cast_signed(), Signal::TERM);
+            // Its own end is bounded, and the nodes end with it.
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a pid"), signal).expect("the process runs");
+}
+
+/// Whether a process runs: one that has ended, but that nobody has asked about yet, does not.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
+}
+
+/// The first of so many free ports in a row, below those that the system gives away.
+fn ports(nodes: u16) -> u16 {
+    let first = 12_000 + u16::try_from(std::process::id() % 6_000).expect("less than 6,000");
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let row = |start: &u16| (*start..start + nodes).all(free);
+    (first..19_000).step_by(usize::from(nodes)).find(row).expect("free ports in a row")
+}
+
+#[test]
+fn a_controller_stores_retrieves_and_moves_leadership_though_datagrams_get_lost() {
+    let up = Up::start(3, &[], "0.3");
+    for n in 0..10 {
+        let (said, _) = up.run(&["store", &format!("key-{n}"), &format!("value-{n}"), "--json"], 0);
+        let stored: Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(stored["outcome"], "created", "once, however often it was said: {stored}");
+    }
+    let (log, _) = up.run(&["retrieve", "--json"], 0);
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let stored: Vec<&Value> = entries.iter().filter(|entry| entry["command"] == "put").collect();
+    assert_eq!(stored.len(), 10, "each once: {log}");
+    let indexes: Vec<u64> = entries.iter().map(|entry| entry["index"].as_u64().expect("an index")).collect();
+    assert!(indexes.windows(2).all(|pair| pair[1] == pair[0] + 1), "without a gap: {indexes:?}");
+    let (limited, _) = up.run(&["retrieve", "--json", "--after", "2", "--limit", "3"], 0);
+    assert_eq!(limited.lines().count(), 3, "{limited}");
+
+    let leader = up.view()["leader"].as_str().expect("a leader").to_owned();
+    let other = ["n1", "n2", "n3"].into_iter().find(|name| *name != leader).expect("another");
+    // Under such loss an election may be lost; the command then says so, and may be given again.
+    wait_for("the other one to lead", || {
+        let ended = up.command(&["trylead", other]).output().expect("chorus runs");
+        (ended.status.code() == Some(0)).then_some(())
+    });
+}
+
+#[test]
+fn boards_are_written_read_and_followed_from_a_shell() {
+    let up = Up::start(3, &[], "0");
+    let mut tail = up.command(&["quote", "tail", "--json"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut seen = BufReader::new(tail.stdout.take().expect("a pipe")).lines();
+    up.run(&["quote", "post", "Ada", "First."], 0);
+    let first: Value = serde_json::from_str(&seen.next().expect("a line").expect("text")).expect("JSON");
+    assert_eq!((first["author"].as_str(), first["text"].as_str()), (Some("Ada"), Some("First.")));
+
+    // The feed goes on at another node when its node dies.
+    signal(up.pids()[0], Signal::KILL);
+    up.run(&["quote", "post", "Ada", "Second."], 0);
+    let second: Value = serde_json::from_str(&seen.next().expect("a line").expect("text")).expect("JSON");
+    assert_eq!(second["text"], "Second.");
+    tail.kill().expect("it runs");
+    tail.wait().expect("it ends");
+    let (listed, _) = up.run(&["quote", "list"], 0);
+    assert_eq!(listed, "Ada: First.\nAda: Second.\n");
+    let (_, refused) = up.run(&["quote", "post", "Ada", ""], 2);
+    assert!(refused.contains("text"), "{refused}");
+
+    up.run(&["store", "put", "list", "a verb as a key"], 0);
+    assert_eq!(up.run(&["store", "get", "list"], 0).0, "list: a verb as a key\n");
+    let large = "x".repeat(60_000);
+    up.run(&["store", "large", &large], 0);
+    assert!(up.run(&["store", "get", "large", "--json"], 0).0.contains(&large));
+    up.run(&["store", "delete", "large"], 0);
+    assert!(up.run(&["store", "get", "large"], 4).1.contains("large"));
+}
+
+#[test]
+fn without_a_majority_up_and_status_say_who_is_missing() {
+    let up = Up::start(3, &["--no-restart"], "0");
+    let (_, unknown) = up.run(&["trylead", "n9"], 4);
+    assert!(unknown.contains("n9") && unknown.contains("n1, n2, n3"), "{unknown}");
+    for pid in &up.pids()[1..] {
+        signal(*pid, Signal::KILL);
+    }
+    let status = wait_for("status to see no leader", || {
+        let ended = up.command(&["status"]).output().expect("chorus runs");
+        (ended.status.code() == Some(3)).then_some(ended)
+    });
+    let why = String::from_utf8_lossy(&status.stderr).into_owned();
+    assert!(why.contains("heard 1 of 3 voters; missing n2, n3"), "{why}");
+    let table = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(table.lines().any(|line| line.starts_with("n2") && line.contains("dead")), "{table}");
+    wait_for("up to say why", || up.talk().contains("heard 1 of 3 voters; missing n2, n3").then_some(()));
+    assert!(up.talk().contains("killed by signal 9"), "{}", up.talk());
+}
+
+#[test]
+fn a_node_that_was_shut_down_stays_away_and_up_ends_with_the_last_one() {
+    let mut up = Up::start(3, &[], "0");
+    up.run(&["shutdown", "n2"], 0);
+    wait_for("up to say that n2 left", || up.talk().contains("n2 left").then_some(()));
+    let view = up.view();
+    let role = |name: &str| {
+        let node = view["nodes"].as_array()?.iter().find(|node| node["name"] == name)?;
+        node["role"].as_str().map(str::to_owned)
+    };
+    assert_eq!(role("n2").as_deref(), Some("dead"), "{view}");
+    let pids = up.pids();
+    up.run(&["shutdown", "--all"], 0);
+    assert_eq!(up.ended(), Some(0), "{}", up.talk());
+    assert!(pids.iter().all(|pid| !runs(*pid)));
+}
+
+#[test]
+fn nodes_end_when_their_supervisor_is_killed() {
+    let mut up = Up::start(3, &[], "0");
+    let pids = up.pids();
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    up.process.kill().expect("up runs");
+    up.process.wait().expect("up ends");
+    wait_for("the nodes to end", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+}
+
+#[test]
+fn health_tells_the_local_node_from_nobody() {
+    let up = Up::start(1, &[], "0");
+    let listen =
+        up.ready["nodes"][0]["url"].as_str().expect("a URL").trim_start_matches("http://").to_owned();
+    assert_eq!(up.run(&["health", "--listen", &listen], 0).0, "alive\n");
+    assert_eq!(up.run(&["health", "--ready", "--listen", &listen], 0).0, "ready\n");
+    let (_, nobody) = up.run(&["health", "--listen", "127.0.0.1:1"], 1);
+    assert!(nobody.contains("127.0.0.1:1"), "{nobody}");
+}
+
+#[test]
+fn two_ups_do_not_share_a_directory() {
+    let up = Up::start(1, &[], "0");
+    let (_, refused) = up.run(&["up"], 1);
+    assert!(refused.contains("another `chorus up`"), "{refused}");
+    assert!(refused.contains(&*up.directory.path().to_string_lossy()), "{refused}");
+}
