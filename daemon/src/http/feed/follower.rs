@@ -98,9 +98,9 @@ impl Follower {
     pub(super) async fn next(&mut self) -> Next {
         loop {
             let step = match self.source {
-                Source::Future(until) => self.catch_up_with_follower(until).await,
-                Source::Store { first } => self.from_store(first).await,
-                Source::Live => self.from_loop().await,
+                Source::Future(until) => self.await_cursor(until).await,
+                Source::Store { first } => self.read_store(first).await,
+                Source::Live => self.hear_loop().await,
             };
             if let Some(next) = step {
                 return next;
@@ -109,7 +109,7 @@ impl Follower {
     }
 
     /// Waits for this node to reach the follower's cursor.
-    async fn catch_up_with_follower(&mut self, until: Instant) -> Option<Next> {
+    async fn await_cursor(&mut self, until: Instant) -> Option<Next> {
         let mut applied = self.site.handle.applied.clone();
         let cursor = self.reducer.covered();
         tokio::select! {
@@ -125,7 +125,7 @@ impl Follower {
     }
 
     /// Reads what lies between the follower and the applied index.
-    async fn from_store(&mut self, first: bool) -> Option<Next> {
+    async fn read_store(&mut self, first: bool) -> Option<Next> {
         let covered = self.reducer.covered();
         let applied = self.site.applied();
         if applied <= covered && !first {
@@ -161,7 +161,7 @@ impl Follower {
     }
 
     /// Takes what the loop sends, a tick when its time has come or the leader changes.
-    async fn from_loop(&mut self) -> Option<Next> {
+    async fn hear_loop(&mut self) -> Option<Next> {
         if let Some(due) = self.due {
             return self.before_tick(due);
         }
