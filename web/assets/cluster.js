@@ -63,6 +63,7 @@ async function ask() {
 
 /** @param {any} view */
 function show(view) {
+  say(/** @type {HTMLElement} */ (document.getElementById("seer")), view.node);
   const known = new Map([...body.rows].map((row) => [row.dataset.node, row]));
   for (const node of view.nodes) {
     const row = known.get(node.name) ?? body.appendChild(newRow(node.name));

@@ -246,12 +246,17 @@ function blame(faults) {
     const fault = faults.find((one) => one.field === field);
     const note = $(`${field}-error`);
     note.hidden = !fault;
-    note.textContent = fault ? `${field === "text" ? "Quote" : "Author"} ${fault.detail}` : "";
+    note.textContent = fault ? blamed(fault) : "";
     if (fault) form[field].setAttribute("aria-invalid", "true");
     else form[field].removeAttribute("aria-invalid");
   }
   $("trouble").hidden = true;
   if (faults.length > 0) form[faults[0].field].focus();
+}
+
+/** @param {mail.Fault} fault */
+function blamed({ field, detail }) {
+  return `${{ text: "Quote", author: "Author" }[field] ?? field} ${detail}`;
 }
 
 function count() {
@@ -289,8 +294,9 @@ function showOutbox() {
 /** @param {mail.Post} one */
 function pending(one) {
   const failed = one.state === "failed";
-  const words = failed ? `not stored: ${one.why}` : one.why ? `pending, trying again: ${one.why}` : "pending";
-  const meta = element("span", { className: "meta" }, words);
+  const why = one.errors.length > 0 ? one.errors.map(blamed).join("; ") : one.why;
+  const said = failed ? `Not stored. ${why}` : why ? `pending, trying again: ${why}` : "pending";
+  const meta = element("span", { className: "meta" }, said);
   const item = element("li", { className: failed ? "failed" : "pending" }, figure(one, meta));
   item.dataset.id = one.id;
   if (failed) {
@@ -298,7 +304,8 @@ function pending(one) {
     again.addEventListener("click", () => (keep(mail.retry(outbox, one.id, Date.now())), send()));
     const edit = element("button", { type: "button" }, "Edit");
     edit.addEventListener("click", () => takeBack(one));
-    item.append(element("p", { className: "actions" }, again, edit));
+    // What cannot be taken will not be taken the second time either.
+    item.append(element("p", { className: "actions" }, ...(one.errors.length > 0 ? [edit] : [again, edit])));
   }
   return item;
 }

@@ -108,7 +108,7 @@ pub(super) async fn change(
         Route::Delete => Value::Null,
         Route::Post | Route::Put => request::json_object(body).await?,
     };
-    let key = Key::of(&headers)?;
+    let key = Key::of(&headers, &site).await?;
     let input = Input { key: item.clone(), if_match: request::if_match(&headers)?, body };
     let written = write(&site, board, operation, key, input).await?;
     let mut response = match written.done() {

@@ -28,7 +28,10 @@ const QUOTES: &str = "quotes";
 
 /// Pages and the forms on them.
 pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/", get(quotes)).route("/quotes", post(post_quote)).route("/cluster", get(cluster))
+    Router::new()
+        .route("/", get(quotes))
+        .route("/quotes", post(post_quote).get(to_quotes))
+        .route("/cluster", get(cluster))
 }
 
 /// What every page says about where it comes from.
@@ -98,8 +101,8 @@ struct Typed {
 }
 
 impl Typed {
-    fn nothing() -> Self {
-        Self { id: Key::draw().id.to_string(), author: String::new(), text: String::new(), problem: None }
+    fn nothing(id: Key) -> Self {
+        Self { id: id.id.to_string(), author: String::new(), text: String::new(), problem: None }
     }
 
     fn error_of(&self, field: &str) -> Option<&str> {
@@ -162,7 +165,8 @@ async fn quotes(
     let mut query = Form::parse(query.unwrap_or_default())?;
     Reading::of(&query)?.settle(&site).await?;
     let rows = request::list_query(&mut query)?;
-    show_quotes(&site, &headers, rows, Typed::nothing()).await
+    let id = Key::draw(site.log_time_ms().await?);
+    show_quotes(&site, &headers, rows, Typed::nothing(id)).await
 }
 
 async fn show_quotes(
@@ -197,15 +201,20 @@ async fn post_quote(State(site): State<Shared>, headers: HeaderMap, body: Body) 
     };
     // An id that stands for something else, or for nothing any more, must not come again.
     if typed.id.is_empty() || matches!(problem.code(), "id_reused" | "request_expired") {
-        typed.id = Key::draw().id.to_string();
+        typed.id = Key::draw(site.log_time_ms().await?).id.to_string();
     }
     typed.problem = Some(problem);
     let rows = request::list_query(&mut Form::default())?;
     show_quotes(&site, &headers, rows, typed).await
 }
 
+/// `GET /quotes`: whoever reloads a form that was shown again.
+async fn to_quotes() -> Redirect {
+    Redirect::to("/")
+}
+
 async fn carry_out(site: &Site, id: &str, form: Form) -> Result<(), Problem> {
-    let key = if id.is_empty() { Key::draw() } else { Key::named("id", id)? };
+    let key = if id.is_empty() { Key::draw(site.log_time_ms().await?) } else { Key::named("id", id)? };
     let board = board(site)?;
     let input = Input { body: form.into_json(), ..Input::default() };
     api::write(site, board, posting(board)?, key, input).await?.done().map(|_| ())

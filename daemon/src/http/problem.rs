@@ -127,9 +127,14 @@ const KINDS: &[Kind] = &[
 /// A code of a board that the table does not know: a rule said no.
 const REFUSED: Kind = kind("refused", StatusCode::CONFLICT, "It was refused", "see detail");
 
-/// An error on its way out.
+/// An error on its way out; a pointer, because almost every function here may return one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Problem {
+#[serde(transparent)]
+pub(super) struct Problem(Box<Facts>);
+
+/// The members of the JSON object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Facts {
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
@@ -156,7 +161,7 @@ impl Problem {
     /// A problem of this code; `detail` is one sentence for people.
     pub(super) fn new(code: &str, detail: impl Into<String>) -> Self {
         let found = KINDS.iter().find(|kind| kind.code == code).unwrap_or(&REFUSED);
-        Self {
+        Self(Box::new(Facts {
             kind: format!("urn:chorus:problem:{code}"),
             title: found.title,
             status: found.status,
@@ -167,13 +172,15 @@ impl Problem {
             leader: None,
             errors: Vec::new(),
             checks: None,
-        }
+        }))
     }
 
     /// Fields that cannot be taken.
     pub(super) fn invalid(errors: Vec<Invalid>) -> Self {
         let detail = errors.iter().map(Invalid::to_string).collect::<Vec<_>>().join("; ");
-        Self { errors, ..Self::new("invalid", detail) }
+        let mut problem = Self::new("invalid", detail);
+        problem.0.errors = errors;
+        problem
     }
 
     /// One field that cannot be taken.
@@ -183,49 +190,49 @@ impl Problem {
 
     /// Worth trying again after so long.
     pub(super) fn retry_after(mut self, wait: Duration) -> Self {
-        self.retry_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        self.0.retry_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         self
     }
 
     /// Names who leads.
     pub(super) fn with_leader(mut self, leader: Option<&NodeName>) -> Self {
-        self.leader = leader.map(NodeName::to_string);
+        self.0.leader = leader.map(NodeName::to_string);
         self
     }
 
     /// Adds what was looked at (`/readyz?verbose`).
     pub(super) fn with_checks(mut self, checks: serde_json::Value) -> Self {
-        self.checks = Some(checks);
+        self.0.checks = Some(checks);
         self
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     pub(super) fn title(&self) -> &'static str {
-        self.title
+        self.0.title
     }
 
     pub(super) fn code(&self) -> &str {
-        &self.code
+        &self.0.code
     }
 
     pub(super) fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     pub(super) fn retry_ms(&self) -> Option<u64> {
-        self.retry_ms
+        self.0.retry_ms
     }
 
     pub(super) fn errors(&self) -> &[Invalid] {
-        &self.errors
+        &self.0.errors
     }
 
     /// What is wrong with one field.
     pub(super) fn error_of(&self, field: &str) -> Option<&str> {
-        self.errors.iter().find(|error| error.field == field).map(|error| error.detail.as_str())
+        self.0.errors.iter().find(|error| error.field == field).map(|error| error.detail.as_str())
     }
 }
 
@@ -248,11 +255,11 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(wait_ms) = self.retry_ms {
+        if let Some(wait_ms) = self.0.retry_ms {
             // Whole seconds are all that the header knows (RFC 9110, 10.2.3).
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000)));
         }

@@ -5,8 +5,9 @@ use axum::http::HeaderMap;
 use axum::http::header::IF_MATCH;
 use chorus_proto::types::RequestId;
 use serde_json::{Map, Value};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
+use super::clock::Moment;
 use super::form::{Form, not_utf8};
 use super::limits;
 use super::problem::Problem;
@@ -32,9 +33,12 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// A name that nobody has used: a UUID of version 7.
-    pub(super) fn draw() -> Self {
-        let id = Uuid::now_v7().to_string();
+    /// A name that nobody has used: a UUID of version 7. Made from the later of this machine's clock and the log's
+    /// time, so that a clock that is behind makes no id that counts as expired.
+    pub(super) fn draw(log_time_ms: u64) -> Self {
+        let now_ms = Moment::now().0.max(log_time_ms);
+        let nanos = u32::try_from(now_ms % 1_000).unwrap_or(0) * 1_000_000;
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, now_ms / 1_000, nanos)).to_string();
         Self { id: RequestId::try_from(id).expect("a UUID is 36 visible characters"), fresh: true }
     }
 
@@ -42,8 +46,10 @@ impl Key {
     ///
     /// # Errors
     /// `invalid` when the header cannot be a key.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Problem> {
-        let Some(header) = headers.get(IDEMPOTENCY_KEY) else { return Ok(Self::draw()) };
+    pub(super) async fn of(headers: &HeaderMap, site: &Site) -> Result<Self, Problem> {
+        let Some(header) = headers.get(IDEMPOTENCY_KEY) else {
+            return Ok(Self::draw(site.log_time_ms().await?));
+        };
         Self::named("Idempotency-Key", &String::from_utf8_lossy(header.as_bytes()))
     }
 
@@ -197,14 +203,17 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_and_a_bad_one_is_named() {
-        let mut headers = HeaderMap::new();
-        assert!(Key::of(&headers).unwrap().fresh);
-        headers.insert(IDEMPOTENCY_KEY, "a-1".parse().unwrap());
-        let key = Key::of(&headers).unwrap();
-        assert_eq!((key.id.as_str(), key.fresh), ("a-1", false));
-        headers.insert(IDEMPOTENCY_KEY, "a b".parse().unwrap());
-        assert!(Key::of(&headers).unwrap_err().error_of("Idempotency-Key").is_some());
+    fn a_drawn_key_is_never_older_than_the_log() {
+        let log_time_ms = Moment::now().0 + 3_600_000;
+        let of = |key: Key| key.id.as_str().replace('-', "")[..12].to_owned();
+        assert_eq!(of(Key::draw(log_time_ms)), format!("{log_time_ms:012x}"));
+        assert!(of(Key::draw(0)) < format!("{log_time_ms:012x}"));
+    }
+
+    #[test]
+    fn a_bad_key_is_named() {
+        assert_eq!(Key::named("id", "a-1").map(|key| key.fresh), Ok(false));
+        assert!(Key::named("id", "a b").unwrap_err().error_of("id").is_some());
     }
 
     #[test]

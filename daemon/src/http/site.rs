@@ -13,7 +13,7 @@ use super::problem::Problem;
 use crate::boards::Boards;
 use crate::metrics::Metrics;
 use crate::node::{ClusterView, NodeHandle};
-use crate::store::{StoreError, Stores};
+use crate::store::{StoreError, Stores, applied_time_ms};
 
 /// What pages, API and feed work with.
 #[derive(Clone, Debug)]
@@ -94,6 +94,14 @@ impl Site {
             Ok(result) => result.map_err(Problem::from),
             Err(_panicked) => Err(Problem::new("internal", "this node could not read its own store")),
         }
+    }
+
+    /// The log's time as far as it is applied here, in milliseconds of Unix time.
+    ///
+    /// # Errors
+    /// `internal` when the store fails.
+    pub(super) async fn log_time_ms(&self) -> Result<u64, Problem> {
+        self.read(|stores| stores.read(applied_time_ms)).await
     }
 
     /// Waits until `index` is applied here.

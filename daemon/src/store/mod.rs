@@ -34,7 +34,7 @@ mod state;
 mod writer;
 
 pub use open::check;
-pub use state::applied_index;
+pub use state::{applied_index, applied_time_ms};
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;

@@ -146,6 +146,18 @@ pub(super) fn store_head(connection: &Connection, head: &Head) -> rusqlite::Resu
     Ok(())
 }
 
+/// Log time of the last entry in the state that a query sees, in milliseconds of Unix time.
+///
+/// # Errors
+/// The disk's.
+pub fn applied_time_ms(connection: &Connection) -> rusqlite::Result<u64> {
+    let time: Option<i64> = connection
+        .prepare_cached("SELECT time_ms FROM applied")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(time.map_or(0, uint))
+}
+
 /// How far the state is that a query sees.
 ///
 /// # Errors

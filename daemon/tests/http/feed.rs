@@ -223,7 +223,7 @@ async fn server_sent_events_tell_the_same_and_resume_by_their_id() {
     let mut text = String::new();
     while !text.contains("\"t\":\"batch\"") || !text.ends_with("\n\n") {
         let chunk = within(response.chunk()).await.expect("more").expect("no end");
-        text.push_str(&String::from_utf8(chunk.to_vec()).expect("text"));
+        text.push_str(std::str::from_utf8(&chunk).expect("text"));
     }
     assert!(text.contains("\"t\":\"hello\""), "{text}");
     assert!(text.contains(&format!("id: {second}")), "{text}");
