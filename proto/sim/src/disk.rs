@@ -69,6 +69,11 @@ impl Disk {
         Self { synced, waiting: VecDeque::new(), asked, promised_id }
     }
 
+    /// The promise file names an entry that the log lost.
+    pub fn promise(&mut self, id: EntryId) {
+        self.promised_id = id;
+    }
+
     /// Takes a write.
     ///
     /// # Errors

@@ -229,3 +229,116 @@ impl Follower {
 fn led(view: &ClusterView) -> (Option<String>, u64) {
     (view.leader.as_ref().map(ToString::to_string), view.term)
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::super::frames::applied;
+    use super::*;
+    use crate::boards::Boards;
+    use crate::http::WebState;
+    use crate::http::site::Site;
+    use crate::metrics::Metrics;
+    use crate::node::{NodeHandle, Progress};
+    use crate::store::{Applied, Reports, StoreError, Stores};
+
+    struct Nobody;
+
+    impl Reports for Nobody {
+        fn persisted(&self, _: chorus_proto::types::Token) {}
+        fn applied(&self, _: Applied) {}
+        fn stuck(&self, _: String) {}
+        fn failed(&self, _: StoreError) {}
+    }
+
+    /// A site whose entries come by hand. The senders keep their channels open.
+    struct Hand {
+        site: Shared,
+        applied: watch::Sender<u64>,
+        feed: broadcast::Sender<Arc<AppliedEntry>>,
+        _view: watch::Sender<Arc<ClusterView>>,
+        _directory: tempfile::TempDir,
+    }
+
+    fn hand() -> Hand {
+        let directory = tempfile::tempdir().unwrap();
+        let name: chorus_proto::types::NodeName = "n2".parse().unwrap();
+        let stores = Stores::open(directory.path(), &name, Boards::all(), Arc::new(Nobody)).unwrap().stores;
+        let (applied, applied_seen) = watch::channel(0);
+        let (view, view_seen) = watch::channel(Arc::default());
+        let (feed, _) = broadcast::channel(16);
+        let handle = NodeHandle {
+            name,
+            demands: mpsc::channel(1).0,
+            view: view_seen,
+            applied: applied_seen,
+            feed: feed.clone(),
+            stores,
+            progress: Progress::default(),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let state = WebState { handle, boards: Boards::all(), metrics, public_url: None };
+        let site = Site::new(state, ([127, 0, 0, 1], 0).into(), watch::channel(false).1);
+        Hand { site, applied, feed, _view: view, _directory: directory }
+    }
+
+    async fn said(follower: &mut Follower) -> Frame {
+        match tokio::time::timeout(Duration::from_secs(10), follower.next()).await {
+            Ok(Next::Say(frame)) => frame,
+            other => panic!("nothing was said: {other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_lags_too_far_behind_is_better_off_with_a_fresh_list() {
+        let hand = hand();
+        let mut follower = Follower::resume(hand.site.clone(), None, None, None).unwrap();
+        assert!(matches!(said(&mut follower).await, Frame::Tick { seq: 0, .. }));
+        let far = LAG_ENTRIES_MAX + 1;
+        hand.feed.send(applied(far, &["quotes"])).unwrap();
+        hand.applied.send_replace(far);
+        assert_eq!(said(&mut follower).await, Frame::Reset { reason: Reset::Slow, seq: far });
+    }
+
+    #[tokio::test]
+    async fn entries_that_never_come_by_broadcast_are_covered_from_the_store() {
+        // As after a snapshot: the applied index jumps, and no entry is sent.
+        let hand = hand();
+        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), None).unwrap();
+        assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 0, .. }));
+        hand.applied.send_replace(7);
+        assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 7, .. }));
+        assert!(matches!(said(&mut follower).await, Frame::Tick { seq: 7, .. }));
+        hand.feed.send(applied(8, &["quotes"])).unwrap();
+        hand.applied.send_replace(8);
+        assert!(matches!(said(&mut follower).await, Frame::Event { prev: 7, seq: 8, .. }));
+    }
+
+    #[tokio::test]
+    async fn a_busy_feed_of_another_topic_does_not_hold_ticks_back() {
+        let hand = hand();
+        let topics = Some(BTreeSet::from(["store".to_owned()]));
+        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), topics).unwrap();
+        assert!(matches!(said(&mut follower).await, Frame::Batch { .. }));
+        let feed = hand.feed.clone();
+        let counter = hand.applied;
+        let writer = tokio::spawn(async move {
+            for index in 1.. {
+                if feed.send(applied(index, &["quotes"])).is_err() {
+                    break;
+                }
+                counter.send_replace(index);
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut cursor = 0;
+        while cursor == 0 {
+            if let Frame::Tick { seq, .. } = said(&mut follower).await {
+                cursor = seq;
+            }
+        }
+        writer.abort();
+        assert!(cursor > 0);
+    }
+}

@@ -16,7 +16,8 @@
 //!
 //! The steps:
 //! - `nodes N…`, `learners N…`: who there is, founded before the story begins; `empty`: with empty disks instead.
-//! - `disk N log=1,1,2 term=2 vote=n1 applied=2`: what a disk holds (terms of the entries after the founding record).
+//! - `disk N log=1,1,2 term=2 vote=n1 applied=2 promised=t2/i9`: what a disk holds (terms of the entries after the founding
+//!   record), and the last entry that the promise file names.
 //! - `start [N…]`, `crash N [keeps=W]`: processes begin, and end with W of their waiting writes on disk.
 //! - `lead N`: N campaigns and everything is delivered until it leads, in silence.
 //! - `tick N [until=WORD]`: the clock goes to N's deadline, once, or until N is in that role or says that message.

@@ -90,7 +90,7 @@ impl<'a> Words<'a> {
     }
 }
 
-fn entry_id(text: &str) -> Result<EntryId, String> {
+pub(super) fn entry_id(text: &str) -> Result<EntryId, String> {
     let parts = text.strip_prefix('t').and_then(|rest| rest.split_once("/i"));
     let parse = |(term, index): (&str, &str)| Some(EntryId::new(term.parse().ok()?, index.parse().ok()?));
     parts.and_then(parse).ok_or_else(|| format!("'{text}' is no entry id such as t1/i2"))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chorus_proto::message::{Message, Role, Sender};
 use chorus_proto::raft::{Actions, Event, Persist, To};
-use chorus_proto::types::{Cluster, HardState, Index, NodeId, Now, Span, Term, Time};
+use chorus_proto::types::{Cluster, EntryId, HardState, Index, NodeId, Now, Span, Term, Time};
 
 use super::parse::{self, Words};
 use crate::checker::Checker;
@@ -26,6 +26,22 @@ struct UnderWay {
     message: Message,
 }
 
+/// What a `disk` step says.
+#[derive(Debug)]
+struct Described {
+    hard_state: HardState,
+    /// Of the entries after the founding record.
+    terms: Vec<u64>,
+    applied: usize,
+    promised: Option<EntryId>,
+}
+
+impl Default for Described {
+    fn default() -> Self {
+        Self { hard_state: HardState::default(), terms: Vec::new(), applied: 1, promised: None }
+    }
+}
+
 /// The stage of one script.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
@@ -35,7 +51,7 @@ pub(super) struct Stage {
     names: Vec<String>,
     empty: bool,
     /// Disks as `disk` steps describe them, until the first start.
-    disks: BTreeMap<String, (HardState, Vec<u64>, u64)>,
+    disks: BTreeMap<String, Described>,
     deadlines: Vec<Time>,
     slow: BTreeSet<usize>,
     under_way: Vec<UnderWay>,
@@ -137,8 +153,13 @@ impl Stage {
             Some(Some(at)) => Some(host::config("n", number(at), &[]).id()),
         };
         let last_term = terms.last().copied().unwrap_or_default();
-        let hard_state = HardState { term: Term(words.number_or("term", last_term)?), vote };
-        self.disks.insert(name.to_owned(), (hard_state, terms, words.number_or("applied", 1)?));
+        let described = Described {
+            hard_state: HardState { term: Term(words.number_or("term", last_term)?), vote },
+            terms,
+            applied: usize::try_from(words.number_or("applied", 1)?).unwrap_or(usize::MAX),
+            promised: words.named("promised").map(parse::entry_id).transpose()?,
+        };
+        self.disks.insert(name.to_owned(), described);
         Ok(())
     }
 
@@ -152,8 +173,8 @@ impl Stage {
             all.enumerate().map(|(at, (name, list))| host::config(&name, number(at), &list)).collect();
         let founding = host::founding(&configs);
         for config in configs {
-            let plain = (HardState::default(), Vec::new(), 1);
-            let (hard_state, terms, applied) = self.disks.remove(config.name.as_str()).unwrap_or(plain);
+            let Described { hard_state, terms, applied, promised } =
+                self.disks.remove(config.name.as_str()).unwrap_or_default();
             let voter = !config.voters.is_empty();
             let image = if self.empty {
                 Image::default()
@@ -161,8 +182,13 @@ impl Stage {
                 host::founded(&founding, hard_state, &terms, voter)
             };
             let mut host = Host::new(config, image);
-            for entry in host.disk.synced.log.iter().take(usize::try_from(applied).unwrap_or_default()) {
+            for entry in host.disk.synced.log.iter().take(applied) {
                 host.machine.apply(entry);
+            }
+            if let Some(id) = promised {
+                // A disk that broke a promise is no disk that the invariants speak of.
+                host.disk.promise(id);
+                self.unchecked = true;
             }
             self.hosts.push(host);
             self.deadlines.push(Time(u64::MAX));

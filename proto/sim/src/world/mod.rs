@@ -28,9 +28,8 @@ use air::Datagram;
 use clients::Client;
 use lives::Life;
 
-/// A leader must be there so long after the faults ended: 10 of the longest election timeouts, and one of the longest
-/// pauses that a candidate makes after many lost rounds.
-const LEADER_WITHIN: Span = Span::from_millis(10 * 300 + 5_000);
+/// A leader must be there so long after the faults ended: 10 of the longest election timeouts.
+const LEADER_WITHIN: Span = Span::from_millis(10 * 300);
 
 /// And so long after that every request has ended, and all are alike.
 const SETTLED_WITHIN: Span = Span::from_millis(15_000);
