@@ -147,7 +147,7 @@ impl Driver {
             Report::Applied(applied) => {
                 for entry in &applied.entries {
                     if let Some((id, outcome)) = &entry.request {
-                        self.answer_applied(id, outcome, entry.index);
+                        self.answer_applied(entry);
                         self.tell_controllers(id, outcome);
                     }
                 }

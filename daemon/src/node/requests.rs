@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::handle::{ANSWER_WAIT_MAX, Answer, NoAnswer, Submission};
 use crate::boards::{Command, Outcome};
+use crate::store::{self, AppliedEntry, BodyDigest};
 
 /// Those who wait for one request, at most.
 const ANSWERS_MAX: usize = 16;
@@ -28,10 +29,8 @@ struct Waiting {
     /// Board, operation and body: what the same id must say again.
     command: Command,
     answers: Vec<AnswerTo>,
-    /// The id was drawn here: nobody else can have used it.
-    fresh: bool,
-    /// It came round in the log; true if it had before.
-    applied: Option<bool>,
+    /// What tells its body from others under the same id.
+    body: BodyDigest,
 }
 
 /// What is to be done with a submission.
@@ -71,7 +70,8 @@ impl Requests {
             give(answer, Err(overloaded()));
             return Taken::Settled;
         }
-        let waiting = Waiting { command: command.clone(), answers: vec![answer], fresh, applied: None };
+        let body = store::digest(&command);
+        let waiting = Waiting { command: command.clone(), answers: vec![answer], body };
         self.waiting.insert(command.id.clone(), waiting);
         if !fresh {
             return Taken::LookUp(command);
@@ -83,7 +83,7 @@ impl Requests {
     /// The command was not applied before, as far as this node can tell: it goes to the leader.
     pub(super) fn go_on(&mut self, now: Now, command: &Command) {
         // An answer may have come in while the outcome was looked up.
-        if self.waiting.get(&command.id).is_none_or(|waiting| waiting.applied.is_some()) {
+        if !self.waiting.contains_key(&command.id) {
             return;
         }
         let wait = Span(u64::try_from(ANSWER_WAIT_MAX.as_micros()).unwrap_or(u64::MAX));
@@ -96,25 +96,24 @@ impl Requests {
     /// The command was found among the outcomes.
     pub(super) fn found(&mut self, id: &RequestId, outcome: Outcome) {
         self.forwarder.applied(id);
-        let replayed = self.waiting.get(id).and_then(|waiting| waiting.applied).unwrap_or(true);
-        self.end(id, &Ok(Answer { outcome, replayed }));
+        self.end(id, &Ok(Answer { outcome, replayed: true }));
     }
 
-    /// The request was applied here, in the entry at `index`. An id that others can have used too may have come
-    /// round with another body: then the command is to be looked up, and `found` answers it.
+    /// An entry was applied here that carries out a request. If it is the one that waits, its outcome is the answer,
+    /// whether it is kept or not. With another body under its id the entry decides nothing about it: unless the
+    /// command that is given back is found among the outcomes, it goes on waiting.
     #[must_use = "a command that is given back has to be looked up"]
-    pub(super) fn applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) -> Option<Command> {
-        self.forwarder.applied(id);
-        let waiting = self.waiting.get_mut(id)?;
-        // An id that comes round again is answered from the first time.
-        let replayed = decided_at(outcome) < index;
-        if waiting.fresh {
-            self.end(id, &Ok(Answer { outcome: outcome.clone(), replayed }));
-            return None;
+    pub(super) fn applied(&mut self, entry: &AppliedEntry) -> Option<Command> {
+        let (id, outcome) = entry.request.as_ref()?;
+        let waiting = self.waiting.get(id)?;
+        if entry.body != Some(waiting.body) {
+            return Some(waiting.command.clone());
         }
-        let first = waiting.applied.is_none();
-        waiting.applied = Some(replayed);
-        first.then(|| waiting.command.clone())
+        self.forwarder.applied(id);
+        // An id that comes round again is answered from the first time.
+        let replayed = decided_at(outcome) < entry.index;
+        self.end(id, &Ok(Answer { outcome: outcome.clone(), replayed }));
+        None
     }
 
     /// The wait is over without an outcome.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chorus_proto::forward::Step;
 use chorus_proto::message::{Message, Read, Role};
 use chorus_proto::raft::To;
-use chorus_proto::types::{Now, RequestId};
+use chorus_proto::types::Now;
 
 use super::Ended;
 use super::driver::Driver;
@@ -13,7 +13,7 @@ use super::handle::{Demand, NoAnswer, Submission, stopping};
 use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
 use super::requests::{AnswerTo, Taken, give, no_leader};
-use crate::boards::Outcome;
+use crate::store::AppliedEntry;
 
 impl Driver {
     pub(super) fn on_demand(&mut self, demand: Demand) {
@@ -59,11 +59,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn answer_applied(&mut self, id: &RequestId, outcome: &Outcome, index: u64) {
-        let Some(command) = self.requests.applied(id, outcome, index) else { return };
-        if self.reader.send(Errand::Replayed(command, Asker::Here)).is_some() {
-            // Too many lookups wait. Two bodies under one id within a moment are too rare to fail all the others.
-            self.requests.found(id, outcome.clone());
+    pub(super) fn answer_applied(&mut self, entry: &AppliedEntry) {
+        if let Some(command) = self.requests.applied(entry) {
+            // Where too many lookups wait, the command's own entry answers.
+            let _too_many = self.reader.send(Errand::Replayed(command, Asker::Here));
         }
     }
 

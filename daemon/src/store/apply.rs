@@ -6,7 +6,7 @@
 use chorus_proto::types::{Entry, Payload, RequestId};
 use rusqlite::Transaction;
 
-use super::requests::{self, Known};
+use super::requests::{self, BodyDigest, Known};
 use super::state::Head;
 use super::{AppliedEntry, events};
 use crate::boards::{ApplyError, Boards, Command, Context, Effect, Item, Outcome};
@@ -28,8 +28,13 @@ pub(super) fn apply(
         entry.id,
         head.id
     );
-    let mut applied =
-        AppliedEntry { index: entry.id.index.0, term: entry.id.term.0, request: None, items: Vec::new() };
+    let mut applied = AppliedEntry {
+        index: entry.id.index.0,
+        term: entry.id.term.0,
+        request: None,
+        body: None,
+        items: Vec::new(),
+    };
     match &entry.payload {
         Payload::Noop => {}
         Payload::Founding(founding) => head.cluster = Some(founding.cluster),
@@ -40,7 +45,9 @@ pub(super) fn apply(
                 op: "?".to_owned(),
                 v: 0,
             })?;
-            let (request, items) = apply_command(transaction, boards, head, entry, command)?;
+            let digest = requests::digest(&command);
+            applied.body = Some(digest);
+            let (request, items) = apply_command(transaction, boards, head, entry, (command, digest))?;
             applied.request = Some(request);
             applied.items = items;
         }
@@ -59,19 +66,19 @@ fn apply_command(
     boards: Boards,
     head: &mut Head,
     entry: &Entry,
-    command: Command,
+    (command, digest): (Command, BodyDigest),
 ) -> Result<((RequestId, Outcome), Vec<Item>), ApplyError> {
-    let at @ (index, now_ms) = (entry.id.index.0, entry.time_ms);
+    let at @ (index, time_ms) = (entry.id.index.0, entry.time_ms);
     // Also for a repetition: whether it stops here must not depend on what is kept.
     let board = boards.named(&command.board).filter(|_| boards.knows(&command)).ok_or_else(|| {
         ApplyError::Unknown { board: command.board.clone(), op: command.op.clone(), v: command.v }
     })?;
-    let digest = match requests::look_up(transaction, head, &command, index, now_ms)? {
+    match requests::look_up(transaction, head, &command, digest, at)? {
         Known::Kept(outcome) | Known::Never(outcome) => return Ok(((command.id, outcome), Vec::new())),
-        Known::New(digest) => digest,
-    };
+        Known::New => {}
+    }
     let context =
-        Context { index, term: entry.id.term.0, time_ms: now_ms, request: &command.id, node: &command.node };
+        Context { index, term: entry.id.term.0, time_ms, request: &command.id, node: &command.node };
     let Effect { outcome, items } =
         board.apply(transaction, &context, &command.op, command.v, &command.body)?;
     requests::keep(transaction, head, &command, digest, &outcome, at)?;

@@ -59,7 +59,7 @@ pub(super) fn between(
         } else if entries.len() == limit as usize {
             break;
         } else {
-            entries.push(AppliedEntry { index, term, request: None, items: vec![item] });
+            entries.push(AppliedEntry { index, term, request: None, body: None, items: vec![item] });
         }
     }
     Ok(entries.into_iter().map(Arc::new).collect())

@@ -34,6 +34,7 @@ mod state;
 mod writer;
 
 pub use open::check;
+pub use requests::{BodyDigest, digest};
 pub use state::{applied_index, applied_time_ms};
 
 use std::path::{Path, PathBuf};
@@ -66,6 +67,8 @@ pub struct AppliedEntry {
     pub term: u64,
     /// The request and what came of it, if the entry was a board's command.
     pub request: Option<(RequestId, Outcome)>,
+    /// What tells its body from others under the same id.
+    pub body: Option<BodyDigest>,
     /// What the feed tells; empty for entries without an effect.
     pub items: Vec<Item>,
 }

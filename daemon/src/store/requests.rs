@@ -23,32 +23,34 @@ const FORGET_MAX: u32 = 2;
 /// Bytes of BLAKE3 that tell bodies apart.
 const DIGEST_BYTES: usize = 16;
 
+/// What tells the bodies of commands apart.
+pub type BodyDigest = [u8; DIGEST_BYTES];
+
 /// What is known of a request before it is carried out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// It was not carried out, and may be.
-    New([u8; DIGEST_BYTES]),
+    New,
     /// It was: this came of it.
     Kept(Outcome),
     /// It must not be: this is the answer, which is not kept.
     Never(Outcome),
 }
 
-/// What is known of the command at `index`, whose log time is `now_ms`.
+/// What is known of the command with this body at `index`, whose log time is `now_ms`.
 pub(super) fn look_up(
     connection: &Connection,
     head: &Head,
     command: &Command,
-    index: u64,
-    now_ms: u64,
+    digest: BodyDigest,
+    (index, now_ms): (u64, u64),
 ) -> rusqlite::Result<Known> {
-    let digest = digest(command);
     Ok(match kept(connection, &command.id)? {
         Some(kept) if kept.digest == digest => Known::Kept(kept.outcome),
         Some(_) => Known::Never(reused(index)),
         None => match expired(&command.id, head.floor_ms, now_ms) {
             Some(detail) => Known::Never(refused("request_expired", detail, index)),
-            None => Known::New(digest),
+            None => Known::New,
         },
     })
 }
@@ -102,7 +104,7 @@ pub(super) fn keep(
     connection: &Connection,
     head: &mut Head,
     command: &Command,
-    digest: [u8; DIGEST_BYTES],
+    digest: BodyDigest,
     outcome: &Outcome,
     (index, now_ms): (u64, u64),
 ) -> rusqlite::Result<()> {
@@ -143,7 +145,8 @@ fn forget(connection: &Connection, head: &mut Head, now_ms: u64, count_max: u64)
 }
 
 /// Tells bodies apart: the operation and all its arguments, each with its length before it.
-fn digest(command: &Command) -> [u8; DIGEST_BYTES] {
+#[must_use]
+pub fn digest(command: &Command) -> BodyDigest {
     let mut hasher = blake3::Hasher::new();
     for part in [command.board.as_bytes(), command.op.as_bytes(), &command.v.to_be_bytes(), &command.body] {
         hasher.update(&(part.len() as u64).to_be_bytes()).update(part);

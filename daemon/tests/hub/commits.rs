@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use chorus::boards::Outcome;
 use chorus::node::NodeHandle;
 
-use super::cluster::{Cluster, index, quote, wait_for};
+use super::cluster::{Cluster, PATIENCE, index, quote, wait_for};
 
 #[tokio::test]
 async fn a_post_at_any_node_is_on_every_node_in_one_order() {
@@ -62,6 +62,23 @@ async fn of_two_bodies_under_one_id_at_two_nodes_one_is_stored_and_the_other_is_
         assert!(refused(&one.outcome) != refused(&other.outcome), "{one:?} {other:?}");
     }
     assert_eq!(cluster.agree(&[0, 1, 2]).await.len(), 30);
+}
+
+#[tokio::test]
+async fn a_key_from_before_what_is_kept_is_answered_although_its_outcome_is_not() {
+    let cluster = Cluster::start(3, 0.0);
+    cluster.leader().await;
+    // Of the year 2020, and of both bodies under it none is carried out.
+    let old = "01700000-0000-7000-8000-000000000001";
+    for (place, text) in [(0, "one"), (1, "one"), (2, "other")] {
+        let answer = cluster.handle(place).submit(quote(old, text));
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer");
+        let outcome = answer.expect("an outcome").outcome;
+        assert!(
+            matches!(&outcome, Outcome::Refused { code, .. } if code == "request_expired"),
+            "{outcome:?}"
+        );
+    }
 }
 
 #[tokio::test]

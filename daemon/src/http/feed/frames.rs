@@ -217,7 +217,13 @@ pub(super) fn applied(index: u64, topics: &[&str]) -> Arc<AppliedEntry> {
         kind: crate::boards::Change::Created,
         item: serde_json::json!({ "seq": index }),
     };
-    Arc::new(AppliedEntry { index, term: 1, request: None, items: topics.iter().map(item).collect() })
+    Arc::new(AppliedEntry {
+        index,
+        term: 1,
+        request: None,
+        body: None,
+        items: topics.iter().map(item).collect(),
+    })
 }
 
 #[cfg(test)]
