@@ -17,9 +17,7 @@ pub(crate) struct Client {
 /// `/api/v1/cluster`, as far as the tests look at it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct View {
-    pub(crate) node: Option<String>,
     pub(crate) leader: Option<String>,
-    pub(crate) commit_index: u64,
     pub(crate) why: Option<String>,
     pub(crate) nodes: Vec<NodeView>,
 }
@@ -29,7 +27,6 @@ pub(crate) struct View {
 pub(crate) struct NodeView {
     pub(crate) name: String,
     pub(crate) role: String,
-    pub(crate) applied_index: u64,
     pub(crate) pid: Option<i32>,
 }
 
@@ -89,6 +86,12 @@ impl Client {
     pub(crate) async fn view(&self) -> Option<View> {
         let answer = self.request(Method::GET, "/api/v1/cluster").send().await.ok()?;
         answer.error_for_status().ok()?.json().await.ok()
+    }
+
+    /// Whether the node answers a read that must see all that was committed before it was asked.
+    pub(crate) async fn is_current(&self) -> bool {
+        let read = self.request(Method::GET, "/api/v1/quotes?limit=1&consistency=linearizable").send().await;
+        read.is_ok_and(|answer| answer.status().is_success())
     }
 
     /// The text at `path`.

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, types::Value as Cell};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::client::{Client, View};
+use crate::client::Client;
 use crate::wait::wait_for;
 
 /// The program under test.
@@ -244,18 +244,14 @@ impl Cluster {
         leader.filter(|named| running.contains(named))
     }
 
-    /// Waits until every running node has applied all that is committed, the same everywhere; that index.
-    pub(crate) async fn settled(&self) -> u64 {
-        wait_for("all nodes to hold the same", async || {
-            let leader = self.leader_now().await?;
-            let view = self.client(leader).view().await?;
-            for &k in &self.running() {
-                let own = self.client(k).view().await?;
-                (own.applied_here() == view.commit_index).then_some(())?;
-            }
-            Some(view.commit_index)
-        })
-        .await
+    /// Waits until every running node follows one leader, and has applied all that was committed before.
+    pub(crate) async fn settled(&self) {
+        self.leader().await;
+        for k in self.running() {
+            let client = self.client(k);
+            let what = format!("{} to hold all that is committed", self.name(k));
+            wait_for(&what, async || client.is_current().await.then_some(())).await;
+        }
     }
 
     /// The rows of a table in node `k`'s state.db, each as text, in order.
@@ -345,12 +341,4 @@ pub(crate) fn free_port() -> u16 {
         }
     }
     panic!("no free port between {FIRST} and {}", FIRST + PORTS);
-}
-
-/// `applied_index` of the node that answered.
-impl View {
-    fn applied_here(&self) -> u64 {
-        let own = self.nodes.iter().find(|node| Some(&node.name) == self.node.as_ref());
-        own.map_or(0, |node| node.applied_index)
-    }
 }

@@ -3,7 +3,7 @@
 //   node quotes.mjs '[{"name":"n1","url":"http://127.0.0.1:8000/","pid":4711}, …]'
 //
 // Kills the node behind the third page on the way. Exits with 1 and a reason if anything is not as it should be.
-// With CHORUS_SCREENSHOTS=DIR it also takes the README's pictures.
+// With CHORUS_SCREENSHOTS=DIR it also takes the README's picture.
 
 import assert from 'node:assert/strict';
 import { chromium } from 'playwright-core';
@@ -24,14 +24,14 @@ try {
 }
 
 async function main() {
-  const context = await browser.newContext({ viewport: { width: 1000, height: 760 }, colorScheme: 'light' });
+  const context = await browser.newContext({ viewport: { width: 900, height: 760 }, colorScheme: 'light' });
   context.setDefaultTimeout(PATIENCE_MS);
   const pages = [];
   for (const node of nodes) pages.push(await openPage(context, node));
 
   await aQuoteIsOnEveryPage(pages);
+  await takeThePicture(context, pages);
   await whatPeopleWriteIsNeverMarkup(pages);
-  await takePictures(pages[0]);
   await aPageOutlivesItsNode(pages);
   await postingWorksWithoutJavaScript(pages);
   noPageComplained(pages);
@@ -120,18 +120,25 @@ function noPageComplained(pages) {
   for (const page of pages) assert.deepEqual(page.complaints, [], `${page.node.name}'s page is silent`);
 }
 
-async function takePictures(page) {
+async function takeThePicture(context, pages) {
   const directory = process.env.CHORUS_SCREENSHOTS;
   if (!directory) return;
-  for (const [author, text] of [
+  const words = [
     ['Barbara', 'A log is a promise with numbers on it.'],
     ['Grace', 'Ask any of us; we all tell the same.'],
-    ['Ada', 'Whoever leads, the order stays.'],
-  ]) {
-    await write(page, author, text);
-    await shows(page, text);
+    ['Hedy', 'Whoever leads, the order stays.'],
+  ];
+  for (const [n, [author, text]] of words.entries()) {
+    await write(pages[n + 2], author, text);
+    await shows(pages[0], text);
   }
-  await page.tab.screenshot({ path: `${directory}/quotes.png` });
+  // A page of its own, without the focus and the highlights of what has just happened.
+  const tab = await context.newPage();
+  await tab.setViewportSize({ width: 900, height: 942 });
+  await tab.goto(pages[0].node.url);
+  await tab.locator('#state[data-level=live]').waitFor();
+  await tab.screenshot({ path: `${directory}/quotes.png`, animations: 'disabled' });
+  await tab.close();
 }
 
 async function write({ tab }, author, text) {
