@@ -33,14 +33,14 @@ struct Batch {
 }
 
 /// All reads that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reads {
     /// Came in since the last `due`.
     gathering: Vec<ReadAnswer>,
     batches: Vec<Batch>,
     /// What others asked for: our nonce, who, and his nonce.
     asked: BTreeMap<u64, (Asker, u64)>,
-    next_nonce: u64,
+    last_nonce: u64,
 }
 
 /// What an index that was confirmed is for.
@@ -53,6 +53,12 @@ pub(super) enum Confirmed {
 }
 
 impl Reads {
+    /// `seed` sets the nonces of this life apart from those of earlier ones: an answer to one of them, come late or
+    /// said again by somebody, would confirm a read that came after it.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { gathering: Vec::new(), batches: Vec::new(), asked: BTreeMap::new(), last_nonce: seed >> 1 }
+    }
+
     /// A read of this node.
     pub(super) fn demand(&mut self, answer: ReadAnswer) {
         let waiting =
@@ -89,14 +95,14 @@ impl Reads {
             });
         }
         let mut nonces = Vec::new();
-        let mut next_nonce = self.next_nonce;
+        let mut last_nonce = self.last_nonce;
         for batch in self.batches.iter_mut().filter(|batch| batch.retry_at <= now) {
-            next_nonce += 1;
-            batch.nonces.push(next_nonce);
+            last_nonce += 1;
+            batch.nonces.push(last_nonce);
             batch.retry_at = now + RETRY;
-            nonces.push(next_nonce);
+            nonces.push(last_nonce);
         }
-        self.next_nonce = next_nonce;
+        self.last_nonce = last_nonce;
         nonces
     }
 
@@ -143,8 +149,8 @@ impl Reads {
     }
 
     fn fresh_nonce(&mut self) -> u64 {
-        self.next_nonce += 1;
-        self.next_nonce
+        self.last_nonce += 1;
+        self.last_nonce
     }
 }
 
@@ -160,7 +166,7 @@ mod tests {
 
     #[test]
     fn reads_that_come_together_share_a_nonce_and_any_attempt_answers_them() {
-        let mut reads = Reads::default();
+        let mut reads = Reads::new(7);
         let (one, mut first) = oneshot::channel();
         let (two, mut second) = oneshot::channel();
         reads.demand(one);
@@ -178,8 +184,23 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_to_a_read_of_an_earlier_life_confirms_nothing() {
+        let (mut earlier, mut later) = (Reads::new(1 << 40), Reads::new(1 << 60));
+        let (answer, _gone) = oneshot::channel();
+        earlier.demand(answer);
+        let nonce = earlier.due(Time(0))[0];
+        let (answer, mut outcome) = oneshot::channel();
+        later.demand(answer);
+        let own = later.due(Time(0))[0];
+        assert_eq!(later.on_index(nonce, Index(1)), Confirmed::Here);
+        assert!(outcome.try_recv().is_err(), "still waits");
+        later.on_index(own, Index(2));
+        assert_eq!(outcome.try_recv().unwrap().unwrap(), Index(2));
+    }
+
+    #[test]
     fn a_read_without_a_leader_ends_after_two_seconds() {
-        let mut reads = Reads::default();
+        let mut reads = Reads::new(7);
         let (answer, mut outcome) = oneshot::channel();
         reads.demand(answer);
         let now = Time(0);
@@ -192,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_another_asked_for_goes_back_to_him_under_his_nonce() {
-        let mut reads = Reads::default();
+        let mut reads = Reads::new(7);
         let asker = Asker::Node(NodeId(3));
         let ours = reads.ask(asker, 99);
         assert_eq!(reads.on_index(ours, Index(4)), Confirmed::Tell(asker, 99));

@@ -159,7 +159,7 @@ fn prepare(
         metrics,
         requests: Requests::new(config.name.clone(), random()?),
         proposals: Proposals::default(),
-        reads: Reads::default(),
+        reads: Reads::new(random()?),
         commands: Commands::new(oneself.id, boot, config.control_public),
         lag: Lag::default(),
         progress,

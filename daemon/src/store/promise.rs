@@ -46,7 +46,7 @@ impl Promise {
 /// What the file says at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is no file.
+    /// There is no file, or one to which nothing was ever written: a first start was cut short.
     Missing,
     /// Neither slot is good.
     Damaged,
@@ -83,6 +83,9 @@ pub(super) fn read(path: &Path) -> Result<Found, StoreError> {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
         Err(error) => return Err(system(path)(error)),
+    }
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Ok(Found::Missing);
     }
     let newer = slots(&bytes).into_iter().flatten().max_by_key(|(counter, _)| *counter);
     Ok(newer.map_or(Found::Damaged, |(_, promise)| Found::Good(promise)))

@@ -42,6 +42,24 @@ fn a_new_directory_is_empty_and_stays_so_until_something_is_promised() {
 }
 
 #[test]
+fn a_first_start_that_was_cut_short_before_it_promised_anything_is_begun_again() {
+    for left_behind in [0, 4_201] {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path()).close();
+        // Made, and perhaps given its length, but never written: what a power loss leaves of a new file.
+        fs::write(dir.path().join("promise"), vec![0; left_behind]).unwrap();
+        let mut node = open(dir.path());
+        assert!(node.opened.durable.empty);
+        node.append(vec![founding()]);
+        node.close();
+        // Of a node that promised something it is a loss.
+        fs::write(dir.path().join("promise"), vec![0; left_behind]).unwrap();
+        let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+        assert!(refused.contains("promise"), "{refused}");
+    }
+}
+
+#[test]
 fn everything_that_was_persisted_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());
