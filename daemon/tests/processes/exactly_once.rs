@@ -30,8 +30,15 @@ async fn a_thousand_quotes_outlive_three_killed_leaders_when_every_fifth_datagra
     outlive_three_leaders(Options { arguments, ..Options::default() }, "20 % lost").await;
 }
 
-/// The whole story, on nodes of any kind.
+/// The whole story, on nodes of any kind; `./test long` tells it ten times.
 pub(crate) async fn outlive_three_leaders(options: Options, what: &str) {
+    let times = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 10 } else { 1 };
+    for _ in 0..times {
+        outlive_three_leaders_once(options.clone(), what).await;
+    }
+}
+
+async fn outlive_three_leaders_once(options: Options, what: &str) {
     let mut cluster = Cluster::start_with(5, options).await;
     let begun = Instant::now();
     let crowd = Crowd::start(cluster.clients(), QUOTES);
