@@ -25,4 +25,5 @@ mod idle;
 mod keys_and_values;
 mod lossy_network;
 mod no_leader;
+mod python_controller;
 mod up;
