@@ -158,7 +158,8 @@ fn public_url(address: SocketAddr, interface: &Interface) -> Option<String> {
 fn exit_when_the_disk_fails() -> Failed {
     Arc::new(|error| {
         tracing::error!("{error}; the node stops, because what it says must be on disk");
-        std::process::exit(EXIT_DISK.into());
+        let disk = matches!(error, StoreError::Disk { .. });
+        std::process::exit(if disk { EXIT_DISK.into() } else { 1 });
     })
 }
 

@@ -11,6 +11,7 @@ use super::form::Form;
 use super::problem::Problem;
 use super::request::{self, Reading};
 use super::site::Shared;
+use crate::store::{Stores, applied_index};
 
 /// Entries after `?after=`, at most `?limit=`.
 pub(super) async fn log(State(site): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -18,8 +19,12 @@ pub(super) async fn log(State(site): State<Shared>, RawQuery(query): RawQuery) -
     Reading::of(&query)?.settle(&site).await?;
     let after = query.number("after")?.unwrap_or(0);
     let limit = request::limit(&query)?;
-    let upto = site.applied();
-    let entries = site.read(move |stores| stores.log(after, limit, upto)).await?;
+    // From the state itself: whoever was just told that its post is stored finds it here.
+    let page = move |stores: &Stores| {
+        let upto = stores.read(applied_index)?;
+        Ok((upto, stores.log(after, limit, upto)?))
+    };
+    let (upto, entries) = site.read(page).await?;
     let last = entries.last().map_or(upto, |entry| entry.id.index.0);
     let entries: Vec<_> = entries.iter().map(|entry| site.boards.describe(entry)).collect();
     let body = json!({ "entries": entries, "next": (last < upto).then_some(last) });

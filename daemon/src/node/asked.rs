@@ -18,6 +18,7 @@ use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
 use super::speech::Heard;
 use crate::boards::{Boards, Change, Command, Input, Outcome};
+use crate::store::{self, AppliedEntry};
 
 /// A refusal is worth a new try after so long.
 const RETRY_MS: u64 = 50;
@@ -88,7 +89,8 @@ impl Driver {
         };
         if self.proposals.is_in_flight(&command.id) {
             if let Asker::Controller(address) = asker {
-                self.proposals.expect(command.id, address);
+                let body = store::digest(&command);
+                self.proposals.expect(command.id, address, body);
             }
             return;
         }
@@ -213,8 +215,9 @@ impl Driver {
     }
 
     /// Tells the controllers that wait for a request what became of it.
-    pub(super) fn tell_controllers(&mut self, id: &RequestId, outcome: &Outcome) {
-        for address in self.proposals.applied(id) {
+    pub(super) fn tell_controllers(&mut self, entry: &AppliedEntry) {
+        let Some((id, outcome)) = &entry.request else { return };
+        for address in self.proposals.applied(id, entry.body) {
             self.speech.answer(address, &outcome_message(id.clone(), outcome));
         }
     }

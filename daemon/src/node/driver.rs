@@ -146,10 +146,8 @@ impl Driver {
             }
             Report::Applied(applied) => {
                 for entry in &applied.entries {
-                    if let Some((id, outcome)) = &entry.request {
-                        self.answer_applied(entry);
-                        self.tell_controllers(id, outcome);
-                    }
+                    self.answer_applied(entry);
+                    self.tell_controllers(entry);
                 }
                 self.metrics.applied_index.set(applied.index.0);
                 let actions = self.core.applied(now, applied.index);
@@ -180,6 +178,9 @@ impl Driver {
                 self.speech.answer(address, &message);
             }
             Found::Replayed(command, asker, None) => {
+                if let Asker::Controller(address) = asker {
+                    self.proposals.expect(command.id.clone(), address, crate::store::digest(&command));
+                }
                 self.proposals.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
             }
             Found::Log(retrieve, asker, entries, commit_index) => {

@@ -45,8 +45,8 @@ use crate::metrics::Metrics;
 use crate::store::StoreError;
 use crate::transport::{Settings, Transport, TransportError};
 
-/// Called from a store's own thread when a write failed: the process must end with exit code 74 and say nothing
-/// more to anyone. It should not return.
+/// Called from a store's own thread when a write failed: the process must end (with exit code 74 if it was the disk)
+/// and say nothing more to anyone. It should not return.
 pub type Failed = Arc<dyn Fn(StoreError) + Send + Sync>;
 
 /// A node that runs.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chorus_proto::types::{Index, RequestId};
 
 use super::reader::Asker;
+use crate::store::BodyDigest;
 
 /// Commands that gather for the next `propose`, at most.
 const QUEUED_MAX: usize = 4_096;
@@ -33,7 +34,7 @@ pub(super) struct Proposals {
     queued: Vec<Proposal>,
     in_flight: BTreeMap<RequestId, Index>,
     /// Who wants DONE when the request is applied: a node hears it come round by itself, a controller does not.
-    controllers: BTreeMap<RequestId, Vec<SocketAddr>>,
+    controllers: BTreeMap<RequestId, Vec<(SocketAddr, BodyDigest)>>,
 }
 
 impl Proposals {
@@ -44,9 +45,6 @@ impl Proposals {
 
     /// Queues a command, unless its id is on its way already.
     pub(super) fn queue(&mut self, proposal: Proposal) {
-        if let Asker::Controller(address) = proposal.asker {
-            self.expect(proposal.id.clone(), address);
-        }
         if self.in_flight.contains_key(&proposal.id) {
             return;
         }
@@ -79,22 +77,24 @@ impl Proposals {
         self.in_flight.contains_key(id)
     }
 
-    /// A controller wants to hear what becomes of a request.
-    pub(super) fn expect(&mut self, id: RequestId, controller: SocketAddr) {
+    /// A controller wants to hear what becomes of a request with this body.
+    pub(super) fn expect(&mut self, id: RequestId, controller: SocketAddr, body: BodyDigest) {
         if self.controllers.len() >= CONTROLLERS_MAX {
             // Some wait for what was cut and will not come. Ids that begin with their time go oldest first.
             self.controllers.pop_first();
         }
         let waiting = self.controllers.entry(id).or_default();
-        if !waiting.contains(&controller) && waiting.len() < CONTROLLERS_OF_ONE_MAX {
-            waiting.push(controller);
+        if !waiting.contains(&(controller, body)) && waiting.len() < CONTROLLERS_OF_ONE_MAX {
+            waiting.push((controller, body));
         }
     }
 
-    /// The request was applied; the controllers that wait for it.
-    pub(super) fn applied(&mut self, id: &RequestId) -> Vec<SocketAddr> {
+    /// The request was applied with this body; the controllers that wait for it. Who waits for another body under its id
+    /// asks again, and is told then that the id is taken.
+    pub(super) fn applied(&mut self, id: &RequestId, body: Option<BodyDigest>) -> Vec<SocketAddr> {
         self.in_flight.remove(id);
-        self.controllers.remove(id).unwrap_or_default()
+        let waiting = self.controllers.remove(id).unwrap_or_default();
+        waiting.into_iter().filter(|(_, wanted)| Some(*wanted) == body).map(|(address, _)| address).collect()
     }
 
     /// The log was cut: what stood there may be proposed again.
@@ -132,19 +132,20 @@ mod tests {
         proposals.on_cut(Index(5));
         proposals.queue(proposal("a", Asker::Here));
         assert_eq!(proposals.take().len(), 1);
-        proposals.applied(&id);
+        proposals.applied(&id, None);
         assert!(!proposals.is_in_flight(&id));
     }
 
     #[test]
-    fn every_controller_that_asked_is_told_once() {
+    fn every_controller_that_asked_for_what_was_applied_is_told_once() {
         let mut proposals = Proposals::default();
         let id = RequestId::try_from("a".to_owned()).unwrap();
         let at = |port: u16| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
-        for port in [1, 2, 1] {
-            proposals.queue(proposal("a", Asker::Controller(at(port))));
+        let (body, other) = ([1; 16], [2; 16]);
+        for (port, body) in [(1, body), (2, body), (1, body), (3, other)] {
+            proposals.expect(id.clone(), at(port), body);
         }
-        assert_eq!(proposals.applied(&id), [at(1), at(2)]);
-        assert_eq!(proposals.applied(&id), []);
+        assert_eq!(proposals.applied(&id, Some(body)), [at(1), at(2)]);
+        assert_eq!(proposals.applied(&id, Some(body)), []);
     }
 }

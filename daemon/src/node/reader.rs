@@ -85,8 +85,6 @@ fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Repor
                     return;
                 }
             }
-            // The stores are closed: the node has ended.
-            Err(StoreError::Refused(_)) => return,
             // A log or state that cannot be read is as final as one that cannot be written.
             Err(error) => return failed(error),
         }
@@ -96,16 +94,25 @@ fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Repor
 fn carry_out(stores: &Stores, errand: Errand) -> Result<Found, StoreError> {
     Ok(match errand {
         Errand::Load(read) => {
-            let entries = stores.load(&read)?;
+            let entries = or_nothing(stores.load(&read))?;
             Found::Loaded(read, entries)
         }
         Errand::Replayed(command, asker) => {
-            let outcome = stores.replayed(&command)?;
+            let outcome = or_nothing(stores.replayed(&command))?;
             Found::Replayed(command, asker, outcome)
         }
         Errand::Log(retrieve, asker, upto) => {
-            let entries = stores.log(retrieve.after.0, retrieve.limit, upto.0)?;
+            let entries = or_nothing(stores.log(retrieve.after.0, retrieve.limit, upto.0))?;
             Found::Log(retrieve, asker, entries, upto)
         }
     })
+}
+
+/// Stores that refuse are closed, or busy for once. It is as if there were nothing: who needs it asks again, here or
+/// elsewhere, and the loop never waits for an answer that does not come.
+fn or_nothing<T: Default>(found: Result<T, StoreError>) -> Result<T, StoreError> {
+    match found {
+        Err(StoreError::Refused(_)) => Ok(T::default()),
+        found => found,
+    }
 }

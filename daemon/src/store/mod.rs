@@ -90,7 +90,7 @@ pub trait Reports: Send + Sync + 'static {
     fn applied(&self, applied: Applied);
     /// Applying stops here for good, in words ('upgrade me').
     fn stuck(&self, detail: String);
-    /// A write failed. Final: the process must end with exit code 74 and say nothing more to anyone.
+    /// A write failed. Final: the process must end and say nothing more to anyone; with exit code 74 if it was the disk.
     fn failed(&self, error: StoreError);
 }
 
@@ -105,7 +105,8 @@ pub enum StoreError {
         /// What the disk or SQLite said, and what to do.
         detail: String,
     },
-    /// The directory cannot be used by this node: another name's, another process's, a newer program's.
+    /// The directory cannot be used by this node: another name's, another process's, a newer program's. No fault of
+    /// the disk.
     #[error("{0}")]
     Refused(String),
 }

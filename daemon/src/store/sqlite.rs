@@ -106,6 +106,12 @@ pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
                 "the query took longer than 2 s and was ended; ask for less".to_owned(),
             );
         }
+        if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) {
+            return StoreError::Refused(format!(
+                "{}: another program keeps it locked ({error}); end that program, and start the node again",
+                path.display()
+            ));
+        }
         let advice = match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "the disk is full; make room, then start the node again",
             Some(ErrorCode::SystemIoFailure) => {

@@ -25,6 +25,8 @@ const GROUP: Ipv4Addr = Ipv4Addr::new(239, 255, 77, 77);
 pub(crate) struct Options {
     /// More arguments for every node.
     pub(crate) arguments: Vec<String>,
+    /// The last so many nodes are not among the voters.
+    pub(crate) learners: usize,
     /// Each node in a network namespace of its own, under an address of its own.
     pub(crate) homes: Vec<Home>,
 }
@@ -149,14 +151,18 @@ impl Cluster {
     /// The same, with its pages at another address.
     pub(crate) fn command_at(&self, k: usize, listen: SocketAddr) -> Command {
         let home = self.options.homes.get(k);
-        let names: Vec<&str> = self.nodes.iter().map(|node| node.name.as_str()).collect();
+        let voters = &self.nodes[..self.len() - self.options.learners];
+        let names: Vec<&str> = voters.iter().map(|node| node.name.as_str()).collect();
         // The kernel kills the node if the test dies without a chance to.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
         if let Some(home) = home {
             command.args(["ip", "netns", "exec", &home.namespace]);
         }
-        command.arg(CHORUS).args(["node", "--name", self.name(k), "--voters", &names.join(",")]);
+        command.arg(CHORUS).args(["node", "--name", self.name(k)]);
+        if k < names.len() {
+            command.args(["--voters", &names.join(",")]);
+        }
         command.arg("--key-file").arg(self.key_file());
         command.arg("--control-pub").arg(self.directory.path().join("key/control.pub"));
         command.args(["--group", &self.group().to_string()]);

@@ -23,6 +23,7 @@ mod feed_latency;
 mod feed_resume;
 mod idle;
 mod keys_and_values;
+mod learner;
 mod lossy_network;
 mod no_leader;
 mod python_controller;

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use chorus::store::check;
+use chorus::store::{StoreError, check};
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{
     Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Payload, Term,
@@ -437,4 +437,17 @@ fn a_malformed_command_stops_the_state_and_a_malformed_body_is_refused() {
     }]);
     node.stores().apply(Index(2), Vec::new());
     node.wait_for(|said| matches!(said, Said::Stuck(_)));
+}
+
+#[test]
+fn a_database_that_another_program_keeps_locked_ends_the_node_but_is_no_fault_of_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let other = rusqlite::Connection::open(dir.path().join("state/1/state.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    node.append(noops(1, 1, 1));
+    node.stores().apply(Index(1), Vec::new());
+    let Said::Failed(error) = node.wait_for(|said| matches!(said, Said::Failed(_))) else { unreachable!() };
+    let StoreError::Refused(why) = error else { panic!("{error}") };
+    assert!(why.contains("state.db") && why.contains("another program"), "{why}");
 }

@@ -10,8 +10,8 @@ use crate::message::{AppendReply, Carried, Heartbeat, Message, Resign};
 use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time};
 use crate::wire;
 
-/// How far the log's time may run ahead of the median of the voters' clocks.
-const CLOCK_LEAD_MAX_MS: u64 = 10_000;
+/// How far the log's time may be from the median of the voters' clocks, unless the log is ahead of it already.
+const CLOCK_OFF_MAX_MS: u64 = 10_000;
 
 /// A handing over in progress.
 #[derive(Clone, Copy, Debug)]
@@ -130,10 +130,9 @@ impl Raft {
         id
     }
 
-    /// Never before the previous entry's time, and not far ahead of most voters' clocks.
     fn entry_time_ms(&self) -> u64 {
         let median_ms = self.presence.median_clock_ms(self.now, self.membership.current());
-        self.log.last_time_ms().max(self.now.clock_ms.min(median_ms.saturating_add(CLOCK_LEAD_MAX_MS)))
+        log_time_ms(self.log.last_time_ms(), self.now.clock_ms, median_ms)
     }
 
     /// Says the entries from `from` on, the parts of large ones first.
@@ -335,6 +334,14 @@ impl Raft {
     }
 }
 
+/// Never before the previous entry's time, and not far from most voters' clocks: a leader whose clock is ahead would take
+/// the log's time with it for good, and beside one whose clock stands in the past every new UUID v7 would seem to be made
+/// in the future.
+fn log_time_ms(last_ms: u64, own_ms: u64, median_ms: u64) -> u64 {
+    let near = median_ms.saturating_sub(CLOCK_OFF_MAX_MS)..=median_ms.saturating_add(CLOCK_OFF_MAX_MS);
+    last_ms.max(own_ms.clamp(*near.start(), *near.end()))
+}
+
 /// Divides entries into runs that fit one datagram each, with the entry before each run.
 pub(super) fn pack(previous: EntryId, entries: Vec<Carried>) -> Vec<(EntryId, Vec<Carried>)> {
     let mut runs: Vec<(EntryId, Vec<Carried>)> = Vec::new();
@@ -356,4 +363,18 @@ pub(super) fn pack(previous: EntryId, entries: Vec<Carried>) -> Vec<(EntryId, Ve
         last = id;
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_time_stays_near_most_clocks_whatever_the_leaders_says_and_never_falls() {
+        let (median_ms, hour_ms) = (1_700_000_000_000, 3_600_000);
+        assert_eq!(log_time_ms(0, median_ms + 700, median_ms), median_ms + 700);
+        assert_eq!(log_time_ms(0, median_ms + hour_ms, median_ms), median_ms + CLOCK_OFF_MAX_MS);
+        assert_eq!(log_time_ms(0, 0, median_ms), median_ms - CLOCK_OFF_MAX_MS);
+        assert_eq!(log_time_ms(median_ms + hour_ms, 0, median_ms), median_ms + hour_ms);
+    }
 }
