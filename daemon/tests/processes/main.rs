@@ -26,4 +26,5 @@ mod keys_and_values;
 mod learner;
 mod lossy_network;
 mod no_leader;
+mod python_controller;
 mod up;

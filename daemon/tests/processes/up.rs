@@ -16,31 +16,32 @@ use crate::wait::wait_for;
 
 /// `{"event":"ready","nodes":[…]}`
 #[derive(Debug, Deserialize)]
-struct Ready {
+pub(crate) struct Ready {
     event: String,
-    nodes: Vec<ReadyNode>,
+    pub(crate) nodes: Vec<ReadyNode>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ReadyNode {
-    name: String,
+pub(crate) struct ReadyNode {
+    pub(crate) name: String,
     url: String,
     pid: i32,
     data_dir: String,
 }
 
 /// A running `chorus up`. Dropping it ends it with SIGTERM, as Ctrl-C would, and asserts that no node is left.
-struct Up {
+pub(crate) struct Up {
     process: Child,
-    ready: Ready,
+    pub(crate) ready: Ready,
     took: Duration,
 }
 
 impl Up {
-    fn start(directory: &Path, port: u16) -> Self {
+    /// Starts it with so many nodes, and waits until it is ready.
+    pub(crate) fn start(directory: &Path, nodes: u16, port: u16) -> Self {
         let begun = Instant::now();
         let mut process =
-            up_command(directory, 5, port).stdout(Stdio::piped()).spawn().expect("chorus up starts");
+            up_command(directory, nodes, port).stdout(Stdio::piped()).spawn().expect("chorus up starts");
         let mut line = String::new();
         let stdout = process.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
@@ -49,7 +50,7 @@ impl Up {
         Self { process, ready, took }
     }
 
-    fn client(&self, k: usize) -> Client {
+    pub(crate) fn client(&self, k: usize) -> Client {
         let address: SocketAddr = self.ready.nodes[k]
             .url
             .trim_start_matches("http://")
@@ -60,7 +61,7 @@ impl Up {
     }
 
     /// Ends it as Ctrl-C would.
-    async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         let mut pids = Vec::new();
         for k in 0..self.ready.nodes.len() {
             if let Some(view) = self.client(k).view().await {
@@ -92,7 +93,7 @@ async fn up_starts_five_nodes_brings_a_killed_one_back_and_keeps_its_data() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("chorus-data");
     let port = five_free_ports();
-    let up = Up::start(&data, port);
+    let up = Up::start(&data, 5, port);
     println!("measured: chorus up, founding, from its start to ready: {:?}", up.took);
     assert_eq!(up.ready.event, "ready");
     for (k, node) in up.ready.nodes.iter().enumerate() {
@@ -109,7 +110,7 @@ async fn up_starts_five_nodes_brings_a_killed_one_back_and_keeps_its_data() {
     let refused = up_command(&data, 3, port).output().expect("it runs and ends");
     assert_eq!(refused.status.code(), Some(1), "another -n: {}", String::from_utf8_lossy(&refused.stderr));
 
-    let up = Up::start(&data, port);
+    let up = Up::start(&data, 5, port);
     Measured::new(vec![up.took])
         .tell_and_assert("chorus up on existing data, from its start to ready", Duration::from_secs(1));
     let quotes = up.client(4).all_quotes().await;
@@ -166,7 +167,7 @@ fn signal(pid: i32, signal: Signal) {
 }
 
 /// The first of five ports in a row that are free.
-fn five_free_ports() -> u16 {
+pub(crate) fn five_free_ports() -> u16 {
     loop {
         let ports: Vec<u16> = (0..5).map(|_| free_port()).collect();
         if ports[4] == ports[0] + 4 {
