@@ -466,6 +466,32 @@ pub struct NodeReport {
     pub voters: Vec<NodeName>,
 }
 
+impl NodeReport {
+    /// A voter of which nothing was heard. `id` is empty where its identity is unknown.
+    #[must_use]
+    pub fn unheard(name: NodeName, id: String) -> Self {
+        Self {
+            name,
+            id,
+            role: "dead".to_owned(),
+            voter: true,
+            term: Term::default(),
+            commit_index: Index::default(),
+            applied_index: Index::default(),
+            last_index: Index::default(),
+            heard_ms: None,
+            url: None,
+            pid: None,
+            version: None,
+            boot: None,
+            leader: None,
+            why: None,
+            cluster: None,
+            voters: Vec::new(),
+        }
+    }
+}
+
 /// DONE: the answer to a command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {

@@ -11,7 +11,7 @@ use super::Failure;
 use super::controller::{Controller, Heard, request_id};
 use crate::node::ClusterView;
 
-/// A round of questions lasts so long; the next one has an id of its own, because an id is answered the same again.
+/// A round of questions lasts so long; the next one has an id of its own, so that what is late tells of its own round.
 const ROUND: Duration = Duration::from_millis(250);
 
 /// What was heard, by name.
@@ -107,7 +107,8 @@ impl Survey {
             leader.or_else(|| self.reports.values().next()).and_then(|report| report.cluster.clone());
         let (cluster, epoch) = cluster.as_deref().and_then(|both| both.split_once('.')).unwrap_or_default();
         let mut nodes: Vec<NodeReport> = self.reports.values().cloned().map(as_pages_show_it).collect();
-        nodes.extend(self.missing().into_iter().cloned().map(unheard));
+        let missing = self.missing().into_iter().cloned();
+        nodes.extend(missing.map(|name| NodeReport::unheard(name, String::new())));
         nodes.sort_by(|one, other| one.name.cmp(&other.name));
         ClusterView {
             cluster: cluster.to_owned(),
@@ -127,29 +128,6 @@ fn as_pages_show_it(report: NodeReport) -> NodeReport {
     NodeReport { boot: None, leader: None, why: None, cluster: None, voters: Vec::new(), ..report }
 }
 
-/// A voter that did not answer.
-fn unheard(name: NodeName) -> NodeReport {
-    NodeReport {
-        name,
-        id: String::new(),
-        role: "dead".to_owned(),
-        voter: true,
-        term: Default::default(),
-        commit_index: Default::default(),
-        applied_index: Default::default(),
-        last_index: Default::default(),
-        heard_ms: None,
-        url: None,
-        pid: None,
-        version: None,
-        boot: None,
-        leader: None,
-        why: None,
-        cluster: None,
-        voters: Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,7 +143,7 @@ mod tests {
                 voters: voters.clone(),
                 cluster: Some("c0ffee.1".to_owned()),
                 why: Some("heard 1 of 3 voters; missing n1, n3; n1 is cloned".to_owned()),
-                ..unheard(name.clone())
+                ..NodeReport::unheard(name.clone(), String::new())
             };
             (name, report)
         });

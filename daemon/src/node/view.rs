@@ -116,7 +116,7 @@ impl Oneself {
             }
             match core.presence().peer(id) {
                 Some(peer) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
-                None => unheard(voter.name.clone(), id.to_string()),
+                None => NodeReport::unheard(voter.name.clone(), id.to_string()),
             }
         };
         voters.iter().map(by_id).collect()
@@ -133,7 +133,7 @@ impl Oneself {
         match peer {
             _ if *name == self.name => self.seen_by_itself(core, standing),
             Some((id, peer)) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
-            None => unheard(name.clone(), String::new()),
+            None => NodeReport::unheard(name.clone(), String::new()),
         }
     }
 
@@ -203,29 +203,6 @@ fn seen(id: NodeId, peer: &Peer, standing: &Standing, now: Time) -> NodeReport {
         url: hello.public_url.clone(),
         pid: Some(hello.pid),
         version: Some(hello.version.clone()),
-        boot: None,
-        leader: None,
-        why: None,
-        cluster: None,
-        voters: Vec::new(),
-    }
-}
-
-/// A voter that was never heard.
-fn unheard(name: NodeName, id: String) -> NodeReport {
-    NodeReport {
-        name,
-        id,
-        role: "dead".to_owned(),
-        voter: true,
-        term: Default::default(),
-        commit_index: Default::default(),
-        applied_index: Default::default(),
-        last_index: Default::default(),
-        heard_ms: None,
-        url: None,
-        pid: None,
-        version: None,
         boot: None,
         leader: None,
         why: None,
