@@ -66,6 +66,10 @@ pub struct Metrics {
     answers: Family<AnswerLabels, Counter>,
     /// Datagrams that the kernel threw away because the receive buffer was full.
     pub kernel_drops: Counter,
+    /// Fields of messages that this program does not know, and ignored: somebody speaks a later version.
+    pub unknown_fields: Counter,
+    /// Things received that no correct cluster says. Anything but 0 is an alarm.
+    pub safety_violations: Counter,
     /// Elections that this node started.
     pub elections: Counter,
     /// The term.
@@ -91,6 +95,8 @@ impl Default for Metrics {
             role: Family::default(),
             answers: Family::default(),
             kernel_drops: Counter::default(),
+            unknown_fields: Counter::default(),
+            safety_violations: Counter::default(),
             elections: Counter::default(),
             term: Level::default(),
             commit_index: Level::default(),
@@ -153,6 +159,16 @@ impl Metrics {
             "Datagrams lost to a full receive buffer",
             self.kernel_drops.clone(),
         );
+        registry.register(
+            "unknown_fields",
+            "Fields of a later version that were ignored",
+            self.unknown_fields.clone(),
+        );
+        registry.register(
+            "safety_violations",
+            "Things received that no correct cluster says",
+            self.safety_violations.clone(),
+        );
         registry.register("elections", "Elections that this node started", self.elections.clone());
         registry.register("term", "The current term", self.term.clone());
         registry.register("role", "What this node does: 1 for its role", self.role.clone());
@@ -182,6 +198,14 @@ mod tests {
                 text.contains(&format!("chorus_datagrams_dropped_total{{reason=\"{reason}\"}}")),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn what_should_stay_at_zero_is_told_from_the_start() {
+        let text = Metrics::default().text();
+        for counter in ["chorus_unknown_fields_total 0", "chorus_safety_violations_total 0"] {
+            assert!(text.contains(counter), "{text}");
         }
     }
 

@@ -118,6 +118,7 @@ impl Driver {
                 self.state.view_changed = true;
             }
             Event::SafetyViolation { detail } => {
+                self.metrics.safety_violations.inc();
                 error!("SAFETY VIOLATION: {detail}");
                 self.ail(format!("safety violation: {detail}"));
             }

@@ -82,6 +82,7 @@ impl Speech {
         Some(match self.endpoint.open(&mut self.buffer[..arrived.length]) {
             Ok(opened) => {
                 self.metrics.datagram(opened.message.name(), Direction::Received);
+                self.metrics.unknown_fields.inc_by(opened.unknown_fields.into());
                 self.learn(&opened, arrived.from);
                 let (from, direct) = (arrived.from, arrived.direct);
                 Datagram::Message(Box::new(Heard { opened, from, direct }))
