@@ -28,7 +28,9 @@
 //! index. Two things raise it, and nothing else does: (a) a HEARTBEAT or CATCHUP of the term's leader whose previous
 //! entry is in the log; (b) a CATCHUP of anybody in the current term, up to the commit index that it names, if its
 //! previous entry lies at or below that. Then `commit_index` is the least of what was heard to be committed and
-//! what is matched, and entries up to the least of that and the durable index may be applied.
+//! what is matched, and entries up to the least of that and the durable index may be applied. What was learned to be
+//! committed in a term is neither said nor applied before that term is on disk (`commit_index_to_say`): beside an older
+//! term it would vouch for the entries of that term's deposed leader.
 //!
 //! ## Elections
 //! A voter that hears no leader for its timeout asks by VOTECONSENSUS whether others miss it too (pre-vote, thesis
