@@ -3,10 +3,14 @@
 pub mod boards;
 pub mod cli;
 pub mod config;
+pub mod drill;
 pub mod http;
 pub mod keys;
+pub mod load;
 pub mod metrics;
 pub mod node;
 pub mod run;
+pub mod service;
 pub mod store;
+pub mod transfer;
 pub mod transport;

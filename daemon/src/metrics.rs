@@ -14,7 +14,10 @@ use prometheus_client::registry::Registry;
 /// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `part`, `malformed`.
 const DROP_REASONS: [&str; 7] = ["short", "version", "tag", "auth", "replay", "part", "malformed"];
 
-/// What a node may be doing, as `/metrics` names it.
+/// What a node that plays dead is doing, whatever its core calls that.
+const SILENT: &str = "silent";
+
+/// What a node may be doing else, as `/metrics` names it.
 const ROLES: [(Role, &str); 4] = [
     (Role::Leader, "leader"),
     (Role::Follower, "follower"),
@@ -51,9 +54,20 @@ struct RoleLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CommandLabels {
+    command: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AnswerLabels {
     method: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CacheLabels {
+    result: &'static str,
 }
 
 /// Every counter and gauge of one process.
@@ -64,8 +78,16 @@ pub struct Metrics {
     datagrams: Family<DatagramLabels, Counter>,
     role: Family<RoleLabels, Level>,
     answers: Family<AnswerLabels, Counter>,
+    cache: Family<CacheLabels, Counter>,
+    commands: Family<CommandLabels, Counter>,
     /// Datagrams that the kernel threw away because the receive buffer was full.
     pub kernel_drops: Counter,
+    /// What went to the group and by unicast again, to those whom the group does not reach.
+    pub unicast_copies: Counter,
+    /// Nodes whom the group does not reach from here, so that they get copies.
+    pub unicast_copies_to: Level,
+    /// Nodes that are heard by unicast alone.
+    pub heard_by_unicast: Level,
     /// Fields of messages that this program does not know, and ignored: somebody speaks a later version.
     pub unknown_fields: Counter,
     /// Things received that no correct cluster says. Anything but 0 is an alarm.
@@ -78,6 +100,12 @@ pub struct Metrics {
     pub commit_index: Level,
     /// What this node has applied.
     pub applied_index: Level,
+    /// Bytes of the snapshot that this node is fetching; 0 when it fetches none.
+    pub snapshot_bytes: Level,
+    /// As many of them are here.
+    pub snapshot_received_bytes: Level,
+    /// Snapshots from which this node went on.
+    pub snapshots_installed: Counter,
     /// Bytes that the group socket can hold, as the system granted them.
     pub receive_buffer_bytes: Level,
     /// Pages and programs that follow the feed now.
@@ -94,13 +122,21 @@ impl Default for Metrics {
             datagrams: Family::default(),
             role: Family::default(),
             answers: Family::default(),
+            cache: Family::default(),
+            commands: Family::default(),
             kernel_drops: Counter::default(),
+            unicast_copies: Counter::default(),
+            unicast_copies_to: Level::default(),
+            heard_by_unicast: Level::default(),
             unknown_fields: Counter::default(),
             safety_violations: Counter::default(),
             elections: Counter::default(),
             term: Level::default(),
             commit_index: Level::default(),
             applied_index: Level::default(),
+            snapshot_bytes: Level::default(),
+            snapshot_received_bytes: Level::default(),
+            snapshots_installed: Counter::default(),
             receive_buffer_bytes: Level::default(),
             feed_clients: Gauge::default(),
             connections: Gauge::default(),
@@ -124,16 +160,28 @@ impl Metrics {
         self.datagrams.get_or_create(&DatagramLabels { message, direction }).inc();
     }
 
-    /// Says what this node is doing: 1 for this role, 0 for the others.
-    pub fn set_role(&self, now: Role) {
+    /// Says what this node is doing: 1 for this role, 0 for the others; none: it plays dead.
+    pub fn set_role(&self, now: Option<Role>) {
         for (role, name) in ROLES {
-            self.role.get_or_create(&RoleLabels { role: name }).set(u64::from(role == now));
+            self.role.get_or_create(&RoleLabels { role: name }).set(u64::from(Some(role) == now));
         }
+        self.role.get_or_create(&RoleLabels { role: SILENT }).set(u64::from(now.is_none()));
+    }
+
+    /// Counts a signed command by its name on the wire and by what this node made of it: `obeyed` once each, then `done`
+    /// or `refused`.
+    pub fn command(&self, command: &'static str, outcome: &'static str) {
+        self.commands.get_or_create(&CommandLabels { command, outcome }).inc();
     }
 
     /// Counts an answer over HTTP.
     pub fn answered(&self, method: &'static str, status: u16) {
         self.answers.get_or_create(&AnswerLabels { method, status }).inc();
+    }
+
+    /// Counts a read that was answered from memory (`hit`), or from the database (`miss`).
+    pub fn cached(&self, result: &'static str) {
+        self.cache.get_or_create(&CacheLabels { result }).inc();
     }
 
     /// Everything, in the text format of OpenMetrics.
@@ -160,6 +208,21 @@ impl Metrics {
             self.kernel_drops.clone(),
         );
         registry.register(
+            "unicast_copies",
+            "Datagrams of the group sent again by unicast",
+            self.unicast_copies.clone(),
+        );
+        registry.register(
+            "unicast_copies_to",
+            "Nodes that the group does not reach from here, so that they get copies",
+            self.unicast_copies_to.clone(),
+        );
+        registry.register(
+            "heard_by_unicast",
+            "Nodes that are heard by unicast alone",
+            self.heard_by_unicast.clone(),
+        );
+        registry.register(
             "unknown_fields",
             "Fields of a later version that were ignored",
             self.unknown_fields.clone(),
@@ -174,10 +237,18 @@ impl Metrics {
         registry.register("role", "What this node does: 1 for its role", self.role.clone());
         registry.register("commit_index", "The last entry known to be committed", self.commit_index.clone());
         registry.register("applied_index", "The last entry applied", self.applied_index.clone());
+        let bytes = self.snapshot_bytes.clone();
+        registry.register("snapshot_bytes", "Bytes of the snapshot that is being fetched; else 0", bytes);
+        let received = self.snapshot_received_bytes.clone();
+        registry.register("snapshot_received_bytes", "As many of them are here", received);
+        let installed = self.snapshots_installed.clone();
+        registry.register("snapshots_installed", "Snapshots from which this node went on", installed);
         let buffer = self.receive_buffer_bytes.clone();
         registry.register("receive_buffer_bytes", "Bytes that the group socket can hold", buffer);
         registry.register("http_answers", "Answers over HTTP, by method and status", self.answers.clone());
+        registry.register("cache_reads", "Reads that the cache answered, or did not", self.cache.clone());
         registry.register("http_connections", "Open HTTP connections", self.connections.clone());
+        registry.register("commands", "Signed commands, by name and outcome", self.commands.clone());
         registry.register("feed_clients", "Followers of the feed", self.feed_clients.clone());
         self
     }
@@ -204,7 +275,11 @@ mod tests {
     #[test]
     fn what_should_stay_at_zero_is_told_from_the_start() {
         let text = Metrics::default().text();
-        for counter in ["chorus_unknown_fields_total 0", "chorus_safety_violations_total 0"] {
+        for counter in [
+            "chorus_unknown_fields_total 0",
+            "chorus_safety_violations_total 0",
+            "chorus_unicast_copies_total 0",
+        ] {
             assert!(text.contains(counter), "{text}");
         }
     }
@@ -212,10 +287,14 @@ mod tests {
     #[test]
     fn exactly_one_role_is_one() {
         let metrics = Metrics::default();
-        metrics.set_role(Role::Follower);
-        metrics.set_role(Role::Leader);
+        metrics.set_role(Some(Role::Follower));
+        metrics.set_role(Some(Role::Leader));
         let text = metrics.text();
         assert!(text.contains("chorus_role{role=\"leader\"} 1"), "{text}");
         assert!(text.contains("chorus_role{role=\"follower\"} 0"), "{text}");
+        metrics.set_role(None);
+        let text = metrics.text();
+        assert!(text.contains("chorus_role{role=\"leader\"} 0"), "{text}");
+        assert!(text.contains("chorus_role{role=\"silent\"} 1"), "{text}");
     }
 }

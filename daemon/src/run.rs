@@ -4,24 +4,29 @@
 //! disk), the node's sockets, its stores, its loop, the pages. Stop, within ten seconds: leadership is handed over and the loop ends, the pages close, the stores close.
 
 use std::future::Future;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::boards::Boards;
-use crate::config::{Config, Interface};
+use crate::config::{Config, Interface, Unconfigured};
 use crate::http::{self, WebState};
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
+use crate::service::{Manager, tell_status};
 use crate::store::{self, StoreError};
+use crate::transfer::TransferError;
 
 /// Exit code when a disk failed: no sense in starting again before somebody looked.
 pub const EXIT_DISK: u8 = 74;
 
+/// What a supervisor says in one line.
+const LINE_BYTES_MAX: u64 = 256;
 /// How long the loop may take to hand over leadership and end.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// How long the stores may take to close. What was acknowledged is on disk whether they do or not.
@@ -33,6 +38,8 @@ pub mod report {
     pub const SERVING: &str = "serving";
     /// It leaves because a signed SHUTDOWN told it to; it does not want to be started again.
     pub const SHUTDOWN: &str = "shutdown";
+    /// What it is told on its standard input, the other way: `{"loss": percent}`, to lose that share of what it receives.
+    pub const LOSS: &str = "loss";
 }
 
 /// Why a node did not start, or did not go on.
@@ -73,6 +80,7 @@ impl RunError {
         match self {
             Self::NotOurs { .. } => 2,
             Self::Start(StartError::Transport(error)) if error.is_wrong_value() => 2,
+            Self::Start(StartError::Transfer(TransferError::NotOurs { .. })) => 2,
             Self::Start(StartError::Store(StoreError::Disk { .. })) => EXIT_DISK,
             _ => 1,
         }
@@ -83,12 +91,19 @@ impl RunError {
     }
 }
 
+/// Whoever started this node as a process, and looks after it.
+#[derive(Clone, Debug)]
+pub struct Supervised {
+    /// Where it can be asked for drills.
+    pub socket: Option<PathBuf>,
+}
+
 /// Runs a node until it is told to stop. `supervised`: reports on standard output, and stops when standard input
 /// ends, because whoever started it is gone then.
 ///
 /// # Errors
 /// When it cannot start or go on.
-pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
+pub fn run(mut config: Config, supervised: Option<Supervised>) -> Result<(), RunError> {
     // First, because of two starts of one node the second finds the port taken too, and this says why.
     store::check(&config.data_dir, &config.name).map_err(StartError::Store)?;
     let listener = listen(config.listen)?;
@@ -111,7 +126,10 @@ pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
         boards: Boards::all(),
         metrics,
         public_url: config.public_url.clone(),
+        caches: !config.no_cache,
+        supervisor: supervised.as_ref().and_then(|supervised| supervised.socket.clone()),
     };
+    let supervised = supervised.is_some();
     let ended = runtime.block_on(serve_until_the_end(listener, state, running, supervised));
     runtime.shutdown_background();
     close(move || stores.close());
@@ -126,6 +144,40 @@ pub fn run(mut config: Config, supervised: bool) -> Result<(), RunError> {
         }
         Ended::Failed(why) => Err(RunError::Ended(why)),
     }
+}
+
+/// Shows what to do until it is told to stop: a node without a key belongs to no cluster, and starting again would give it
+/// none.
+///
+/// # Errors
+/// When it cannot be shown.
+pub fn await_configuration(unconfigured: Unconfigured) -> Result<(), RunError> {
+    let listener = listen(unconfigured.listen)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::system("starting the threads of the pages"))?;
+    runtime.block_on(async {
+        let told_to_stop = told_to_stop(None)?;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(RunError::system("opening the port of the pages"))?;
+        let line =
+            format!("no cluster: {}; http://{} says what to do", unconfigured.why, unconfigured.listen);
+        tracing::warn!("{line}");
+        if let Some(manager) = Manager::from_environment() {
+            manager.ready();
+            tell_status(&line);
+            // There is no loop that could stand still.
+            tokio::spawn(manager.keep_alive());
+        }
+        let stop = async move {
+            let why = told_to_stop.await;
+            tracing::info!("{why}: stopping");
+        };
+        http::serve_unconfigured(listener, unconfigured.why, stop)
+            .await
+            .map_err(RunError::system("serving the page that says what to do"))
+    })
 }
 
 /// Binds the address of the pages.
@@ -195,7 +247,7 @@ async fn serve_until_the_end(
     mut running: Running,
     supervised: bool,
 ) -> Result<Ended, RunError> {
-    let told_to_stop = told_to_stop(supervised)?;
+    let told_to_stop = told_to_stop(supervised.then(|| running.handle.demands.clone()))?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(RunError::system("opening the port of the pages"))?;
     let (stop_pages, pages_stop) = oneshot::channel::<()>();
@@ -206,10 +258,21 @@ async fn serve_until_the_end(
     if supervised {
         report_to_supervisor(report::SERVING);
     }
+    let manager = Manager::from_environment();
+    let telling = manager.map(|manager| {
+        manager.ready();
+        tokio::spawn(manager.keep_told(running.handle.clone()))
+    });
     let ended = tokio::select! {
         ended = &mut running.ended => ended.unwrap_or_else(|_| died()),
         why = told_to_stop => {
             tracing::info!("{why}: stopping");
+            if let Some(telling) = telling {
+                telling.abort();
+            }
+            if let Some(manager) = manager {
+                manager.stopping();
+            }
             hand_over(&mut running).await
         }
     };
@@ -241,11 +304,13 @@ fn died() -> Ended {
 }
 
 /// Becomes ready with the reason when SIGTERM or SIGINT comes, or the supervisor goes.
-fn told_to_stop(supervised: bool) -> Result<impl Future<Output = &'static str>, RunError> {
+fn told_to_stop(
+    supervised: Option<mpsc::Sender<Demand>>,
+) -> Result<impl Future<Output = &'static str>, RunError> {
     let step = "listening to signals";
     let mut terminate = signal(SignalKind::terminate()).map_err(RunError::system(step))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::system(step))?;
-    let supervisor = supervised.then(supervisor_gone);
+    let supervisor = supervised.map(supervisor_gone);
     Ok(async move {
         let gone = async {
             match supervisor {
@@ -263,16 +328,30 @@ fn told_to_stop(supervised: bool) -> Result<impl Future<Output = &'static str>, 
 }
 
 /// Waits on a thread of its own for the end of standard input, a pipe that closes when its other end dies, whatever
-/// kills it.
-fn supervisor_gone() -> oneshot::Receiver<()> {
+/// kills it. Until then it may say how much is to be lost.
+fn supervisor_gone(demands: mpsc::Sender<Demand>) -> oneshot::Receiver<()> {
     let (gone, watched) = oneshot::channel();
     std::thread::spawn(move || {
-        let mut buffer = [0; 64];
-        while matches!(io::stdin().read(&mut buffer), Ok(bytes) if bytes > 0) {}
+        let mut stdin = io::stdin().lock();
+        let mut line = String::new();
+        while matches!(stdin.by_ref().take(LINE_BYTES_MAX).read_line(&mut line), Ok(bytes) if bytes > 0) {
+            if let Some(share) = loss_of(&line) {
+                // A loop that is gone loses everything.
+                let _gone = demands.blocking_send(Demand::Lose(share));
+            }
+            line.clear();
+        }
         // Nobody waits any more: the node stops already.
         let _late = gone.send(());
     });
     watched
+}
+
+/// A supervisor's word on how much is to be lost, 0 to 1.
+fn loss_of(line: &str) -> Option<f64> {
+    let said: serde_json::Value = serde_json::from_str(line).ok()?;
+    let percent = said.get(report::LOSS)?.as_f64()?;
+    Some((percent / 100.0).clamp(0.0, 1.0))
 }
 
 fn report_to_supervisor(event: &str) {
@@ -300,6 +379,15 @@ fn close(close: impl FnOnce() + Send + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_number_is_a_loss() {
+        assert_eq!(loss_of("{\"loss\": 30}\n"), Some(0.3));
+        assert_eq!(loss_of("{\"loss\": 1e9}"), Some(1.0));
+        for line in ["", "{}", "loss", "{\"loss\": \"much\"}"] {
+            assert_eq!(loss_of(line), None, "{line}");
+        }
+    }
 
     #[test]
     fn the_public_url_is_where_the_pages_can_be_reached() {

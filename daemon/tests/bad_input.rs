@@ -149,7 +149,7 @@ fn what_is_needed_and_not_given_is_asked_for() {
 #[test]
 fn each_bad_value_is_said_with_its_remedy() {
     let place = Place::new();
-    let bad: [(&[&str], &[&str]); 18] = [
+    let bad: [(&[&str], &[&str]); 19] = [
         (&["--heartbeat", "40"], &["--heartbeat is '40'", "40ms"]),
         (&["--heartbeat", "200ms"], &["--heartbeat is '200ms'", "election_timeout_min", "'150ms'"]),
         (&["--election-timeout-min", "400ms"], &["--election-timeout-min is '400ms'", "'300ms'"]),
@@ -158,6 +158,7 @@ fn each_bad_value_is_said_with_its_remedy() {
         (&["--voters", "n1,n2,n1"], &["n1 stands in it twice"]),
         (&["--voters", "n1,,n2"], &["--voters is 'n1,,n2'", "commas"]),
         (&["--voters", "n1,E"], &["'E'"]),
+        (&["--voters", "n1,n2", "--learner"], &["--learner is 'true'", "--voters", "leave out one"]),
         (&["--group", "10.0.0.1:5555"], &["--group is '10.0.0.1:5555'", "multicast"]),
         (&["--group", "239.255.77.77"], &["--group", "port"]),
         (&["--ttl", "256"], &["--ttl is '256'", "255"]),

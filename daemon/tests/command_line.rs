@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,10 @@ struct Up {
 
 impl Up {
     fn start(nodes: u16, more: &[&str], drop_received: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
+        Self::start_in(tempfile::tempdir().expect("a directory"), nodes, more, drop_received)
+    }
+
+    fn start_in(directory: TempDir, nodes: u16, more: &[&str], drop_received: &str) -> Self {
         // The kernel ends `up` if the test dies without a chance to.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json", "--nodes", &nodes.to_string()]);
@@ -115,7 +119,10 @@ fn runs(pid: i32) -> bool {
 
 /// The first of so many free ports in a row, below those that the system gives away.
 fn ports(nodes: u16) -> u16 {
+    /// So that tests that run at the same time do not take the same ones.
+    static ROWS: AtomicU16 = AtomicU16::new(0);
     let first = 12_000 + u16::try_from(std::process::id() % 6_000).expect("less than 6,000");
+    let first = first + 16 * ROWS.fetch_add(1, Ordering::Relaxed);
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let row = |start: &u16| (*start..start + nodes).all(free);
     (first..19_000).step_by(usize::from(nodes)).find(row).expect("free ports in a row")
@@ -163,8 +170,11 @@ fn boards_are_written_read_and_followed_from_a_shell() {
     assert_eq!(second["text"], "Second.");
     tail.kill().expect("it runs");
     tail.wait().expect("it ends");
-    let (listed, _) = up.run(&["quote", "list"], 0);
-    assert_eq!(listed, "Ada: First.\nAda: Second.\n");
+    // A list is what one node holds, and the first has just come back.
+    wait_for("both quotes in the list", || {
+        let (listed, _) = up.run(&["quote", "list"], 0);
+        (listed == "Ada: First.\nAda: Second.\n").then_some(())
+    });
     let (_, refused) = up.run(&["quote", "post", "Ada", ""], 2);
     assert!(refused.contains("text"), "{refused}");
 
@@ -241,4 +251,57 @@ fn two_ups_do_not_share_a_directory() {
     let (_, refused) = up.run(&["up"], 1);
     assert!(refused.contains("another `chorus up`"), "{refused}");
     assert!(refused.contains(&*up.directory.path().to_string_lossy()), "{refused}");
+}
+
+#[test]
+fn a_backup_of_a_running_cluster_begins_another_with_all_that_was_acknowledged() {
+    let up = Up::start(3, &[], "0");
+    for n in 0..5 {
+        up.run(&["store", &format!("key-{n}"), &format!("value-{n}")], 0);
+    }
+    let view = up.view();
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("saved.backup");
+    let file = file.to_str().expect("a name");
+    let (plan, _) = up.run(&["backup", file, "--dry-run"], 0);
+    assert!(plan.contains("would hold") && !std::path::Path::new(file).exists(), "{plan}");
+    // A node applies a moment after the answer was given elsewhere.
+    let label: Value = wait_for("a backup that holds the last of them", || {
+        let _of_before = std::fs::remove_file(file);
+        let (said, _) = up.run(&["backup", file, "--json"], 0);
+        let label: Value = serde_json::from_str(&said).expect("JSON");
+        (label["index"].as_u64() >= view["commit_index"].as_u64()).then_some(label)
+    });
+    assert_eq!((&label["cluster"], &label["epoch"]), (&view["cluster"], &view["epoch"]));
+    up.run(&["backup", file], 1);
+    let (verified, _) = up.run(&["log", "verify"], 0);
+    assert!(
+        verified.lines().count() == 3 && verified.lines().all(|line| line.contains("whole")),
+        "{verified}"
+    );
+    up.run(&["log", "dump"], 2);
+    let (dumped, _) = up.run(&["log", "dump", "--node", "n2", "--json"], 0);
+    assert!(dumped.lines().filter(|line| line.contains("\"put\"")).count() == 5, "{dumped}");
+
+    let restored = tempfile::tempdir().expect("a directory");
+    let root = restored.path().to_str().expect("a name").to_owned();
+    up.run(&["restore", file, "--data-dir", &root, "--dry-run"], 0);
+    assert_eq!(std::fs::read_dir(&root).expect("it is there").count(), 0);
+    let (made, _) = up.run(&["restore", file, "--data-dir", &root], 0);
+    assert_eq!(made.lines().count(), 4, "{made}");
+    let (_, why) = up.run(&["restore", file, "--data-dir", &root], 1);
+    assert!(why.contains("not empty"), "{why}");
+    drop(up);
+
+    let up = Up::start_in(restored, 3, &[], "0");
+    let again = up.view();
+    assert_eq!(again["cluster"], view["cluster"]);
+    assert!(again["epoch"].as_u64() > view["epoch"].as_u64(), "{again}");
+    for n in 0..5 {
+        let (value, _) = up.run(&["store", "get", &format!("key-{n}")], 0);
+        assert!(value.contains(&format!("value-{n}")), "{value}");
+    }
+    up.run(&["store", "key-5", "value-5"], 0);
+    let (verified, _) = up.run(&["log", "verify"], 0);
+    assert!(verified.lines().all(|line| line.contains("whole")), "{verified}");
 }

@@ -7,14 +7,18 @@
 //!
 //! REFUSED says that the sending it answers was not proposed and never will be. It therefore proves something about a
 //! request that was sent exactly once, and nothing about one that was repeated: an earlier sending may be in a log.
+//!
+//! A sending that the network repeats, seconds late, might find a leader that has forgotten it by a restart. So STORE names
+//! the term whose leader it is for: after a restart nobody leads that term again, and whoever is in another drops it without
+//! a word. REFUSED names the term too, so that it is not taken for the answer to a later sending.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
 use crate::message::{Done, Message, Refused, Store};
-use crate::types::{ENTRY_BYTES_MAX, NodeId, Now, RequestId, Span, Time};
-use crate::wire;
+use crate::types::{ENTRY_BYTES_MAX, NodeId, Now, RequestId, Span, Term, Time};
+use crate::{mark, planted, wire};
 
 /// Requests that may wait at once.
 pub const REQUESTS_MAX: usize = 4_096;
@@ -95,6 +99,8 @@ pub struct Forwarder {
     /// Requests taken so far.
     taken: u64,
     leader: Leader,
+    /// The leader's.
+    term: Term,
     /// Nothing leaves before.
     paused_until: Time,
     random: fastrand::Rng,
@@ -122,6 +128,8 @@ struct Request {
     sent: u32,
     /// To whom the last one left.
     sent_to: Option<NodeId>,
+    /// And for which term.
+    sent_term: Term,
     /// Proposals by this node that its core took.
     proposals: u32,
     /// The last of them stands in this node's log.
@@ -141,7 +149,7 @@ impl Request {
 
     /// How the wait ends when its time is over.
     fn out_of_time(&self) -> GaveUp {
-        if self.may_have_happened() {
+        if self.may_have_happened() && !planted!(TimeoutAsFailure) {
             GaveUp::Unknown
         } else {
             self.refusal.clone().unwrap_or(GaveUp::NoLeader)
@@ -149,10 +157,11 @@ impl Request {
     }
 
     /// STORE, behind the pieces of a command that does not fit it.
-    fn messages(&self, id: &RequestId) -> Vec<Message> {
+    fn messages(&self, id: &RequestId, term: Term) -> Vec<Message> {
         let mut store = Store {
             request_id: id.clone(),
             repeated: self.may_have_happened(),
+            term: Some(term),
             command: None,
             parts: None,
             board: None,
@@ -180,6 +189,7 @@ impl Forwarder {
             bytes: 0,
             taken: 0,
             leader: Leader::Nobody,
+            term: Term(0),
             paused_until: Time::default(),
             random: fastrand::Rng::with_seed(seed),
         }
@@ -215,6 +225,7 @@ impl Forwarder {
             back_off: BACK_OFF_MIN,
             sent: 0,
             sent_to: None,
+            sent_term: Term(0),
             proposals: 0,
             proposed: false,
             done: false,
@@ -226,7 +237,8 @@ impl Forwarder {
     }
 
     /// Another leader is heard, or the same in a new term, or none. All that waits goes to a new leader at once.
-    pub fn on_leader(&mut self, now: Now, leader: Option<NodeId>, self_leads: bool) {
+    pub fn on_leader(&mut self, now: Now, leader: Option<NodeId>, term: Term, self_leads: bool) {
+        self.term = term;
         self.leader = match leader {
             _ if self_leads => Leader::ThisNode,
             Some(leader) => Leader::Other(leader),
@@ -242,10 +254,13 @@ impl Forwarder {
     pub fn on_refused(&mut self, now: Now, from: NodeId, refused: &Refused) {
         let id = &refused.request_id;
         let Some(request) = self.requests.get_mut(id) else { return };
-        if request.ended.is_some() || request.sent_to != Some(from) {
+        mark!(RefusedByFormer, request.ended.is_none() && request.sent_to != Some(from));
+        if request.ended.is_some() || request.sent_to != Some(from) || refused.term != Some(request.sent_term)
+        {
             return;
         }
-        let only_sending = request.sent == 1 && request.proposals == 0;
+        let only_sending = request.sent == 1 && request.proposals == 0 || planted!(RefusalOfRepeated);
+        mark!(RefusedAfterRepeat, request.sent >= 10);
         if only_sending {
             // Nothing can have happened so far.
             (request.sent, request.sent_to) = (0, None);
@@ -275,6 +290,7 @@ impl Forwarder {
 
     /// Entries that this node had appended were cut away: what it proposed must be proposed or sent again.
     pub fn on_cut(&mut self, now: Now) {
+        mark!(ProposalCut, self.requests.values().filter(|request| request.proposed).count() >= 3);
         self.wake_all(now, |request| std::mem::take(&mut request.proposed));
     }
 
@@ -339,18 +355,20 @@ impl Forwarder {
         let request = self.requests.get_mut(id)?;
         let out_of_time = (now.time >= request.until).then(|| request.out_of_time());
         if let Some(reason) = request.ended.take().or(out_of_time) {
+            mark!(DoneUnapplied, request.done && request.sent >= 3);
             self.remove(id);
             return Some(Step::GiveUp { id: id.clone(), reason });
         }
         let step = match self.leader {
             Leader::Other(to) if !request.done => {
-                let messages = request.messages(id);
+                let messages = request.messages(id, self.term);
                 request.sent = request.sent.saturating_add(1);
-                request.sent_to = Some(to);
+                (request.sent_to, request.sent_term) = (Some(to), self.term);
                 self.back_off(now, id, Span::default());
                 return Some(Step::Send { to, messages });
             }
             Leader::ThisNode if !request.done && !request.proposed => {
+                mark!(SentAndProposed, request.sent >= 8);
                 request.proposals = request.proposals.saturating_add(1);
                 request.proposed = true;
                 Some(Step::Propose { id: id.clone(), command: request.command.clone() })

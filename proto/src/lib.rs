@@ -5,7 +5,8 @@
 //!
 //! - [`types`]: the words. [`message`]: what is said. [`wire`]: how it is written and sealed (PROTOCOL.md).
 //! - [`raft`]: the consensus core, an essay in code. [`presence`]: who is there, and how a cluster is founded.
-//! - [`forward`]: how a request finds the leader, exactly once.
+//! - [`forward`]: how a request finds the leader, exactly once. [`text`]: how messages and events read, in one line.
+//! - [`mod@planted`] and [`marks`]: bugs and rare states, for the simulator alone; nothing in every other build.
 //!
 //! ## The driver's loop
 //! A driver owns sockets, disk and clock, and runs one loop over one [`raft::Raft`]:
@@ -21,8 +22,11 @@
 //! `persisted`. A write that fails is final: the driver ends the process without another word.
 
 pub mod forward;
+pub mod marks;
 pub mod message;
+pub mod planted;
 pub mod presence;
 pub mod raft;
+pub mod text;
 pub mod types;
 pub mod wire;

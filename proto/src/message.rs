@@ -116,6 +116,49 @@ pub struct Hello {
     pub pid: u32,
     /// The nodes that it heard in the last 3 s, with the boot that it heard of each.
     pub heard: Vec<(NodeId, Boot)>,
+    /// Places in `heard`, from 0 and rising: what these nodes say to the group does not reach it, only what they send
+    /// direct. Absent where the group reaches everybody, and in earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub direct_only: Vec<u8>,
+    /// Nodes whose log on disk ends before an entry that they once named as committed and on their disk, with the last such
+    /// index: an old copy was brought back, or the end was lost. At most 4. Absent where there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub had: Vec<(NodeId, Index)>,
+}
+
+/// Over which way a node is heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeardBy {
+    /// What it says to the group arrives.
+    Multicast,
+    /// Only what it sends direct does.
+    Unicast,
+}
+
+impl HeardBy {
+    /// As `/api/v1/cluster` names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Multicast => "multicast",
+            Self::Unicast => "unicast",
+        }
+    }
+}
+
+impl Hello {
+    /// How its sender hears this start of that node; none when it does not say that it hears it.
+    #[must_use]
+    pub fn hears(&self, id: NodeId, boot: Boot) -> Option<HeardBy> {
+        let place = self.heard.iter().position(|heard| *heard == (id, boot))?;
+        let direct_only = self.direct_only.iter().any(|only| usize::from(*only) == place);
+        Some(if direct_only { HeardBy::Unicast } else { HeardBy::Multicast })
+    }
+
+    /// Those whose words to the group do not reach its sender.
+    pub fn hears_by_unicast_only(&self) -> impl Iterator<Item = NodeId> {
+        self.direct_only.iter().filter_map(|place| self.heard.get(usize::from(*place))).map(|(id, _)| *id)
+    }
 }
 
 /// VOTECONSENSUS, to all: pre-vote (thesis 9.6). Changes no term.
@@ -129,6 +172,14 @@ pub struct VoteConsensus {
     pub last_log_index: Index,
     /// Numbers the attempt; CONSENT repeats it.
     pub round: Round,
+    /// The entry whose voters the sender counts. Who is no voter in its own log answers only if this names a later one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub configuration_index: Index,
+}
+
+/// Nothing yet.
+fn is_zero(index: &Index) -> bool {
+    *index == Index(0)
 }
 
 /// CONSENT: the answer to VOTECONSENSUS. Changes no term.
@@ -157,6 +208,9 @@ pub struct VoteMe {
     pub last_log_index: Index,
     /// The leader handed over: voters do not hold the vote back because they hear it (thesis 3.10, 4.2.3).
     pub transfer: bool,
+    /// As in VOTECONSENSUS.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub configuration_index: Index,
 }
 
 /// LEADME or !LEADME: a vote granted or refused.
@@ -248,7 +302,20 @@ pub struct Lagging {
     pub parts: Vec<MissingParts>,
 }
 
-/// CATCHUP: entries again. To all in answer to LAGGING, direct in answer to CATCHMEUP.
+/// A snapshot that its source holds ready: its state machine at one entry, to be fetched by TCP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotOffer {
+    /// The last entry that the snapshot holds (thesis 5.1: lastIncludedIndex and lastIncludedTerm).
+    pub id: EntryId,
+    /// Bytes of the file.
+    pub size: u64,
+    /// BLAKE3 of the file.
+    pub digest: Digest,
+    /// Where the source serves it: `ADDR:PORT`, at most 64 bytes.
+    pub address: String,
+}
+
+/// CATCHUP: entries again. To all in answer to LAGGING, direct in answer to CATCHMEUP. Or the offer of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catchup {
     /// The source's term on disk.
@@ -261,6 +328,10 @@ pub struct Catchup {
     pub prev_log_term: Term,
     /// In order, without a gap.
     pub entries: Vec<Carried>,
+    /// Direct, and without entries: a snapshot for a node that is below the source's first retained entry
+    /// (InstallSnapshot, thesis 5.3, but for the data).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotOffer>,
 }
 
 /// LEADER_INFO: who leads, as far as the sender knows.
@@ -292,6 +363,9 @@ pub struct CatchMeUp {
     pub from: Index,
     /// Last index wanted; the source answers as much as its bound allows.
     pub to: Index,
+    /// A snapshot is wanted, whatever entries the source retains.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub snapshot: bool,
 }
 
 /// STORE: a proposal. A node sends `command`; a controller sends `board`, `op`, `key` and `value`.
@@ -302,6 +376,10 @@ pub struct Store {
     /// True at every sending after the first: the leader then looks the id up before it proposes.
     #[serde(default)]
     pub repeated: bool,
+    /// From a node: the term whose leader it is for; whoever is in another drops it. One that comes again, seconds late
+    /// and after a restart, is not taken for a new one. A controller names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<Term>,
     /// The command, as the daemon's boards write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Bytes>,
@@ -356,7 +434,19 @@ pub struct Retrieve {
     pub limit: u32,
 }
 
-/// FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN: a signed command to one start of one node.
+/// What MEMBERS changes: one voter more, or one less.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberChange {
+    /// A voter more; else one less.
+    pub add: bool,
+    /// Its name. A voter that is to go is found by it: names of voters are unique.
+    pub name: NodeName,
+    /// Who is meant among the nodes of that name; none only for one that is to go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
+}
+
+/// FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS: a signed command to one start of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Each id is obeyed once; a repeated one is answered the same again.
@@ -368,6 +458,9 @@ pub struct Control {
     /// Ed25519 by the control key; what it covers stands in PROTOCOL.md.
     #[serde(with = "serde_bytes")]
     pub signature: Vec<u8>,
+    /// In MEMBERS, and only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<MemberChange>,
 }
 
 /// What DONE brings.
@@ -423,6 +516,7 @@ pub struct LogLine {
 
 /// A node as `/api/v1/cluster` shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(as = Node))]
 pub struct NodeReport {
     /// Its name.
     pub name: NodeName,
@@ -442,6 +536,15 @@ pub struct NodeReport {
     pub last_index: Index,
     /// Milliseconds since it was heard; none if never.
     pub heard_ms: Option<u64>,
+    /// How the node that tells this hears it, `multicast` or `unicast` (alone); none of itself, and of those not heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_by: Option<String>,
+    /// The names of those that it hears by unicast alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unicast_only: Vec<NodeName>,
+    /// How far it is from what the others hold, in words, when it is catching up; told by itself alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catching_up: Option<String>,
     /// Where its pages are.
     pub url: Option<String>,
     /// Its process id.
@@ -480,6 +583,9 @@ impl NodeReport {
             applied_index: Index::default(),
             last_index: Index::default(),
             heard_ms: None,
+            heard_by: None,
+            unicast_only: Vec::new(),
+            catching_up: None,
             url: None,
             pid: None,
             version: None,
@@ -512,6 +618,9 @@ pub struct Refused {
     pub detail: String,
     /// Worth trying again after so many milliseconds; none: not worth it.
     pub retry_ms: Option<u64>,
+    /// To a node's STORE: the sender's term on disk. It speaks only of a STORE for this term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub term: Option<Term>,
 }
 
 /// WELCOME: the founding record, to an empty node that it names.
@@ -570,8 +679,14 @@ pub enum Message {
     Follow(Control),
     /// TRYLEAD
     TryLead(Control),
+    /// PLAYDEAD
+    PlayDead(Control),
+    /// REVIVE
+    Revive(Control),
     /// SHUTDOWN
     Shutdown(Control),
+    /// MEMBERS
+    Members(Control),
     /// DONE
     Done(Done),
     /// REFUSED
@@ -579,6 +694,74 @@ pub enum Message {
     /// WELCOME
     Welcome(Welcome),
 }
+
+/// The message's own fields, as a map where the format names fields.
+impl Serialize for Message {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Hello(fields) => fields.serialize(serializer),
+            Self::VoteConsensus(fields) => fields.serialize(serializer),
+            Self::Consent(fields) => fields.serialize(serializer),
+            Self::VoteMe(fields) => fields.serialize(serializer),
+            Self::LeadMe(fields) | Self::NotLeadMe(fields) => fields.serialize(serializer),
+            Self::Heartbeat(fields) => fields.serialize(serializer),
+            Self::Part(fields) => fields.serialize(serializer),
+            Self::AppendReply(fields) => fields.serialize(serializer),
+            Self::Resign(fields) => fields.serialize(serializer),
+            Self::Lagging(fields) => fields.serialize(serializer),
+            Self::Catchup(fields) => fields.serialize(serializer),
+            Self::LeaderInfo(fields) => fields.serialize(serializer),
+            Self::CatchMeUp(fields) => fields.serialize(serializer),
+            Self::Store(fields) => fields.serialize(serializer),
+            Self::Read(fields) => fields.serialize(serializer),
+            Self::ReadIndex(fields) => fields.serialize(serializer),
+            Self::Status(fields) | Self::Ping(fields) => fields.serialize(serializer),
+            Self::Retrieve(fields) => fields.serialize(serializer),
+            Self::Follow(fields)
+            | Self::TryLead(fields)
+            | Self::PlayDead(fields)
+            | Self::Revive(fields)
+            | Self::Shutdown(fields)
+            | Self::Members(fields) => fields.serialize(serializer),
+            Self::Done(fields) => fields.serialize(serializer),
+            Self::Refused(fields) => fields.serialize(serializer),
+            Self::Welcome(fields) => fields.serialize(serializer),
+        }
+    }
+}
+
+/// The names of all messages on the wire, in the order of [`Message`].
+pub const NAMES: [&str; 29] = [
+    "HELLO",
+    "VOTECONSENSUS",
+    "CONSENT",
+    "VOTEME",
+    "LEADME",
+    "!LEADME",
+    "HEARTBEAT",
+    "PART",
+    "APPEND_REPLY",
+    "RESIGN",
+    "LAGGING",
+    "CATCHUP",
+    "LEADER_INFO",
+    "CATCHMEUP",
+    "STORE",
+    "READ",
+    "READ_INDEX",
+    "STATUS",
+    "RETRIEVE",
+    "PING",
+    "FOLLOW",
+    "TRYLEAD",
+    "PLAYDEAD",
+    "REVIVE",
+    "SHUTDOWN",
+    "MEMBERS",
+    "DONE",
+    "REFUSED",
+    "WELCOME",
+];
 
 impl Message {
     /// The name on the wire.
@@ -607,7 +790,10 @@ impl Message {
             Self::Ping(_) => "PING",
             Self::Follow(_) => "FOLLOW",
             Self::TryLead(_) => "TRYLEAD",
+            Self::PlayDead(_) => "PLAYDEAD",
+            Self::Revive(_) => "REVIVE",
             Self::Shutdown(_) => "SHUTDOWN",
+            Self::Members(_) => "MEMBERS",
             Self::Done(_) => "DONE",
             Self::Refused(_) => "REFUSED",
             Self::Welcome(_) => "WELCOME",

@@ -21,6 +21,7 @@ macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
         #[serde(transparent)]
         pub struct $name(pub u64);
 
@@ -196,6 +197,7 @@ impl fmt::Display for NodeId {
 
 /// A node's name: 1 to 32 of `a-z A-Z 0-9 . _ -`, and not `E`, which means everyone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct NodeName(String);
 
@@ -340,6 +342,17 @@ impl Entry {
                 }
             }
     }
+}
+
+/// How full something is that the outside can fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// What is in it, in words.
+    pub name: &'static str,
+    /// How much of it.
+    pub length: usize,
+    /// How much of it there may be.
+    pub limit: usize,
 }
 
 /// What a node must never forget between two elections (thesis figure 3.1, persistent state).

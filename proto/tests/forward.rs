@@ -4,11 +4,12 @@
 use bytes::Bytes;
 use chorus_proto::forward::{Forwarder, Full, GaveUp, REQUEST_BYTES_MAX, REQUESTS_MAX, Step};
 use chorus_proto::message::{Done, Message, Part, Refused, Report, Store};
-use chorus_proto::types::{ENTRY_BYTES_MAX, Index, NodeId, Now, RequestId, Span, Time};
+use chorus_proto::types::{ENTRY_BYTES_MAX, Index, NodeId, Now, RequestId, Span, Term, Time};
 use chorus_proto::wire::{Added, Assembler, PART_BYTES_MAX, digest};
 
 const N1: NodeId = NodeId(1);
 const N2: NodeId = NodeId(2);
+const TERM: Term = Term(4);
 const WAIT: Span = Span::from_millis(5_000);
 
 fn at(millis: u64) -> Now {
@@ -31,7 +32,13 @@ fn with_request() -> Forwarder {
 }
 
 fn refused(code: &str, retry_ms: Option<u64>) -> Refused {
-    Refused { request_id: id("r"), code: code.to_owned(), detail: "because".to_owned(), retry_ms }
+    Refused {
+        request_id: id("r"),
+        code: code.to_owned(),
+        detail: "because".to_owned(),
+        retry_ms,
+        term: Some(TERM),
+    }
 }
 
 /// The one STORE that is due, without its pieces, and whom it is for.
@@ -73,9 +80,24 @@ fn run(forwarder: &mut Forwarder, until_ms: u64) -> (Vec<u64>, Vec<Step>) {
 }
 
 #[test]
+fn a_store_names_its_term_and_a_refusal_from_another_says_nothing_of_it() {
+    let mut forwarder = with_request();
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
+    assert_eq!(stored(forwarder.next(at(0))).1.term, Some(TERM));
+    // N2 is elected again after a restart, and hears the first sending once more.
+    forwarder.on_leader(at(50), Some(N2), TERM.next(), false);
+    assert_eq!(stored(forwarder.next(at(50))).1.term, Some(TERM.next()));
+    for term in [None, Some(TERM), Some(TERM.next().next())] {
+        forwarder.on_refused(at(51), N2, &Refused { term, ..refused("overloaded", None) });
+        assert_eq!(forwarder.next(at(51)), [], "{term:?}");
+    }
+    assert_eq!(forwarder.waiting().count(), 1);
+}
+
+#[test]
 fn a_request_at_the_leader_is_proposed_once_and_ends_when_it_comes_round() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     assert_eq!(proposed(forwarder.next(at(0))), command());
     assert_eq!(run(&mut forwarder, 4_999), (vec![], vec![]), "a proposal is not repeated");
     assert!(forwarder.applied(&id("r")));
@@ -86,7 +108,7 @@ fn a_request_at_the_leader_is_proposed_once_and_ends_when_it_comes_round() {
 #[test]
 fn a_request_is_sent_to_the_leader_and_repeated_with_back_off() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     let (to, store) = stored(forwarder.next(at(0)));
     assert_eq!((to, store.repeated, store.command), (N2, false, Some(command())));
     let (times, last) = run(&mut forwarder, 4_000);
@@ -106,14 +128,14 @@ fn a_new_leader_gets_everything_at_once_in_the_order_of_arrival() {
     }
     assert_eq!(forwarder.next(at(0)), [], "nobody leads");
     assert_eq!(forwarder.deadline(), Some(at(5_000).time));
-    forwarder.on_leader(at(900), Some(N2), false);
+    forwarder.on_leader(at(900), Some(N2), TERM, false);
     assert_eq!(forwarder.deadline(), Some(at(900).time));
     let order = forwarder.next(at(900)).into_iter().map(|step| stored(vec![step]).1.request_id);
     assert_eq!(order.collect::<Vec<_>>(), ["z", "a", "m"].map(id));
     // The leader dies; the next one hears them again before any back-off ends.
-    forwarder.on_leader(at(901), None, false);
+    forwarder.on_leader(at(901), None, TERM, false);
     assert_eq!(forwarder.next(at(902)), []);
-    forwarder.on_leader(at(903), Some(N1), false);
+    forwarder.on_leader(at(903), Some(N1), TERM, false);
     let steps = forwarder.next(at(903));
     assert_eq!(steps.len(), 3);
     assert!(steps.into_iter().map(|step| stored(vec![step])).all(|(to, store)| to == N1 && store.repeated));
@@ -130,9 +152,9 @@ fn without_any_leader_the_wait_ends_as_no_leader() {
 #[test]
 fn what_was_sent_and_never_answered_ends_as_unknown() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     stored(forwarder.next(at(0)));
-    forwarder.on_leader(at(10), None, false);
+    forwarder.on_leader(at(10), None, TERM, false);
     let (times, last) = run(&mut forwarder, 10_000);
     assert_eq!((times, gave_up(last)), (vec![5_000], GaveUp::Unknown));
 }
@@ -140,16 +162,16 @@ fn what_was_sent_and_never_answered_ends_as_unknown() {
 #[test]
 fn what_was_proposed_and_never_came_round_ends_as_unknown() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     proposed(forwarder.next(at(0)));
-    forwarder.on_leader(at(10), None, false);
+    forwarder.on_leader(at(10), None, TERM, false);
     assert_eq!(gave_up(run(&mut forwarder, 10_000).1), GaveUp::Unknown);
 }
 
 #[test]
 fn a_refusal_of_the_only_sending_ends_the_wait() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     stored(forwarder.next(at(0)));
     forwarder.on_refused(at(1), N1, &refused("overloaded", Some(100)));
     assert_eq!(forwarder.next(at(1)), [], "it was not sent to that node");
@@ -163,7 +185,7 @@ fn a_refusal_of_the_only_sending_ends_the_wait() {
 #[test]
 fn a_refusal_after_a_repetition_is_only_a_reason_to_wait() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     stored(forwarder.next(at(0)));
     assert!(stored(forwarder.next(at(25))).1.repeated);
     forwarder.on_refused(at(26), N2, &refused("overloaded", Some(300)));
@@ -176,10 +198,10 @@ fn a_refusal_after_a_repetition_is_only_a_reason_to_wait() {
 #[test]
 fn a_refusal_after_a_proposal_here_is_only_a_reason_to_wait() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     proposed(forwarder.next(at(0)));
     forwarder.on_cut(at(100));
-    forwarder.on_leader(at(100), Some(N2), false);
+    forwarder.on_leader(at(100), Some(N2), TERM, false);
     assert!(stored(forwarder.next(at(100))).1.repeated, "the proposal may live on in other logs");
     forwarder.on_refused(at(101), N2, &refused("overloaded", None));
     assert_eq!(gave_up(run(&mut forwarder, 10_000).1), GaveUp::Unknown);
@@ -188,24 +210,24 @@ fn a_refusal_after_a_proposal_here_is_only_a_reason_to_wait() {
 #[test]
 fn a_node_that_leads_no_more_does_not_end_the_wait() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     stored(forwarder.next(at(0)));
     forwarder.on_refused(at(1), N2, &refused("no_leader", Some(50)));
     assert_eq!(forwarder.next(at(50)), []);
-    forwarder.on_leader(at(60), Some(N1), false);
+    forwarder.on_leader(at(60), Some(N1), TERM, false);
     let (to, store) = stored(forwarder.next(at(60)));
     assert_eq!((to, store.repeated), (N1, false), "what was refused was never proposed");
     forwarder.on_refused(at(61), N1, &refused("no_leader", Some(50)));
-    forwarder.on_leader(at(62), None, false);
+    forwarder.on_leader(at(62), None, TERM, false);
     assert_eq!(gave_up(run(&mut forwarder, 10_000).1), GaveUp::NoLeader);
 }
 
 #[test]
 fn a_proposal_that_was_cut_away_is_proposed_again_or_sent() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     proposed(forwarder.next(at(0)));
-    forwarder.on_leader(at(200), Some(N1), true);
+    forwarder.on_leader(at(200), Some(N1), TERM, true);
     assert_eq!(forwarder.next(at(200)), [], "it stands in this log, and the new term commits it");
     forwarder.on_cut(at(300));
     assert_eq!(proposed(forwarder.next(at(300))), command());
@@ -215,7 +237,7 @@ fn a_proposal_that_was_cut_away_is_proposed_again_or_sent() {
 #[test]
 fn an_overloaded_log_is_asked_again_and_named_in_the_end() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     let mut tries = 0;
     let reason = loop {
         let now = Now { time: forwarder.deadline().unwrap(), clock_ms: 0 };
@@ -233,21 +255,21 @@ fn an_overloaded_log_is_asked_again_and_named_in_the_end() {
 #[test]
 fn what_this_core_refused_was_never_proposed() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N1), true);
+    forwarder.on_leader(at(0), Some(N1), TERM, true);
     proposed(forwarder.next(at(0)));
     forwarder.proposal_refused(at(0), &id("r"), false);
-    forwarder.on_leader(at(1), None, false);
+    forwarder.on_leader(at(1), None, TERM, false);
     assert_eq!(gave_up(run(&mut forwarder, 10_000).1), GaveUp::NoLeader);
 }
 
 #[test]
 fn done_elsewhere_ends_the_sending_and_not_the_wait() {
     let mut forwarder = with_request();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     stored(forwarder.next(at(0)));
     let result = Report::Stored { index: Index(9), outcome: "created".to_owned() };
     forwarder.on_done(&Done { request_id: id("r"), result });
-    forwarder.on_leader(at(100), Some(N1), false);
+    forwarder.on_leader(at(100), Some(N1), TERM, false);
     assert_eq!(run(&mut forwarder, 4_999), (vec![], vec![]));
     assert_eq!(forwarder.waiting().collect::<Vec<_>>(), [&id("r")]);
     assert!(forwarder.applied(&id("r")), "its own apply is the answer");
@@ -267,7 +289,7 @@ fn a_large_command_goes_ahead_in_parts() {
     let whole = Bytes::from(vec![5; PART_BYTES_MAX + 1]);
     let mut forwarder = Forwarder::new(1);
     forwarder.submit(at(0), id("r"), whole.clone(), WAIT).unwrap();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     let Step::Send { messages, .. } = forwarder.next(at(0)).remove(0) else { panic!("it is sent") };
     let mut assembler = Assembler::default();
     let mut add = |part: &Part| assembler.add(part.clone());
@@ -282,7 +304,7 @@ fn a_large_command_goes_ahead_in_parts() {
 fn a_command_that_no_log_takes_is_refused_at_once() {
     let mut forwarder = Forwarder::new(1);
     forwarder.submit(at(0), id("r"), Bytes::from(vec![0; ENTRY_BYTES_MAX + 1]), WAIT).unwrap();
-    forwarder.on_leader(at(0), Some(N2), false);
+    forwarder.on_leader(at(0), Some(N2), TERM, false);
     assert!(matches!(gave_up(forwarder.next(at(0))), GaveUp::Refused { code, .. } if code == "too_large"));
 }
 
@@ -293,7 +315,7 @@ fn a_crowd_leaves_in_portions_that_a_leader_can_receive() {
     for n in 0..20 {
         forwarder.submit(at(0), id(&format!("r{n}")), large.clone(), WAIT).unwrap();
     }
-    forwarder.on_leader(at(1), Some(N2), false);
+    forwarder.on_leader(at(1), Some(N2), TERM, false);
     let mut portions = Vec::new();
     let (mut now, mut last) = (at(1), at(1));
     while portions.iter().sum::<usize>() < 20 {
@@ -342,8 +364,8 @@ fn whatever_happens_in_whatever_order_nothing_is_lost_and_nothing_ends_twice() {
                         usize::from(!forwarder.waiting().any(|waiting| *waiting == id(&format!("r{n}"))));
                     forwarder.submit(now, id(&format!("r{n}")), command(), Span::from_millis(900)).unwrap();
                 }
-                3 => forwarder.on_leader(now, random.bool().then_some(N2), false),
-                4 => forwarder.on_leader(now, Some(N1), true),
+                3 => forwarder.on_leader(now, random.bool().then_some(N2), TERM, false),
+                4 => forwarder.on_leader(now, Some(N1), TERM, true),
                 5 => forwarder.on_cut(now),
                 6 => ended += usize::from(forwarder.applied(&any)),
                 7 => {

@@ -1,20 +1,36 @@
 // @ts-check
 /**
- * The cluster's table, alive. It asks the node that it is connected to every second, and another when that is gone.
+ * The cluster's page, alive. It asks the node that it is connected to every second, and another when that is gone; it
+ * watches that node and, for their timers and logs, the others.
  * @module
  */
 
 import { Connection } from "./connection.js";
+import { element, say } from "./dom.js";
+import { drill } from "./drills.js";
 import * as feed from "./feed.js";
+import { Picture } from "./picture.js";
+import * as ring from "./ring.js";
 import * as state from "./state.js";
+import { Watch } from "./watch.js";
 import * as words from "./words.js";
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
 const body = /** @type {HTMLTableSectionElement} */ (document.querySelector("#nodes tbody"));
-const LABELS = ["Node", "Role", "Term", "Log", "Commit", "Applied", "Lag", "Heard"];
+const stage = /** @type {HTMLElement} */ (document.getElementById("stage"));
+const pause = /** @type {HTMLButtonElement} */ (document.getElementById("pause"));
+const LABELS = ["Node", "Role", "Term", "Log", "Commit", "Applied", "Lag", "Heard", "Lost"];
 
 let reader = feed.begin(null, null);
 let asking = false;
+/** The cluster as the connected node saw it last. @type {any} */
+let view = null;
+/** How each node sees it, by name. @type {Map<string, any>} */
+const views = new Map();
+
+const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const picture = new Picture(/** @type {any} */ (document.getElementById("ring")), still);
+const watch = new Watch(told);
 
 const connection = new Connection({
   home: location.origin,
@@ -24,7 +40,17 @@ const connection = new Connection({
 });
 state.onRetry(() => connection.now());
 connection.open();
+ask();
 setInterval(ask, 1_000);
+stage.hidden = false;
+pause.addEventListener("click", () => {
+  const stopped = pause.getAttribute("aria-pressed") !== "true";
+  pause.setAttribute("aria-pressed", String(stopped));
+  pause.textContent = stopped ? "Go on" : "Pause";
+  if (stopped) picture.clear();
+});
+document.addEventListener("visibilitychange", () => (document.visibilityState === "hidden" ? watch.stop() : ask()));
+document.getElementById("drills")?.addEventListener("submit", (submit) => drill(submit, connection));
 
 /** The feed tells who leads; no topic concerns this page. @param {any} frame */
 function take(frame) {
@@ -49,11 +75,13 @@ function showState() {
 }
 
 async function ask() {
-  if (asking || document.visibilityState === "hidden" || connection.phase !== "open") return;
+  if (asking || document.visibilityState === "hidden" || connection.phase === "waiting") return;
   asking = true;
   try {
-    const answer = await fetch(new URL("/api/v1/cluster", connection.url), { signal: AbortSignal.timeout(2_000) });
-    if (answer.ok) show(await answer.json());
+    view = await seen(connection.url);
+    show(view);
+    watch.follow(view.nodes);
+    await askOthers();
   } catch {
     // The connection says so, and moves.
   } finally {
@@ -61,9 +89,85 @@ async function ask() {
   }
 }
 
+/** The cluster as the node at `url` sees it. @param {string} url @returns {Promise<any>} */
+async function seen(url) {
+  const answer = await fetch(new URL("/api/v1/cluster", url), { signal: AbortSignal.timeout(2_000) });
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+/** Who hears whom, everyone must be asked. Those that are silent would not answer, or know nothing new. */
+async function askOthers() {
+  const nodes = view.nodes.filter((/** @type {any} */ node) => node.url && node.role !== "dead").slice(0, 25);
+  const all = nodes.map((/** @type {any} */ node) => (node.name === view.node ? Promise.resolve(view) : seen(node.url).catch(() => null)));
+  const found = await Promise.all(all);
+  views.clear();
+  nodes.forEach((/** @type {any} */ node, /** @type {number} */ n) => found[n] && views.set(node.name, found[n]));
+  showMatrix();
+}
+
+/** A node that is watched said how it is. @param {string} name @param {any} frame */
+function told(name, frame) {
+  if (view === null || pause.getAttribute("aria-pressed") === "true") return;
+  if (name !== view.node) return;
+  say(document.getElementById("watched"), name);
+  if (frame.elections) showReigns(frame.elections);
+  picture.show(view.nodes.map(withLife), name);
+  picture.fly(frame.flights.flatMap((/** @type {ring.Flight} */ flight) => ring.arrows(flight, name, view.nodes)));
+  const share = frame.one_in === 1 ? "each one is shown" : `one in ${frame.one_in} is shown, of votes each one`;
+  say(document.getElementById("sampling"), `${frame.datagrams * 10} datagrams a second; ${share}.`);
+}
+
+/** A node as it says itself, if it is watched; else as the connected one saw it. @param {any} node @returns {import("./picture.js").Node} */
+function withLife(node) {
+  const frame = node.role === "dead" ? null : watch.frame(node.name);
+  if (frame === null) return { ...node, election_in_ms: null };
+  const { role, term, last_index, commit_index, applied_index, election_in_ms } = frame;
+  return { ...node, role: role ?? node.role, term, last_index, commit_index, applied_index, election_in_ms };
+}
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+/** @param {ring.Reign[]} reigns */
+function showReigns(reigns) {
+  const rows = ring.timeline(reigns).slice(0, 8).map(({ at_ms, term, leader, without_ms, lasted_ms }) =>
+    element(
+      "li",
+      {},
+      element("time", { dateTime: new Date(at_ms).toISOString() }, clock.format(at_ms)),
+      element("span", {}, element("strong", {}, leader), `, term ${term}`),
+      element("span", { className: "meta" }, [words.lasted(lasted_ms), words.without(without_ms)].filter(Boolean).join("; ")),
+    ),
+  );
+  document.getElementById("reigns")?.replaceChildren(...rows);
+}
+
+/** Rows hear, columns speak. */
+function showMatrix() {
+  const names = view.nodes.map((/** @type {any} */ node) => node.name);
+  const head = element("tr", {}, element("td", {}), ...names.map((/** @type {string} */ name) => element("th", { scope: "col" }, name)));
+  const rows = names.map((/** @type {string} */ hearer) =>
+    element("tr", {}, element("th", { scope: "row" }, `${hearer} hears`), ...names.map((/** @type {string} */ speaker) => heardCell(hearer, speaker))),
+  );
+  document.getElementById("matrix")?.replaceChildren(element("thead", {}, head), element("tbody", {}, ...rows));
+  /** @type {HTMLElement} */ (document.getElementById("hears")).hidden = false;
+}
+
+/** @param {string} hearer @param {string} speaker */
+function heardCell(hearer, speaker) {
+  if (hearer === speaker) return element("td", { className: "self" }, "–");
+  const theirs = views.get(hearer);
+  const node = theirs?.nodes.find((/** @type {any} */ one) => one.name === speaker);
+  const link = theirs?.links.find((/** @type {any} */ one) => one.node === speaker);
+  const { text, level } = words.link(node ?? null, link ?? null);
+  const cell = element("td", {}, text);
+  cell.dataset.level = level;
+  return cell;
+}
+
 /** @param {any} view */
 function show(view) {
-  say(/** @type {HTMLElement} */ (document.getElementById("seer")), view.node);
+  say(document.getElementById("seer"), view.node);
   const known = new Map([...body.rows].map((row) => [row.dataset.node, row]));
   for (const node of view.nodes) {
     const row = known.get(node.name) ?? body.appendChild(newRow(node.name));
@@ -83,9 +187,19 @@ function fill(row, node, view) {
   role.className = "role";
   /** @type {HTMLElement} */ (role).dataset.role = node.role;
   say(role, node.role);
+  catchingUp(cells[1], node.catching_up);
   const lag = Math.max(0, view.commit_index - node.applied_index);
   [node.term, node.last_index, node.commit_index, node.applied_index, lag].forEach((number, place) => say(cells[place + 2], String(number)));
-  say(cells[7], node.name === view.node ? "this node" : words.heard(node.heard_ms));
+  say(cells[7], node.name === view.node ? "this node" : words.heard(node.heard_ms, node.heard_by));
+  say(cells[8], words.lost(view.links.find((/** @type {any} */ link) => link.node === node.name) ?? null));
+}
+
+/** How far a node has come that is behind; only the node itself knows. @param {Element} cell @param {string | undefined} told */
+function catchingUp(cell, told) {
+  const line = cell.querySelector(".catching-up");
+  if (!told) return line?.remove();
+  const place = line ?? cell.appendChild(Object.assign(document.createElement("span"), { className: "meta catching-up" }));
+  say(place, `catching up: ${told}`);
 }
 
 /** @param {Element} cell @param {any} node */
@@ -115,9 +229,4 @@ function newRow(name) {
     row.append(cell);
   });
   return row;
-}
-
-/** @param {Element} place @param {string} text */
-function say(place, text) {
-  if (place.textContent !== text) place.textContent = text;
 }

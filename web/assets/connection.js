@@ -40,7 +40,11 @@ export class Connection {
     this.timer = undefined;
     setInterval(() => this.watch(), 500);
     window.addEventListener("online", () => this.now());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.watch());
+    // Back from another page, or from a sleep: what is connected may long be gone.
+    window.addEventListener("pageshow", (shown) => shown.persisted && this.again());
+    for (const wakes of ["visibilitychange", "resume"]) {
+      document.addEventListener(wakes, () => document.visibilityState === "visible" && this.watch());
+    }
   }
 
   /** Connects at once. */

@@ -91,14 +91,30 @@ export function refused(outbox, answer, now_ms) {
 }
 
 /**
- * With the posts of another tab. None is taken away: whatever was settled there shows in the feed here too, and
- * to send it once more is harmless.
+ * A post of another tab, which sends it. Here it is sent only if that tab leaves it without an outcome; the id makes it
+ * harmless if both do.
  * @param {Outbox} outbox
- * @param {Outbox} theirs
+ * @param {Post} theirs
+ * @param {number} now_ms
  * @returns {Outbox}
  */
-export function join(outbox, theirs) {
-  return [...outbox, ...theirs.filter((post) => !outbox.some((own) => own.id === post.id))].slice(-POSTS_MAX);
+export function adopt(outbox, theirs, now_ms) {
+  const mine = theirs.state === "failed" ? theirs : { ...theirs, state: /** @type {const} */ ("sent"), at_ms: now_ms };
+  if (outbox.some((one) => one.id === theirs.id)) return change(outbox, theirs.id, () => mine);
+  return [...outbox, mine].slice(-POSTS_MAX);
+}
+
+/**
+ * What is to be kept and what to be forgotten, so that what is kept becomes `next`. Each post is kept by itself: tabs that
+ * write at the same moment take nothing from each other.
+ * @param {Outbox} before
+ * @param {Outbox} next
+ * @returns {{kept: Post[], forgotten: string[]}}
+ */
+export function difference(before, next) {
+  const kept = next.filter((post) => !before.includes(post));
+  const forgotten = before.filter((post) => !next.some((one) => one.id === post.id)).map((post) => post.id);
+  return { kept, forgotten };
 }
 
 /** A person wants it tried again. @param {Outbox} outbox @param {string} id @param {number} now_ms @returns {Outbox} */
@@ -112,18 +128,28 @@ function change(outbox, id, how) {
 }
 
 /**
- * Reads what was kept; anything else is an empty outbox.
+ * Reads one post that was kept; anything else is none.
  * @param {string|null} text
+ * @returns {Post|null}
+ */
+export function parse(text) {
+  try {
+    const post = JSON.parse(text ?? "null");
+    const good = typeof post?.id === "string" && typeof post.text === "string" && typeof post.author === "string";
+    return good ? { state: "waiting", at_ms: 0, tries: 0, why: "", errors: [], ...post } : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The outbox of a page that begins: what was kept, oldest first (the ids tell), and all without an answer to be sent again.
+ * @param {(string|null)[]} texts
  * @param {number} now_ms
  * @returns {Outbox}
  */
-export function restore(text, now_ms) {
-  try {
-    const kept = JSON.parse(text ?? "[]");
-    if (!Array.isArray(kept)) return [];
-    const good = kept.filter((post) => typeof post?.id === "string" && typeof post.text === "string" && typeof post.author === "string");
-    return broken(good.map((post) => ({ state: "waiting", at_ms: now_ms, tries: 0, why: "", errors: [], ...post })).slice(-POSTS_MAX), now_ms);
-  } catch {
-    return [];
-  }
+export function restore(texts, now_ms) {
+  const posts = texts.map(parse).filter((post) => post !== null);
+  posts.sort((one, other) => (one.id < other.id ? -1 : 1));
+  return broken(posts.slice(-POSTS_MAX), now_ms);
 }

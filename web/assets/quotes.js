@@ -5,6 +5,7 @@
  */
 
 import { Connection } from "./connection.js";
+import { element, forget, keep as store, kept, keptUnder } from "./dom.js";
 import * as feed from "./feed.js";
 import * as mail from "./outbox.js";
 import * as state from "./state.js";
@@ -12,8 +13,10 @@ import * as words from "./words.js";
 
 /** Quotes on the page at most; older ones stay behind the link. */
 const SHOWN_MAX = 300;
-/** Where posts wait over reloads. */
-const OUTBOX_KEY = "chorus.outbox";
+/** Rows made at once: what a slow machine makes within a frame. */
+const ROWS_AT_ONCE = 25;
+/** Where posts wait over reloads, each under its id. */
+const OUTBOX_KEY = "chorus.outbox.";
 const AUTHOR_KEY = "chorus.author";
 
 /** @param {string} id @returns {any} */
@@ -26,9 +29,12 @@ const fresh = /** @type {HTMLButtonElement} */ ($("fresh"));
 const newest = $("board").dataset.newest === "true";
 
 let reader = feed.begin(main.dataset.epoch, Number(main.dataset.seq));
-let outbox = mail.restore(kept(OUTBOX_KEY), Date.now());
+let outbox = mail.restore(keptUnder(OUTBOX_KEY), Date.now());
 /** Quotes that came while the reader was further down. @type {any[]} */
 let unseen = [];
+/** Quotes that came faster than they are shown. @type {any[]} */
+let arriving = [];
+let arrival = false;
 
 const connection = new Connection({
   home: location.origin,
@@ -45,7 +51,7 @@ form.addEventListener("submit", post);
 form.text.addEventListener("input", count);
 form.text.addEventListener("keydown", (/** @type {KeyboardEvent} */ key) => key.key === "Enter" && (key.ctrlKey || key.metaKey) && form.requestSubmit());
 if (!form.author.value) form.author.value = kept(AUTHOR_KEY) ?? "";
-addEventListener("storage", (change) => change.key === OUTBOX_KEY && adopt(change.newValue));
+addEventListener("storage", (change) => change.key?.startsWith(OUTBOX_KEY) && adopt(change.key.slice(OUTBOX_KEY.length), change.newValue));
 setInterval(send, 250);
 count();
 showOutbox();
@@ -112,13 +118,45 @@ function apply(change) {
   const quote = change.item;
   if (change.kind === "deleted") {
     list.querySelector(`[data-id="${CSS.escape(quote.id)}"]`)?.remove();
+    const others = (/** @type {any} */ one) => one.id !== quote.id;
+    [arriving, unseen] = [arriving.filter(others), unseen.filter(others)];
     return;
   }
   keep(mail.stored(outbox, quote.id));
-  const shown = list.querySelector(`[data-seq="${Number(quote.seq)}"]`);
+  const shown = $(`q${Number(quote.seq)}`);
   if (shown) shown.replaceWith(row(quote));
-  else if (newest && atTop() && unseen.length === 0) insert([quote]);
-  else remember(quote);
+  else arrive(quote);
+}
+
+/** The first one shows at once; what comes in its wake is shown a few rows at a time, so that nothing stutters. @param {any} quote */
+function arrive(quote) {
+  arriving.push(quote);
+  // What will not stay on the page is not made for it.
+  if (arriving.length > SHOWN_MAX) arriving.shift();
+  if (!arrival) showArrived();
+}
+
+function showArrived() {
+  const quotes = arriving.splice(0, ROWS_AT_ONCE);
+  arrival = quotes.length > 0;
+  if (!arrival) return;
+  if (newest && unseen.length === 0 && atTop()) insert(quotes);
+  else quotes.forEach(remember);
+  // A frame; a page in the background has none, and takes its time.
+  const next = once(showArrived);
+  requestAnimationFrame(next);
+  setTimeout(next, 100);
+}
+
+/** @param {() => void} act @returns {() => void} */
+function once(act) {
+  let done = false;
+  return () => {
+    if (!done) {
+      done = true;
+      act();
+    }
+  };
 }
 
 /** Whether something new at the top moves nothing that is being read. */
@@ -144,21 +182,37 @@ function showUnseen() {
   const quotes = unseen;
   unseen = [];
   fresh.hidden = true;
-  insert(quotes);
+  insertAll(quotes);
   if (!atTop()) list.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+}
+
+/** The newest at once, the others behind them frame by frame. @param {any[]} quotes */
+function insertAll(quotes) {
+  insert(quotes.slice(-ROWS_AT_ONCE));
+  const others = quotes.slice(0, -ROWS_AT_ONCE);
+  if (others.length > 0) requestAnimationFrame(() => insertAll(others));
 }
 
 /** Adds rows in the order of the log, newest first. @param {any[]} quotes */
 function insert(quotes) {
+  // One is looked at; many at once would only flicker.
+  const alone = quotes.length === 1 && !arriving.length;
   for (const quote of quotes) {
-    const before = [...list.children].find((one) => seqOf(one) < quote.seq) ?? null;
+    $(`q${Number(quote.seq)}`)?.remove();
     const item = row(quote);
-    item.classList.add("arrived");
-    list.insertBefore(item, before);
+    if (alone) item.classList.add("arrived");
+    list.insertBefore(item, olderThan(quote.seq));
   }
   $("empty").hidden = true;
   $("news").textContent = quotes.length === 1 ? `New quote by ${quotes[0].author}` : `${quotes.length} new quotes`;
   trim();
+}
+
+/** The row before which an entry stands: nearly always the first. @param {number} seq @returns {Element|null} */
+function olderThan(seq) {
+  let one = list.firstElementChild;
+  while (one && seqOf(one) > seq) one = one.nextElementSibling;
+  return one;
 }
 
 /** What is beyond the limit is behind the link to older ones. */
@@ -177,7 +231,7 @@ function seqOf(item) {
 /** @param {any} quote @returns {HTMLLIElement} */
 function row(quote) {
   const time = element("time", { dateTime: new Date(quote.at_ms).toISOString() });
-  const meta = element("span", { className: "meta" }, element("a", { href: `#q${quote.seq}` }, time), ` by way of ${quote.node} · entry ${quote.seq}`);
+  const meta = element("span", { className: "meta" }, element("a", { href: `/quotes/${quote.seq}` }, time), ` by way of ${quote.node} · entry ${quote.seq}`);
   const item = element("li", { id: `q${quote.seq}` }, figure(quote, meta));
   item.dataset.seq = quote.seq;
   item.dataset.id = quote.id;
@@ -203,7 +257,7 @@ async function refetch() {
     reader = feed.fetched(reader, null, seq);
     if (newest) {
       list.replaceChildren(...items.map(row));
-      unseen = [];
+      [arriving, unseen] = [[], []];
       fresh.hidden = true;
       older.hidden = next === null;
       if (next !== null) older.href = `/?before=${next}`;
@@ -275,14 +329,17 @@ function send() {
 /** @param {mail.Outbox} next */
 function keep(next) {
   if (next === outbox) return;
+  const { kept, forgotten } = mail.difference(outbox, next);
   outbox = next;
-  store(OUTBOX_KEY, JSON.stringify(outbox));
+  for (const post of kept) store(OUTBOX_KEY + post.id, JSON.stringify(post));
+  for (const id of forgotten) forget(OUTBOX_KEY + id);
   showOutbox();
 }
 
-/** Another tab changed the outbox. @param {string|null} text */
-function adopt(text) {
-  outbox = mail.join(outbox, mail.restore(text, Date.now()));
+/** Another tab posted, or learned what became of a post. @param {string} id @param {string|null} text */
+function adopt(id, text) {
+  const theirs = mail.parse(text);
+  outbox = theirs === null ? mail.stored(outbox, id) : mail.adopt(outbox, theirs, Date.now());
   showOutbox();
 }
 
@@ -318,37 +375,4 @@ function takeBack(one) {
   count();
   blame(one.errors);
   if (one.errors.length === 0) form.text.focus();
-}
-
-/* Small things */
-
-/**
- * @template {keyof HTMLElementTagNameMap} Tag
- * @param {Tag} tag
- * @param {object} properties
- * @param {...(Node|string)} children
- * @returns {HTMLElementTagNameMap[Tag]}
- */
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-/** @param {string} key @returns {string|null} */
-function kept(key) {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null;
-  }
-}
-
-/** @param {string} key @param {string} value */
-function store(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // A browser that keeps nothing: posts live as long as the page.
-  }
 }

@@ -57,11 +57,52 @@ export function uuid7(now_ms, chance) {
 }
 
 /**
- * Milliseconds since a node was heard, in words.
+ * Milliseconds since a node was heard, in words, and by which way if it is not the usual one.
  * @param {number|null} ms
+ * @param {string} [by] `multicast` or `unicast`
  * @returns {string}
  */
-export function heard(ms) {
+export function heard(ms, by) {
   if (ms === null) return "never";
-  return ms < 10_000 ? `${(Math.floor(ms / 100) / 10).toFixed(1)} s ago` : `${Math.floor(ms / 1_000)} s ago`;
+  const ago = ms < 10_000 ? `${(Math.floor(ms / 100) / 10).toFixed(1)} s ago` : `${Math.floor(ms / 1_000)} s ago`;
+  return by === "unicast" ? `${ago}, by unicast` : ago;
+}
+
+/** @typedef {{rounds: number, missed: number}} Rounds */
+
+/** What was lost of what a node said, if it says what can be counted. @param {Rounds|null} link @returns {string} */
+export function lost(link) {
+  return link && link.rounds > 0 ? `${Math.floor((link.missed * 100) / link.rounds)} % of ${link.rounds}` : "–";
+}
+
+/**
+ * How well one node hears another.
+ * @param {{heard_ms: number|null, heard_by?: string}|null} node as the hearer sees it; none if the hearer does not say
+ * @param {Rounds|null} rounds
+ * @returns {{text: string, level: "good"|"weak"|"none"|"unknown"}}
+ */
+export function link(node, rounds) {
+  if (node === null) return { text: "?", level: "unknown" };
+  if (node.heard_ms === null || node.heard_ms >= 3_000) return { text: node.heard_ms === null ? "never" : `not for ${Math.floor(node.heard_ms / 1_000)} s`, level: "none" };
+  const share = rounds && rounds.rounds > 0 ? (rounds.missed * 100) / rounds.rounds : 0;
+  const parts = [node.heard_by === "unicast" ? "by unicast" : "yes"];
+  if (rounds && rounds.rounds > 0) parts.push(`${Math.floor(share)} % lost`);
+  return { text: parts.join(", "), level: share >= 5 || node.heard_by === "unicast" ? "weak" : "good" };
+}
+
+/** How long somebody led. @param {number|null} ms none: still @returns {string} */
+export function lasted(ms) {
+  return ms === null ? "leads now" : `led for ${span(ms)}`;
+}
+
+/** How long nobody led before. @param {number|null} ms @returns {string} */
+export function without(ms) {
+  return ms === null ? "" : `after ${span(ms)} without a leader`;
+}
+
+/** @param {number} ms @returns {string} */
+function span(ms) {
+  if (ms < 1_000) return `${Math.max(0, ms)} ms`;
+  if (ms < 120_000) return `${(ms / 1_000).toFixed(1)} s`;
+  return ms < 7_200_000 ? `${Math.floor(ms / 60_000)} min` : `${Math.floor(ms / 3_600_000)} h`;
 }

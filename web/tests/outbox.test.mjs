@@ -46,17 +46,28 @@ test("what is stored is gone, whoever says so", () => {
   assert.equal(mail.stored(outbox, "b"), outbox);
 });
 
-test("a reload sends again what had no answer; damage is an empty outbox", () => {
-  const kept = JSON.stringify(mail.sent(mail.add([], post, 0), "a", 0));
-  assert.deepEqual(ids(mail.due(mail.restore(kept, 50), 50)), ["a"]);
-  for (const text of [null, "", "{", "7", '[{"id":7}]', "[null]"]) assert.deepEqual(mail.restore(text, 0), []);
+test("a reload sends again what had no answer; damage is no post", () => {
+  const kept = JSON.stringify(mail.sent(mail.add([], post, 0), "a", 0)[0]);
+  const later = JSON.stringify({ ...post, id: "b" });
+  assert.deepEqual(ids(mail.due(mail.restore([later, kept], 50), 50)), ["a", "b"]);
+  for (const text of [null, "", "{", "7", '{"id":7}', "[null]"]) assert.deepEqual(mail.restore([text], 0), []);
 });
 
-test("two tabs lose nothing to each other", () => {
-  const own = mail.add([], post, 0);
-  const theirs = mail.add([], { ...post, id: "b" }, 0);
-  assert.deepEqual(ids(mail.join(own, theirs)), ["a", "b"]);
-  assert.deepEqual(ids(mail.join(own, [])), ["a"]);
+test("of two tabs one sends, and the other only if that one leaves it", () => {
+  const theirs = mail.add([], post, 0)[0];
+  const here = mail.adopt([], theirs, 100);
+  assert.deepEqual(mail.due(here, 7_000), []);
+  assert.deepEqual(ids(mail.due(here, 7_100)), ["a"]);
+  assert.equal(mail.adopt(here, { ...theirs, state: "failed", why: "x" }, 200)[0].state, "failed");
+  assert.deepEqual(ids(mail.adopt(here, { ...theirs, id: "b" }, 200)), ["a", "b"]);
+});
+
+test("what is kept changes by what has changed", () => {
+  const before = mail.add(mail.add([], post, 0), { ...post, id: "b" }, 0);
+  const next = mail.sent(mail.stored(before, "a"), "b", 5);
+  const { kept, forgotten } = mail.difference(before, next);
+  assert.deepEqual([ids(kept), forgotten], [["b"], ["a"]]);
+  assert.deepEqual(mail.difference(next, next), { kept: [], forgotten: [] });
 });
 
 test("an outbox has a limit", () => {

@@ -24,6 +24,22 @@ test("a new id is a UUID of version 7, ordered by time", () => {
   assert.ok(words.uuid7(1_000, new Uint8Array(10)) < words.uuid7(1_001, new Uint8Array(10)));
 });
 
-test("how long ago a node was heard", () => {
-  assert.deepEqual([null, 420, 61_000].map(words.heard), ["never", "0.4 s ago", "61 s ago"]);
+test("how long ago a node was heard, and how", () => {
+  assert.deepEqual([null, 420, 61_000].map((ms) => words.heard(ms)), ["never", "0.4 s ago", "61 s ago"]);
+  assert.equal(words.heard(420, "multicast"), "0.4 s ago");
+  assert.equal(words.heard(420, "unicast"), "0.4 s ago, by unicast");
+});
+
+test("how well one node hears another", () => {
+  assert.deepEqual(words.link({ heard_ms: 40 }, { rounds: 200, missed: 0 }), { text: "yes, 0 % lost", level: "good" });
+  assert.deepEqual(words.link({ heard_ms: 40 }, { rounds: 200, missed: 60 }), { text: "yes, 30 % lost", level: "weak" });
+  assert.equal(words.link({ heard_ms: 40, heard_by: "unicast" }, null).text, "by unicast");
+  assert.deepEqual(words.link({ heard_ms: 4_000 }, null), { text: "not for 4 s", level: "none" });
+  assert.equal(words.link(null, null).level, "unknown");
+  assert.deepEqual([words.lost(null), words.lost({ rounds: 250, missed: 5 })], ["–", "2 % of 250"]);
+});
+
+test("how long somebody led, and nobody", () => {
+  assert.deepEqual([null, 240, 4_000, 300_000, 9e6].map(words.lasted), ["leads now", "led for 240 ms", "led for 4.0 s", "led for 5 min", "led for 2 h"]);
+  assert.deepEqual([null, 240].map(words.without), ["", "after 240 ms without a leader"]);
 });

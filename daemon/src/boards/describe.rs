@@ -2,11 +2,13 @@
 
 use chorus_proto::types::{Entry, Payload, RequestId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Boards, Command};
 
 /// An entry as people read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = LogEntry)]
 pub struct Described {
     /// Its index.
     pub index: u64,
@@ -17,6 +19,7 @@ pub struct Described {
     /// The board; none for entries of the log's own.
     pub board: Option<String>,
     /// The request, if the entry is a board's command.
+    #[schema(value_type = Option<String>)]
     pub id: Option<RequestId>,
     /// The board's operation, or `noop`, `founding`, `configuration`, or `unknown` for bytes from the future.
     pub command: String,

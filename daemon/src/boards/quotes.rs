@@ -1,20 +1,33 @@
-//! The quote board: who said what, newest first.
+//! The quote board: who said what, newest first. A moderator may hide a quote and restore it; the log keeps who did.
+
+mod hidden;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::fields::{Fields, broken_text};
+use super::fields::Fields;
 use super::{
-    ApplyError, Board, Change, Context, Effect, Input, Invalid, ListQuery, Operation, Route, made_at_ms,
+    ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, Kind, ListQuery, Listed, Operation,
+    Route, Shapes, json_of, row_id,
 };
 
-/// Longest author, in characters.
-const AUTHOR_CHARS_MAX: usize = 80;
-/// Longest quote, in characters.
-const TEXT_CHARS_MAX: usize = 2_000;
+const AUTHOR: Field = Field::required("author", Kind::line(80), "Who said or wrote it");
+const TEXT: Field = Field::required("text", Kind::lines(2_000), "What was said");
+
+const BY: Field = Field::required("by", Kind::line(80), "Which moderator does it");
+const SEARCH: Field = Field::optional(
+    "q",
+    Kind::line(200),
+    "Only quotes whose author or text has this in it, whatever the case of a to z",
+);
+const HIDDEN: Field =
+    Field::optional("hidden", Kind::Choice(&["no", "yes"]), "Those that are hidden [default: no]");
 
 const POST: &str = "post";
+const HIDE: &str = "hide";
+const RESTORE: &str = "restore";
 const COLUMNS: &str = "seq, id, author, text, at_ms, node";
 
 /// The board.
@@ -30,8 +43,17 @@ struct Post {
     text: String,
 }
 
+/// The body of `hide` and of `restore`, version 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct Moderation {
+    /// Its id or its `seq`.
+    quote: String,
+    /// Who does it.
+    by: String,
+}
+
 /// A row, and its form in API and feed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Quote {
     /// Index of the entry that made it.
     seq: u64,
@@ -45,6 +67,17 @@ struct Quote {
     node: String,
 }
 
+/// What is shown of a hidden quote: that it was there, and who hid it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = HiddenQuote)]
+struct Withheld {
+    seq: u64,
+    id: String,
+    /// Log time in milliseconds of Unix time.
+    at_ms: u64,
+    hidden_by: String,
+}
+
 impl Board for Quotes {
     fn name(&self) -> &'static str {
         "quotes"
@@ -54,8 +87,44 @@ impl Board for Quotes {
         "quote"
     }
 
+    fn about(&self) -> &'static str {
+        "The quote board: who said what, newest first"
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["author", "text"]
+    }
+
+    fn is_newest_first(&self) -> bool {
+        true
+    }
+
     fn operations(&self) -> &'static [Operation] {
-        &[Operation { name: POST, v: 1, route: Route::Post, fields: &["author", "text"] }]
+        &[
+            Operation {
+                name: POST,
+                v: 1,
+                route: Route::Post,
+                about: "Post a quote",
+                fields: &[AUTHOR, TEXT],
+            },
+            Operation { name: HIDE, v: 1, route: Route::Action, about: "Hide a quote", fields: &[BY] },
+            Operation {
+                name: RESTORE,
+                v: 1,
+                route: Route::Action,
+                about: "Show a hidden quote again",
+                fields: &[BY],
+            },
+        ]
+    }
+
+    fn filters(&self) -> &'static [Field] {
+        &[SEARCH, HIDDEN]
+    }
+
+    fn shapes(&self) -> Shapes {
+        Shapes::of::<Quote>().by_seq().or_found::<Withheld>()
     }
 
     fn schema(&self) -> &'static str {
@@ -66,17 +135,25 @@ impl Board for Quotes {
              text TEXT NOT NULL,
              at_ms INTEGER NOT NULL,
              node TEXT NOT NULL
+         );
+         CREATE TABLE IF NOT EXISTS hidden_quotes (
+             seq INTEGER PRIMARY KEY REFERENCES quotes (seq),
+             by TEXT NOT NULL,
+             idx INTEGER NOT NULL
          );"
     }
 
-    fn check(&self, _: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
+    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
         let mut fields = Fields::of(input.body);
-        let author = fields.text("author");
-        // A browser sends the lines of a form with CR LF.
-        let text = fields.text("text").replace("\r\n", "\n").replace('\r', "\n");
-        fields.rule("author", broken_text(&author, AUTHOR_CHARS_MAX, false).or_else(|| blank(&author)));
-        fields.rule("text", broken_text(&text, TEXT_CHARS_MAX, true).or_else(|| blank(&text)));
-        let post = Post { author, text };
+        if operation.name != POST {
+            let moderation = Moderation { quote: input.key.unwrap_or_default(), by: fields.text(&BY) };
+            fields.rule(BY.name, blank(&moderation.by));
+            let body = rmp_serde::to_vec_named(&moderation).expect("text always has a MessagePack form");
+            return fields.finish(body);
+        }
+        let post = Post { author: fields.text(&AUTHOR), text: fields.text(&TEXT) };
+        fields.rule(AUTHOR.name, blank(&post.author));
+        fields.rule(TEXT.name, blank(&post.text));
         fields.finish(rmp_serde::to_vec_named(&post).expect("text always has a MessagePack form"))
     }
 
@@ -88,15 +165,69 @@ impl Board for Quotes {
         v: u32,
         body: &[u8],
     ) -> Result<Effect, ApplyError> {
-        if (op, v) != (POST, 1) {
-            return Err(ApplyError::unknown(self.name(), op, v));
-        }
-        let Some(post) = decode(body) else {
-            return Ok(Effect::refused(context, "invalid", "this is no quote that the board takes"));
+        let decided = match (op, v) {
+            (POST, 1) => decode(body).map(|post| self.post(transaction, context, post)),
+            (HIDE | RESTORE, 1) => moderation(body)
+                .map(|moderation| self.moderate(transaction, context, op == HIDE, &moderation)),
+            _ => return Err(ApplyError::unknown(self.name(), op, v)),
         };
+        let refused = || Ok(Effect::refused(context, "invalid", "this is nothing that the board takes"));
+        Ok(decided.unwrap_or_else(refused)?)
+    }
+
+    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
+        let before = query.before.map_or(i64::MAX, u64::cast_signed);
+        let hidden = if query.filter(&HIDDEN) == Some("yes") { "EXISTS" } else { "NOT EXISTS" };
+        let search = query.filter(&SEARCH).map(pattern);
+        let found = if search.is_some() {
+            "AND (text LIKE ?3 ESCAPE '\\' OR author LIKE ?3 ESCAPE '\\')"
+        } else {
+            "AND ?3 IS NULL"
+        };
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM quotes AS q
+             WHERE seq < ?1 AND {hidden} (SELECT 1 FROM hidden_quotes AS h WHERE h.seq = q.seq) {found}
+             ORDER BY seq DESC LIMIT ?2"
+        ))?;
+        let mut quotes = statement
+            .query_map(params![before, query.rows(), search], quote_of)?
+            .collect::<rusqlite::Result<Vec<_>>>()?;
+        let next = query.end_page(&mut quotes).map(|quote| quote.seq);
+        Ok(Listed::Rows(json!({ "items": quotes, "next": next })))
+    }
+
+    /// A hidden quote is found with `hidden_by`: whoever has its link sees who hid it, and not what it said.
+    fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
+        let Some(quote) = quote(connection, key)? else { return Ok(None) };
+        Ok(Some(match hidden::by(connection, quote.seq)? {
+            None => json_of(&quote),
+            Some(hidden_by) => {
+                json_of(&Withheld { seq: quote.seq, id: quote.id, at_ms: quote.at_ms, hidden_by })
+            }
+        }))
+    }
+
+    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
+        if op != POST {
+            return moderation(body).map_or((None, None), |done| (Some(done.quote), Some(done.by)));
+        }
+        match rmp_serde::from_slice::<Post>(body) {
+            Ok(post) => (Some(post.author), Some(post.text)),
+            Err(_) => (None, None),
+        }
+    }
+}
+
+impl Quotes {
+    fn post(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        post: Post,
+    ) -> rusqlite::Result<Effect> {
         let quote = Quote {
             seq: context.index,
-            id: quote_id(context),
+            id: row_id(context, 0),
             author: post.author,
             text: post.text,
             at_ms: context.time_ms,
@@ -105,38 +236,60 @@ impl Board for Quotes {
         if !insert(transaction, &quote)? {
             return Ok(Effect::refused(context, "id_reused", "another quote has this id"));
         }
-        let item = serde_json::to_value(&quote).unwrap_or_default();
-        Ok(Effect::done(context, self.name(), &quote.id, Change::Created, item))
+        Ok(Effect::done(context, self.name(), &quote.id, Change::Created, json_of(&quote)))
     }
 
-    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Value> {
-        let before = query.before.map_or(i64::MAX, u64::cast_signed);
-        let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM quotes WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2"
-        ))?;
-        let mut quotes = statement
-            .query_map(params![before, i64::from(query.limit) + 1], quote_of)?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let more = quotes.len() > query.limit as usize;
-        quotes.truncate(query.limit as usize);
-        let next = quotes.last().filter(|_| more).map(|quote| quote.seq);
-        Ok(json!({ "items": quotes, "next": next }))
-    }
-
-    fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
-        let seq: i64 = key.parse().unwrap_or(-1);
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM quotes WHERE id = ?1 OR seq = ?2"))?;
-        let quote = statement.query_row(params![key, seq], quote_of).optional()?;
-        Ok(quote.and_then(|quote| serde_json::to_value(quote).ok()))
-    }
-
-    fn describe(&self, _: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
-        match rmp_serde::from_slice::<Post>(body) {
-            Ok(post) => (Some(post.author), Some(post.text)),
-            Err(_) => (None, None),
+    /// To the feed a hidden quote is gone, and a restored one is there again; both at their old place.
+    fn moderate(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        hide: bool,
+        Moderation { quote: key, by }: &Moderation,
+    ) -> rusqlite::Result<Effect> {
+        let Some(quote) = quote(transaction, key)? else {
+            return Ok(Effect::refused(context, "not_found", "there is no such quote"));
+        };
+        let changed = if hide {
+            hidden::hide(transaction, quote.seq, by, context.index)?
+        } else {
+            hidden::restore(transaction, quote.seq)?
+        };
+        let change = if hide { Change::Deleted } else { Change::Created };
+        let item = if hide { json!({ "seq": quote.seq, "id": quote.id }) } else { json_of(&quote) };
+        let mut effect = Effect::done(context, self.name(), &quote.id, change, item);
+        if !changed {
+            // It was so already: nothing to tell.
+            effect.items.clear();
         }
+        Ok(effect)
     }
+}
+
+/// A part of a text as LIKE wants it.
+fn pattern(part: &str) -> String {
+    let mut pattern = String::from("%");
+    for letter in part.chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    pattern
+}
+
+fn quote(connection: &Connection, key: &str) -> rusqlite::Result<Option<Quote>> {
+    let seq: i64 = key.parse().unwrap_or(-1);
+    connection
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM quotes WHERE id = ?1 OR seq = ?2"))?
+        .query_row(params![key, seq], quote_of)
+        .optional()
+}
+
+fn moderation(body: &[u8]) -> Option<Moderation> {
+    let moderation: Moderation = rmp_serde::from_slice(body).ok()?;
+    BY.broken_text(&moderation.by).is_none().then_some(moderation)
 }
 
 /// For people's sake a quote of spaces alone is empty. Only at the edge: which characters are spaces is for a
@@ -147,9 +300,8 @@ fn blank(text: &str) -> Option<String> {
 
 fn decode(body: &[u8]) -> Option<Post> {
     let post: Post = rmp_serde::from_slice(body).ok()?;
-    let good = broken_text(&post.author, AUTHOR_CHARS_MAX, false).is_none()
-        && broken_text(&post.text, TEXT_CHARS_MAX, true).is_none();
-    good.then_some(post)
+    let broken = AUTHOR.broken_text(&post.author).or_else(|| TEXT.broken_text(&post.text));
+    broken.is_none().then_some(post)
 }
 
 /// False when the id is taken.
@@ -168,22 +320,6 @@ fn insert(transaction: &Transaction<'_>, quote: &Quote) -> rusqlite::Result<bool
             quote.node
         ])?;
     Ok(rows == 1)
-}
-
-/// The request's own id if it is a UUID v7 in its usual spelling: such an id is never taken twice. Any other key may
-/// come again once its outcome is forgotten; then the id follows from the entry, in the shape of a UUID v7.
-fn quote_id(context: &Context<'_>) -> String {
-    let request = context.request.as_str();
-    match made_at_ms(context.request) {
-        Some(_) if !request.bytes().any(|byte| byte.is_ascii_uppercase()) => request.to_owned(),
-        _ => {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&context.index.to_be_bytes()).update(request.as_bytes());
-            let mut random = [0; 10];
-            random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
-            uuid::Builder::from_unix_timestamp_millis(context.time_ms, &random).into_uuid().to_string()
-        }
-    }
 }
 
 fn quote_of(row: &Row<'_>) -> rusqlite::Result<Quote> {

@@ -4,15 +4,29 @@ use chorus_proto::types::ENTRY_BYTES_MAX;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
-use super::fields::{Fields, is_control};
-use super::{ApplyError, Board, Change, Context, Effect, Input, Invalid, ListQuery, Operation, Route};
+use super::control::is_control;
+use super::fields::Fields;
+use super::version::IfMatch;
+use super::{
+    ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, KeyShape, Kind, ListQuery, Listed,
+    Operation, Read, Route, Shapes, Touched, json_of,
+};
 
 /// Longest key, in bytes.
 const KEY_BYTES_MAX: usize = 256;
 /// Longest value, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(KEY_BYTES_MAX + VALUE_BYTES_MAX < ENTRY_BYTES_MAX, "the largest put fits one entry");
+
+const VALUE: Field =
+    Field::required("value", Kind::Blob { bytes_max: VALUE_BYTES_MAX }, "What is kept under it");
+const PREFIX: Field =
+    Field::optional("prefix", Kind::Blob { bytes_max: KEY_BYTES_MAX }, "Only keys that begin with it");
+
+/// The tag of every list.
+const LIST: &str = "list";
 
 const PUT: &str = "put";
 const DELETE: &str = "delete";
@@ -38,24 +52,8 @@ struct Delete {
     if_match: Option<IfMatch>,
 }
 
-/// What must be there for a compare-and-set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum IfMatch {
-    /// Any value.
-    Any,
-    /// The value that this entry put.
-    Index(u64),
-}
-
-impl IfMatch {
-    fn of(input: Option<Option<u64>>) -> Option<Self> {
-        input.map(|version| version.map_or(Self::Any, Self::Index))
-    }
-}
-
 /// A row, and its form in API and feed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Pair {
     key: String,
     value: String,
@@ -72,11 +70,41 @@ impl Board for Store {
         "store"
     }
 
+    fn about(&self) -> &'static str {
+        "The key-value store"
+    }
+
     fn operations(&self) -> &'static [Operation] {
         &[
-            Operation { name: PUT, v: 1, route: Route::Put, fields: &["value"] },
-            Operation { name: DELETE, v: 1, route: Route::Delete, fields: &[] },
+            Operation {
+                name: PUT,
+                v: 1,
+                route: Route::Put,
+                about: "Store a value under a key",
+                fields: &[VALUE],
+            },
+            Operation { name: DELETE, v: 1, route: Route::Delete, about: "Delete a key", fields: &[] },
         ]
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["key", "value"]
+    }
+
+    fn key_member(&self) -> &'static str {
+        "key"
+    }
+
+    fn key_shape(&self) -> KeyShape {
+        KeyShape::Path
+    }
+
+    fn filters(&self) -> &'static [Field] {
+        &[PREFIX]
+    }
+
+    fn shapes(&self) -> Shapes {
+        Shapes::of::<Pair>()
     }
 
     fn schema(&self) -> &'static str {
@@ -93,8 +121,7 @@ impl Board for Store {
         let key = input.key.unwrap_or_default();
         fields.rule("key", broken_key(&key));
         let body = if operation.name == PUT {
-            let value = fields.text("value");
-            fields.rule("value", broken_value(&value));
+            let value = fields.text(&VALUE);
             rmp_serde::to_vec_named(&Put { key, value, if_match })
         } else {
             rmp_serde::to_vec_named(&Delete { key, if_match })
@@ -112,7 +139,7 @@ impl Board for Store {
     ) -> Result<Effect, ApplyError> {
         match (op, v) {
             (PUT, 1) => match rmp_serde::from_slice::<Put>(body) {
-                Ok(put) if broken_key(&put.key).or(broken_value(&put.value)).is_none() => {
+                Ok(put) if broken_key(&put.key).or(VALUE.broken_text(&put.value)).is_none() => {
                     self.put(transaction, context, put)
                 }
                 _ => Ok(Effect::refused(context, "invalid", "this is no pair that the store takes")),
@@ -125,33 +152,38 @@ impl Board for Store {
         }
     }
 
-    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Value> {
-        let prefix = query.prefix.as_deref().unwrap_or_default();
+    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
+        let prefix = query.filter(&PREFIX).unwrap_or_default();
         let mut statement = connection
             .prepare_cached("SELECT key, value, idx FROM store WHERE key >= ?1 AND key > ?2 ORDER BY key")?;
         // Every key is greater than the empty one, which no row has.
         let mut rows = statement.query(params![prefix, query.after.as_deref().unwrap_or_default()])?;
         let mut pairs: Vec<Pair> = Vec::new();
-        let mut more = false;
-        while let Some(row) = rows.next()? {
+        while pairs.len() <= query.limit as usize
+            && let Some(row) = rows.next()?
+        {
             let pair = pair_of(row)?;
             if !pair.key.starts_with(prefix) {
                 break;
             }
-            if pairs.len() == query.limit as usize {
-                more = true;
-                break;
-            }
             pairs.push(pair);
         }
-        let next = pairs.last().filter(|_| more).map(|pair| pair.key.clone());
-        Ok(json!({ "items": pairs, "next": next }))
+        let next = query.end_page(&mut pairs).map(|pair| pair.key.clone());
+        Ok(Listed::Rows(json!({ "items": pairs, "next": next })))
     }
 
     fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
         let mut statement = connection.prepare_cached("SELECT key, value, idx FROM store WHERE key = ?1")?;
         let pair = statement.query_row([key], pair_of).optional()?;
-        Ok(pair.and_then(|pair| serde_json::to_value(pair).ok()))
+        Ok(pair.as_ref().map(json_of))
+    }
+
+    /// One key, or the list.
+    fn tag(&self, read: Read<'_>) -> String {
+        match read {
+            Read::Row(key) => row_tag(key),
+            Read::List(_) => LIST.to_owned(),
+        }
     }
 
     fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
@@ -172,7 +204,7 @@ impl Store {
         put: Put,
     ) -> Result<Effect, ApplyError> {
         let version = version_of(transaction, &put.key)?;
-        if let Some(refusal) = stale(context, put.if_match, version) {
+        if let Some(refusal) = IfMatch::refusal(put.if_match, context, version) {
             return Ok(refusal);
         }
         transaction
@@ -183,7 +215,8 @@ impl Store {
             .execute(params![put.key, put.value, context.index.cast_signed()])?;
         let change = if version.is_some() { Change::Changed } else { Change::Created };
         let item = json!({ "key": put.key, "value": put.value, "index": context.index });
-        Ok(Effect::done(context, self.name(), &put.key, change, item))
+        let touched = self.touched(&put.key);
+        Ok(Effect { touched, ..Effect::done(context, self.name(), &put.key, change, item) })
     }
 
     fn delete(
@@ -193,7 +226,7 @@ impl Store {
         delete: &Delete,
     ) -> Result<Effect, ApplyError> {
         let version = version_of(transaction, &delete.key)?;
-        if let Some(refusal) = stale(context, delete.if_match, version) {
+        if let Some(refusal) = IfMatch::refusal(delete.if_match, context, version) {
             return Ok(refusal);
         }
         if version.is_none() {
@@ -201,19 +234,17 @@ impl Store {
         }
         transaction.prepare_cached("DELETE FROM store WHERE key = ?1")?.execute([&delete.key])?;
         let item = json!({ "key": delete.key, "index": context.index });
-        Ok(Effect::done(context, self.name(), &delete.key, Change::Deleted, item))
+        let touched = self.touched(&delete.key);
+        Ok(Effect { touched, ..Effect::done(context, self.name(), &delete.key, Change::Deleted, item) })
+    }
+
+    fn touched(&self, key: &str) -> Vec<Touched> {
+        vec![Touched::new(self.name(), row_tag(key)), Touched::new(self.name(), LIST)]
     }
 }
 
-/// The refusal of a compare-and-set whose version is not there.
-fn stale(context: &Context<'_>, if_match: Option<IfMatch>, version: Option<u64>) -> Option<Effect> {
-    let detail = match (if_match?, version) {
-        (IfMatch::Any, Some(_)) => return None,
-        (IfMatch::Index(wanted), Some(index)) if wanted == index => return None,
-        (IfMatch::Index(wanted), Some(index)) => format!("the key has version {index}, not {wanted}"),
-        (_, None) => "no such key, and the request wants to change one that is there".to_owned(),
-    };
-    Some(Effect::refused(context, "stale_version", detail))
+fn row_tag(key: &str) -> String {
+    format!("key {key}")
 }
 
 fn version_of(transaction: &Transaction<'_>, key: &str) -> rusqlite::Result<Option<u64>> {
@@ -230,11 +261,6 @@ fn broken_key(key: &str) -> Option<String> {
         }
         _ => key.chars().any(is_control).then(|| "has control characters; none are taken".to_owned()),
     }
-}
-
-fn broken_value(value: &str) -> Option<String> {
-    let bytes = value.len();
-    (bytes > VALUE_BYTES_MAX).then(|| format!("has {bytes} bytes; at most {VALUE_BYTES_MAX} are taken"))
 }
 
 fn pair_of(row: &Row<'_>) -> rusqlite::Result<Pair> {

@@ -14,7 +14,7 @@ use super::controller::Controller;
 use super::place::Place;
 use super::web::{Web, path_segment};
 use super::{Failure, output};
-use crate::boards::{Board, Boards, Operation, Route};
+use crate::boards::{Board, Boards, Field, Kind, Operation, Route};
 
 /// A node says something at least once a second; one that is silent for so long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
@@ -22,6 +22,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Most rows that one answer holds.
 const PAGE: u64 = 500;
+
+/// The verbs that only read.
+const READS: [&str; 3] = ["get", "list", "tail"];
 
 const KEY: &str = "key";
 
@@ -51,29 +54,58 @@ pub(super) fn with_boards(command: Command) -> Command {
         if command.find_subcommand(board.word()).is_some() {
             command.mut_subcommand(board.word(), |command| with_verbs(command, board))
         } else {
-            let own = Command::new(board.word()).about(format!("The board '{}'", board.name()));
+            let own = Command::new(board.word()).about(board.about());
             command.subcommand(with_verbs(own, board).subcommand_required(true).arg_required_else_help(true))
         }
     })
 }
 
 fn with_verbs(command: Command, board: &'static dyn Board) -> Command {
-    let operations = board.operations().iter().map(|operation| {
-        let fields = keys_of(operation).chain(operation.fields.iter().copied());
-        let verb = Command::new(operation.name).args(fields.map(field));
-        let about = format!("{}, on a majority of the disks", capitalised(operation.name));
-        Common::augment_args(verb).about(about)
+    let operations = verbs_of(board).map(|operation| {
+        let key = operation.route.has_key().then(key);
+        let verb = Command::new(operation.name).args(key).args(operation.fields.iter().map(argument));
+        Common::augment_args(verb).about(operation.about)
     });
-    let get = Common::augment_args(Command::new("get").arg(field(KEY))).about("Show one row");
+    let get = Common::augment_args(Command::new("get").arg(key())).about("Show one row");
     let list = Rows::augment_args(Command::new("list")).about("Show the rows");
     let tail = Rows::augment_args(Command::new("tail").visible_alias("watch"))
         .about("Show the rows, and every change as it comes");
-    command.subcommands(operations).subcommands(has_keys(board).then_some(get)).subcommands([list, tail])
+    command.subcommands(operations).subcommands([get, list, tail])
 }
 
-/// A field of a row, as an argument.
-fn field(name: &'static str) -> Arg {
-    Arg::new(name).required(true).value_name(name.to_uppercase()).help(format!("The {name} of the row"))
+/// The operations that are verbs: what takes many rows at once has a verb of its own making.
+fn verbs_of(board: &'static dyn Board) -> impl Iterator<Item = &'static Operation> {
+    let many = |field: &Field| matches!(field.kind, Kind::Rows { .. });
+    board.operations().iter().filter(move |operation| !operation.fields.iter().any(many))
+}
+
+fn key() -> Arg {
+    Arg::new(KEY).required(true).value_name("KEY").help("Which row")
+}
+
+/// A field as an argument: by place if it must be there, else an option.
+fn argument(field: &Field) -> Arg {
+    let arg =
+        Arg::new(field.name).required(field.required).value_name(field.name.to_uppercase()).help(field.about);
+    let arg = if field.required { arg } else { arg.long(field.name) };
+    match field.kind {
+        Kind::Whole { min, max } => {
+            arg.value_parser(clap::value_parser!(i64).range(min..=max)).allow_negative_numbers(true)
+        }
+        Kind::Choice(words) => arg.value_parser(words.to_vec()),
+        Kind::Text { .. } | Kind::Blob { .. } | Kind::Rows { .. } => arg,
+    }
+}
+
+/// What was given for a field, as the API wants it.
+fn given(matches: &ArgMatches, field: &Field) -> Option<(String, Value)> {
+    let value = match field.kind {
+        Kind::Whole { .. } => matches.get_one::<i64>(field.name).copied().map(Value::from),
+        Kind::Text { .. } | Kind::Blob { .. } | Kind::Choice(_) | Kind::Rows { .. } => {
+            matches.get_one::<String>(field.name).cloned().map(Value::from)
+        }
+    };
+    value.map(|value| (field.name.to_owned(), value))
 }
 
 /// A board's verb and its arguments.
@@ -89,13 +121,14 @@ impl<'a> Verb<'a> {
         let (word, matches) = matches.subcommand()?;
         let board = Boards::all().iter().find(|board| board.word() == word)?;
         let (name, matches) = matches.subcommand()?;
-        Some(Self { board, name, matches })
+        let ours = READS.contains(&name) || verbs_of(board).any(|operation| operation.name == name);
+        ours.then_some(Self { board, name, matches })
     }
 
     /// Carries it out.
     pub(super) async fn run(self) -> Result<(), Failure> {
         let Self { board, name, matches } = self;
-        if let Some(operation) = board.operations().iter().find(|operation| operation.name == name) {
+        if let Some(operation) = verbs_of(board).find(|operation| operation.name == name) {
             return write(board, operation, matches).await;
         }
         if name == "get" {
@@ -119,12 +152,16 @@ impl<'a> Verb<'a> {
 async fn write(board: &dyn Board, operation: &Operation, matches: &ArgMatches) -> Result<(), Failure> {
     let common = Common::from_arg_matches(matches).map_err(odd)?;
     let web = find(&common.place).await?;
-    let given = |field: &&str| ((*field).to_owned(), Value::from(text(matches, field)));
-    let body: Map<String, Value> = operation.fields.iter().map(given).collect();
+    let body: Map<String, Value> =
+        operation.fields.iter().filter_map(|field| given(matches, field)).collect();
+    let row = || row_path(board, text(matches, KEY));
     let (method, path) = match operation.route {
         Route::Post => (Method::POST, rows_path(board)),
-        Route::Put => (Method::PUT, row_path(board, text(matches, KEY))),
-        Route::Delete => (Method::DELETE, row_path(board, text(matches, KEY))),
+        Route::Word => (Method::POST, format!("{}/{}", rows_path(board), operation.name)),
+        Route::Put => (Method::PUT, row()),
+        Route::Patch => (Method::PATCH, row()),
+        Route::Delete => (Method::DELETE, row()),
+        Route::Action => (Method::POST, format!("{}/{}", row(), operation.name)),
     };
     let answer = web.write(method, &path, &Value::Object(body)).await?;
     if common.json {
@@ -151,19 +188,6 @@ fn text<'a>(matches: &'a ArgMatches, field: &str) -> &'a str {
     matches.get_one::<String>(field).map(String::as_str).unwrap_or_default()
 }
 
-fn keys_of(operation: &Operation) -> impl Iterator<Item = &'static str> {
-    matches!(operation.route, Route::Put | Route::Delete).then_some(KEY).into_iter()
-}
-
-fn has_keys(board: &dyn Board) -> bool {
-    board.operations().iter().any(|operation| keys_of(operation).next().is_some())
-}
-
-fn capitalised(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// The arguments were parsed by the definition that is read now.
 fn odd(error: clap::Error) -> Failure {
     Failure::wrong(error.to_string())
@@ -180,13 +204,13 @@ impl Shown {
     /// The latest rows, or the first by key, newest or last below; up to which index they are complete.
     async fn rows(self, web: &Web, limit: u64) -> Result<u64, Failure> {
         let answer = web.read(&format!("{}?limit={}", rows_path(self.board), limit.max(1))).await?;
-        let items = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let items = answer[self.board.rows()].as_array().map(Vec::as_slice).unwrap_or_default();
         let items = &items[..items.len().min(usize::try_from(limit).unwrap_or(usize::MAX))];
-        if has_keys(self.board) {
-            items.iter().try_for_each(|item| self.row(item))?;
-        } else {
-            // The board gives the newest first; the end of a terminal is where people look.
+        if self.board.is_newest_first() {
+            // The end of a terminal is where people look.
             items.iter().rev().try_for_each(|item| self.row(item))?;
+        } else {
+            items.iter().try_for_each(|item| self.row(item))?;
         }
         Ok(answer["seq"].as_u64().unwrap_or_default())
     }
@@ -198,24 +222,22 @@ impl Shown {
     /// A change as the feed tells it.
     fn change(self, change: &Value) -> Result<(), Failure> {
         if !self.json && change["kind"] == "deleted" {
-            return output::data(&format!("{} (deleted)", plain(&change["item"][KEY])));
+            return output::data(&format!("{} (deleted)", plain(&change["item"][self.board.key_member()])));
         }
         self.row(&change["item"])
     }
 
     /// `author: text`, `key: value`.
     fn in_words(self, item: &Value) -> String {
-        let first = self.board.operations().first();
-        let fields = first.map_or(&[][..], |operation| operation.fields);
-        let fields = first.into_iter().flat_map(keys_of).chain(fields.iter().copied());
-        fields.map(|field| plain(&item[field])).collect::<Vec<_>>().join(": ")
+        let told = self.board.columns().iter().map(|column| plain(&item[column]));
+        told.collect::<Vec<_>>().join(": ")
     }
 }
 
 /// What somebody posted is one line here, and must not command this terminal.
-fn plain(text: &Value) -> String {
-    let letters = text.as_str().unwrap_or_default().chars();
-    letters.map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+fn plain(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
 
 /// A place in the feed. It is the same on every node.
@@ -331,8 +353,8 @@ mod tests {
         let command = with_boards(Command::new("chorus"));
         for board in Boards::all().iter() {
             let verbs = command.find_subcommand(board.word()).unwrap();
-            let reads = ["list", "tail"].into_iter();
-            for verb in reads.chain(board.operations().iter().map(|operation| operation.name)) {
+            let reads = READS.into_iter();
+            for verb in reads.chain(verbs_of(board).map(|operation| operation.name)) {
                 assert!(verbs.find_subcommand(verb).is_some(), "{} {verb}", board.word());
             }
         }

@@ -34,6 +34,8 @@ pub(super) struct Controller {
     socket: UdpSocket,
     endpoint: Endpoint,
     group: SocketAddr,
+    /// Nodes that are spoken to by unicast besides: where multicast does not pass.
+    peers: Vec<SocketAddr>,
 }
 
 impl Controller {
@@ -44,7 +46,8 @@ impl Controller {
         let boot = Boot(u64::try_from(now.as_micros()).unwrap_or(u64::MAX >> 1));
         let (id, salt) = (random()?, random()?);
         let endpoint = Endpoint::controller(Secret::from(cluster.secret), id, boot, salt);
-        Ok(Self { socket, endpoint, group: cluster.transport.group.into() })
+        let (group, peers) = (cluster.transport.group.into(), cluster.peers.clone());
+        Ok(Self { socket, endpoint, group, peers })
     }
 
     /// Says `message` to `recipient` until `judge` has heard enough or the time is over. `message` is asked for what
@@ -86,9 +89,16 @@ impl Controller {
             .endpoint
             .seal(Under::Common, recipient, message)
             .map_err(|error| Failure::wrong(format!("this is too much for one datagram: {error}")))?;
-        self.socket.send_to(&datagram, self.group).await.map(drop).map_err(|error| {
+        // The same datagram on every way: a node that gets it twice takes it once.
+        let mut sent = self.socket.send_to(&datagram, self.group).await;
+        for peer in &self.peers {
+            let to_peer = self.socket.send_to(&datagram, peer).await;
+            sent = sent.or(to_peer);
+        }
+        sent.map(drop).map_err(|error| {
+            let peers = if self.peers.is_empty() { "" } else { ", nor to any of the peers" };
             Failure::refused(format!(
-                "nothing can be sent to the group {}: {error}; is the interface right (--interface)?",
+                "nothing can be sent to the group {}{peers}: {error}; is the interface right (--interface)?",
                 self.group
             ))
         })

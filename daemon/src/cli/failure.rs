@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::keys::KeyError;
 use crate::run::RunError;
+use crate::service::LogError;
+use crate::store::StoreError;
 
 use super::output;
 
@@ -58,6 +60,32 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// Says at once why a line cannot be parsed, or the help that it asks for, which is no failure.
+    pub(super) fn parse(error: &clap::Error) -> Result<(), Self> {
+        // There is nobody else to tell that nobody listens.
+        let _unheard = error.print();
+        match u8::try_from(error.exit_code()) {
+            Ok(0) => Ok(()),
+            code => Err(Self { code: code.unwrap_or(2), sentence: String::new() }),
+        }
+    }
+
+    /// The same, once its sentence was said.
+    pub(super) fn told(&self) -> Self {
+        Self { code: self.code, sentence: String::new() }
+    }
+
+    /// The exit code that it ends the program with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        self.code
+    }
+
+    /// Nobody reads standard output any more.
+    pub(super) fn is_reader_gone(&self) -> bool {
+        self.code == 0 && self.sentence.is_empty()
+    }
+
     /// Whoever read standard output has gone: nothing is left to do, and nothing went wrong.
     pub(super) fn reader_gone() -> Self {
         Self { code: 0, sentence: String::new() }
@@ -70,11 +98,26 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::wrong(error.to_string())
+    }
+}
+
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
             KeyError::Unreadable { .. } | KeyError::NoKey { .. } => Self::wrong(error.to_string()),
             KeyError::Exists { .. } | KeyError::Unwritable { .. } => Self::refused(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Disk { .. } => Self { code: 74, sentence: error.to_string() },
+            StoreError::Refused(sentence) => Self::refused(sentence),
         }
     }
 }

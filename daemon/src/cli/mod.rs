@@ -3,29 +3,44 @@
 //! Standard output is data, standard error is talk. What goes wrong is a [`Failure`]: one sentence and an exit code
 //! (0 done, 1 the world refused, 2 a wrong flag, file or value, 3 no leader, 4 not found, 5 conflict, 74 disk).
 
+mod backup;
+mod bench;
 mod board;
+mod clock;
+mod completions;
 mod control;
 mod controller;
+mod data_dir;
+mod donors;
 mod failure;
 mod health;
 mod key;
+mod live;
+mod logs;
+mod man;
+mod members;
 mod node;
 mod output;
 mod place;
+mod shell;
 mod status;
 mod store;
 mod survey;
 mod table;
+mod tap;
 mod up;
 mod version;
 mod web;
+mod work;
 
 use std::process::ExitCode;
 
 use chorus_proto::wire::control::Verb;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use failure::Failure;
+
+use work::{Work, done, runtime, wait_for};
 
 /// Keeps one set of records the same on every machine of a local network.
 #[derive(Debug, Parser)]
@@ -50,51 +65,81 @@ enum Command {
     Trylead(control::Target),
     /// Let a node follow: if it leads, it hands over
     Follow(control::Target),
+    /// Let a node play dead: it neither hears nor says anything until revive or a restart
+    Playdead(control::Target),
+    /// Let a node that plays dead come back
+    Revive(control::Target),
     Shutdown(control::Shutdown),
+    #[command(subcommand)]
+    Members(members::Members),
+    Tap(tap::Tap),
+    Shell(shell::Shell),
     Health(health::Health),
+    Bench(bench::Bench),
+    #[command(subcommand)]
+    Donor(donors::Donor),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    #[command(subcommand)]
+    Log(logs::Log),
     #[command(subcommand)]
     Key(key::Key),
+    Completions(completions::Completions),
+    Man(man::Man),
     Version(version::Version),
 }
 
 impl Command {
-    fn run(self) -> Result<(), Failure> {
+    fn work(self) -> Work<'static> {
         match self {
             Self::Up(up) => wait_for(up.run()),
-            Self::Node(node) => node.run(),
+            Self::Node(node) => done(node.run()),
             Self::Status(status) => wait_for(status.run()),
             Self::Store(store) => wait_for(store.run()),
             Self::Retrieve(retrieve) => wait_for(retrieve.run()),
             Self::Trylead(target) => wait_for(target.command(Verb::TryLead)),
             Self::Follow(target) => wait_for(target.command(Verb::Follow)),
+            Self::Playdead(target) => wait_for(target.command(Verb::PlayDead)),
+            Self::Revive(target) => wait_for(target.command(Verb::Revive)),
             Self::Shutdown(shutdown) => wait_for(shutdown.run()),
+            Self::Members(members) => wait_for(members.run()),
+            Self::Tap(tap) => wait_for(tap.run()),
+            Self::Shell(shell) => done(shell.run()),
             Self::Health(health) => wait_for(health.run()),
-            Self::Key(key) => key.run(),
-            Self::Version(version) => version.run(),
+            Self::Bench(bench) => wait_for(bench.run()),
+            Self::Donor(donor) => wait_for(donor.run()),
+            Self::Backup(backup) => done(backup.run()),
+            Self::Restore(restore) => done(restore.run()),
+            Self::Log(log) => done(log.run()),
+            Self::Key(key) => done(key.run()),
+            Self::Completions(completions) => done(completions.run()),
+            Self::Man(man) => done(man.run()),
+            Self::Version(version) => done(version.run()),
         }
     }
 }
 
-/// Runs what speaks with others.
-fn wait_for(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::refused(format!("this system gives no sockets or timers: {error}")))?
-        .block_on(command)
+/// All verbs, with those of the boards.
+fn definition() -> clap::Command {
+    board::with_boards(Cli::command())
+}
+
+/// What the arguments ask for.
+fn work_of(matches: &ArgMatches) -> Result<Work<'_>, clap::Error> {
+    match board::Verb::of(matches) {
+        Some(verb) => Ok(wait_for(verb.run())),
+        None => Cli::from_arg_matches(matches).map(|cli| cli.command.work()),
+    }
 }
 
 /// Carries out what the program's arguments say.
 #[must_use]
 pub fn run() -> ExitCode {
-    let matches = board::with_boards(Cli::command()).get_matches();
-    let done = match board::Verb::of(&matches) {
-        Some(verb) => wait_for(verb.run()),
-        None => match Cli::from_arg_matches(&matches) {
-            Ok(cli) => cli.command.run(),
-            // Prints the sentence, and ends with exit code 2.
-            Err(error) => error.exit(),
-        },
+    let matches = definition().get_matches();
+    let done = match work_of(&matches) {
+        Ok(work) => work.finish(),
+        // Prints the sentence, and ends with exit code 2.
+        Err(error) => error.exit(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

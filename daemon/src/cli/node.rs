@@ -1,15 +1,14 @@
 //! `chorus node`: one node, in the foreground.
 
-use std::io::IsTerminal as _;
+use std::path::PathBuf;
 
 use clap::Args;
-use tracing_subscriber::EnvFilter;
 
 use super::{Failure, output};
-use crate::config::{Config, Settings};
-use crate::run::{self, RunError};
-use crate::store;
+use crate::config::{Config, Settings, Unconfigured};
+use crate::run::{self, RunError, Supervised};
 use crate::transport::{self, Transport};
+use crate::{service, store};
 
 /// Run one node in the foreground, until SIGTERM or Ctrl-C
 #[derive(Debug, Args)]
@@ -19,14 +18,27 @@ pub(super) struct Node {
     /// Say whether everything is right, and start nothing
     #[arg(long)]
     check: bool,
+    /// Without a key stay up and show what to do, on the page and to the service manager: for units
+    #[arg(long, conflicts_with = "check")]
+    await_key: bool,
     /// Stop when standard input ends, and report on standard output: for whoever starts nodes as processes
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
+    /// The control socket of whoever started this node: its page offers drills
+    #[arg(long, hide = true, value_name = "SOCKET", requires = "stop_with_stdin")]
+    supervisor: Option<PathBuf>,
 }
 
 impl Node {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let config = Config::resolve(&self.settings)?;
+        let config = match Config::resolve(&self.settings) {
+            Err(error) if self.await_key => {
+                let unconfigured = Unconfigured::of(&self.settings, &error).ok_or(error)?;
+                service::start(unconfigured.log_format, "")?;
+                return Ok(run::await_configuration(unconfigured)?);
+            }
+            resolved => resolved?,
+        };
         if self.check {
             check(&config)?;
             return output::data(&format!(
@@ -34,8 +46,9 @@ impl Node {
                 config.name
             ));
         }
-        tell_on_standard_error()?;
-        Ok(run::run(config, self.stop_with_stdin)?)
+        service::start(config.log_format, config.name.as_str())?;
+        let supervised = self.stop_with_stdin.then_some(Supervised { socket: self.supervisor });
+        Ok(run::run(config, supervised)?)
     }
 }
 
@@ -50,26 +63,5 @@ fn check(config: &Config) -> Result<(), Failure> {
     runtime
         .block_on(async { Transport::open(&transport::Settings::from(config)) })
         .map_err(|error| RunError::Start(error.into()))?;
-    Ok(())
-}
-
-/// What the node tells people goes to standard error: few lines, more of them with `CHORUS_LOG=debug`.
-fn tell_on_standard_error() -> Result<(), Failure> {
-    let filter = match std::env::var("CHORUS_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(&filter).map_err(|error| {
-            Failure::wrong(format!(
-                "CHORUS_LOG in the environment is '{filter}': {error}; info, debug or chorus=debug are filters"
-            ))
-        })?,
-        _ => EnvFilter::new("info"),
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        // Whoever read standard error may have gone: that is no reason for a node to panic.
-        .log_internal_errors(false)
-        .init();
     Ok(())
 }

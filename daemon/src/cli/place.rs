@@ -4,6 +4,7 @@
 //! there, else `--group` and `--key-file`. A flag wins over what `client.toml` says.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -14,6 +15,7 @@ use crate::config::{self, Interface};
 use crate::keys;
 use crate::transport;
 
+use chorus_proto::types::NodeName;
 use chorus_proto::wire::control::ControlKey;
 
 /// What `chorus up` writes for the commands that come after it.
@@ -37,10 +39,13 @@ pub(super) struct Place {
     /// How far a multicast datagram may go [default: 1]
     #[arg(long, env = "CHORUS_TTL", hide_env = true, value_name = "HOPS")]
     ttl: Option<String>,
+    /// The nodes' own sockets (their --unicast), with commas: spoken to by unicast, where multicast does not pass
+    #[arg(long, env = "CHORUS_PEERS", hide_env = true, value_name = "ADDR:PORT,…")]
+    peers: Option<String>,
     /// The cluster's secret, cluster.key
     #[arg(long, env = "CHORUS_KEY_FILE", hide_env = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// The control key, control.key: for trylead, follow and shutdown
+    /// The control key, control.key: for trylead, follow, playdead, revive and shutdown
     #[arg(long, env = "CHORUS_CONTROL_KEY", hide_env = true, value_name = "FILE")]
     control_key: Option<PathBuf>,
 }
@@ -50,6 +55,8 @@ pub(super) struct Place {
 pub(super) struct Cluster {
     /// Its group, and how to get there.
     pub(super) transport: transport::Settings,
+    /// Where its nodes are spoken to by unicast.
+    pub(super) peers: Vec<SocketAddr>,
     /// Its secret.
     pub(super) secret: [u8; 32],
     /// Its nodes, as far as they are known without asking.
@@ -67,6 +74,8 @@ pub(super) struct ClientFile {
     pub(super) interface: Option<String>,
     /// How far datagrams go.
     pub(super) ttl: Option<u8>,
+    /// The nodes' own sockets.
+    pub(super) peers: Vec<String>,
     /// The secret's file, seen from this file.
     pub(super) key_file: Option<PathBuf>,
     /// The control key's file, seen from this file.
@@ -83,6 +92,9 @@ pub(super) struct KnownNode {
     pub(super) name: String,
     /// Where its pages are.
     pub(super) url: String,
+    /// It was started as one that does not vote.
+    #[serde(default)]
+    pub(super) learner: bool,
 }
 
 impl Place {
@@ -104,6 +116,10 @@ impl Place {
         let interface = self.interface.clone().or(file.interface).unwrap_or_else(|| "any".to_owned());
         let ttl =
             self.ttl.clone().or(file.ttl.map(|hops| hops.to_string())).unwrap_or_else(|| "1".to_owned());
+        let peers = self.peers.clone().or_else(|| (!file.peers.is_empty()).then(|| file.peers.join(",")));
+        let peers = peers.map_or(Ok(Vec::new()), |text| {
+            config::peers(&text).map_err(|remedy| wrong("--peers", &text, &remedy))
+        })?;
         let key_file = self.key_file.clone().or(file.key_file.map(beside)).ok_or_else(no_cluster)?;
         Ok(Cluster {
             transport: transport::Settings {
@@ -111,8 +127,10 @@ impl Place {
                 interface: interface_of(&interface)?,
                 ttl: config::ttl(&ttl).map_err(|remedy| wrong("--ttl", &ttl, &remedy))?,
                 unicast: None,
+                may_lack_group: !peers.is_empty(),
                 drop_received: 0.0,
             },
+            peers,
             secret: keys::read(&key_file)?,
             nodes: file.nodes,
             control_key: self.control_key.clone().or(file.control_key.map(beside)),
@@ -121,7 +139,7 @@ impl Place {
 
     /// The directory whose `client.toml` counts, if any does. A node has a data directory too, without such a file:
     /// it does not count when a key is named besides.
-    fn directory(&self) -> Option<PathBuf> {
+    pub(super) fn directory(&self) -> Option<PathBuf> {
         let has_file = |directory: &Path| directory.join(CLIENT_FILE).exists();
         match &self.data_dir {
             Some(directory) if has_file(directory) || self.key_file.is_none() => Some(directory.clone()),
@@ -133,6 +151,22 @@ impl Place {
 }
 
 impl Cluster {
+    /// Where it is looked for, in words.
+    pub(super) fn whereabouts(&self) -> String {
+        match self.peers.as_slice() {
+            [] => self.transport.group.to_string(),
+            peers => {
+                let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+                format!("{} and {}", self.transport.group, peers.join(", "))
+            }
+        }
+    }
+
+    /// The names of those that founded it, as far as they are known without asking.
+    pub(super) fn founders(&self) -> impl Iterator<Item = NodeName> {
+        self.nodes.iter().filter(|node| !node.learner).filter_map(|node| node.name.parse().ok())
+    }
+
     /// The key that commands nodes.
     pub(super) fn control_key(&self) -> Result<ControlKey, Failure> {
         let path = self.control_key.as_ref().ok_or_else(|| {

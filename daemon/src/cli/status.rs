@@ -1,4 +1,4 @@
-//! `chorus status`: who is there, who leads, how far each has come.
+//! `chorus status`: who is there, who leads, how far each has come; once, or again and again.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::controller::Controller;
 use super::place::Place;
 use super::survey::Survey;
 use super::table::table;
-use super::{Failure, output};
+use super::{Failure, live, output};
 use crate::config;
 use crate::node::ClusterView;
 
@@ -23,8 +23,11 @@ pub(super) struct Status {
     #[arg(long)]
     json: bool,
     /// Wait so long for a leader
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", conflicts_with = "watch")]
     wait: Option<String>,
+    /// Go on showing it, with rates and what happens; q leaves. Without a terminal: once a second, again and again
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     place: Place,
 }
@@ -39,34 +42,44 @@ impl Status {
         };
         let cluster = self.place.find()?;
         let mut controller = Controller::open(&cluster)?;
-        let expected = || cluster.nodes.iter().filter_map(|node| node.name.parse().ok());
+        if self.watch {
+            return live::watch(&cluster, &mut controller, self.json).await;
+        }
         let mut survey = Survey::default();
         // One look at the end of the wait at the latest, and then one of its whole length.
         while survey.leader().is_none() && (begun.elapsed() < wait || survey.reports().next().is_none()) {
             let until = Instant::now() + ANSWER_WAIT;
-            survey = Survey::take(&mut controller, expected(), until, Survey::is_complete).await?;
+            survey = Survey::take(&mut controller, cluster.founders(), until, Survey::is_complete).await?;
             if wait.is_zero() {
                 break;
             }
         }
         let view = survey.view();
         if self.json {
-            let line = serde_json::to_string(&view)
-                .map_err(|error| Failure::refused(format!("the answer is no JSON: {error}")))?;
-            output::data(&line)?;
+            output::data(&json(&view)?)?;
         } else {
             output::data(&nodes(&view))?;
+            for remarks in [catching_up(&view), by_unicast(&view)] {
+                if !remarks.is_empty() {
+                    output::data(&format!("\n{remarks}"))?;
+                }
+            }
         }
         match &view.leader {
             Some(_) => Ok(()),
             None => Err(Failure::no_leader(format!(
                 "no leader on {}: {}{}",
-                cluster.transport.group,
+                cluster.whereabouts(),
                 survey.why(),
                 survey.complaints()
             ))),
         }
     }
+}
+
+/// The object of `/api/v1/cluster` on one line.
+pub(super) fn json(view: &ClusterView) -> Result<String, Failure> {
+    serde_json::to_string(view).map_err(|error| Failure::refused(format!("the answer is no JSON: {error}")))
 }
 
 /// The table for people.
@@ -86,4 +99,21 @@ fn nodes(view: &ClusterView) -> String {
     };
     let rows: Vec<_> = view.nodes.iter().map(row).collect();
     table(["node", "role", "term", "log", "commit", "applied", "page"], &rows)
+}
+
+/// Who is behind, and how far each has come, one line each.
+fn catching_up(view: &ClusterView) -> String {
+    let line = |node: &chorus_proto::message::NodeReport| {
+        node.catching_up.as_ref().map(|told| format!("{} catches up: {told}", node.name))
+    };
+    view.nodes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Who hears whom by unicast alone, one line each; nothing where multicast reaches everybody.
+fn by_unicast(view: &ClusterView) -> String {
+    let line = |node: &chorus_proto::message::NodeReport| {
+        let names: Vec<&str> = node.unicast_only.iter().map(|name| name.as_str()).collect();
+        (!names.is_empty()).then(|| format!("{} hears {} by unicast alone", node.name, names.join(", ")))
+    };
+    view.nodes.iter().filter_map(line).collect::<Vec<_>>().join("\n")
 }

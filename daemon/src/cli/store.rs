@@ -78,6 +78,7 @@ impl Store {
         Put {
             request_id: request_id(),
             repeated,
+            term: None,
             command: None,
             parts: None,
             board: Some("store".to_owned()),
@@ -99,7 +100,10 @@ impl Store {
         let path = format!("/api/v1/store/{}", super::web::path_segment(&self.key));
         let body = json!({ "value": self.value });
         let answer = web.write(reqwest::Method::PUT, &path, &body).await?;
-        Ok((answer["index"].as_u64().unwrap_or_default(), "stored".to_owned()))
+        let index = answer["index"].as_u64();
+        let index =
+            index.ok_or_else(|| Failure::refused(format!("no index in the answer to the PUT: {answer}")))?;
+        Ok((index, "stored".to_owned()))
     }
 }
 

@@ -119,6 +119,7 @@ impl Survey {
             commit_index: self.reports.values().map(|report| report.commit_index.0).max().unwrap_or_default(),
             why: leader.is_none().then(|| self.why()),
             nodes,
+            links: Vec::new(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Web {
         if urls.is_empty() {
             return Err(Failure::no_leader(format!(
                 "no node on {} told where its pages are: do the nodes run, and are group, interface and key theirs?",
-                cluster.transport.group
+                cluster.whereabouts()
             )));
         }
         Ok(Self { http: client(REQUEST_WAIT)?, urls })
@@ -77,10 +77,20 @@ impl Web {
 
     /// Writes, once: every try bears the same key.
     pub(super) async fn write(&self, method: Method, path: &str, body: &Value) -> Result<Value, Failure> {
-        let key = request_id();
+        self.write_as(request_id().as_str(), method, path, body).await
+    }
+
+    /// Writes under a key of the caller's own.
+    pub(super) async fn write_as(
+        &self,
+        key: &str,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Failure> {
         self.ask(|url| {
             let request = self.http.request(method.clone(), format!("{url}{path}"));
-            request.header("Idempotency-Key", key.as_str()).json(body)
+            request.header("Idempotency-Key", key).json(body)
         })
         .await
     }

@@ -5,6 +5,7 @@
 
 mod settings;
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub use settings::Settings;
 use settings::{Given, Layers};
 
 use crate::keys::{self, KeyError};
+use crate::service::LogFormat;
+use crate::store::Retention;
 
 /// Everything that `chorus node` needs to know, checked.
 #[derive(Clone)]
@@ -36,6 +39,11 @@ pub struct Config {
     pub ttl: u32,
     /// Address and port of the node's own socket; port 0: any.
     pub unicast: Option<SocketAddr>,
+    /// The own sockets of other nodes: spoken to by unicast, whether the group reaches them or not. At most
+    /// [`PEERS_MAX`].
+    pub peers: Vec<SocketAddr>,
+    /// Where snapshots are given away; none: the own socket's address and any port.
+    pub transfer_listen: Option<SocketAddr>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// Where the pages are served.
@@ -48,6 +56,14 @@ pub struct Config {
     pub election_timeout_min: Duration,
     /// The longest election timeout.
     pub election_timeout_max: Duration,
+    /// How much of the log is kept.
+    pub retention: Retention,
+    /// A signed PLAYDEAD is obeyed.
+    pub allow_playdead: bool,
+    /// Answer every read from the database.
+    pub no_cache: bool,
+    /// How the log is written.
+    pub log_format: LogFormat,
     /// Test only: every datagram is lost on receipt with this probability, 0 to 1.
     pub drop_received: f64,
 }
@@ -130,6 +146,23 @@ pub enum ConfigError {
     },
 }
 
+/// The setting that names the cluster's secret.
+const KEY_FILE: &str = "key_file";
+
+/// What a node needs that belongs to no cluster yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unconfigured {
+    /// Where what is to be done is shown.
+    pub listen: SocketAddr,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// Why there is no cluster, as half a sentence.
+    pub why: String,
+}
+
+/// Peers in one list: as many as there may be voters.
+pub const PEERS_MAX: usize = 64;
+
 /// Bounds of a heartbeat: shorter ones only burn processors, longer ones leave nobody a leader.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(5);
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
@@ -154,7 +187,7 @@ impl Config {
         let (heartbeat, election_timeout_min, election_timeout_max) = timing(&layers)?;
         Ok(Self {
             voters,
-            secret: key(&layers.needed("key_file")?)?,
+            secret: key(&layers.needed(KEY_FILE)?)?,
             control_public: layers.get("control_pub").map(|given| key(&given)).transpose()?,
             group: typed(&layers.needed("group")?, group)?,
             interface: layers
@@ -162,6 +195,11 @@ impl Config {
                 .map_or(Ok(Interface::Any), |given| typed(&given, interface))?,
             ttl: typed(&layers.needed("ttl")?, ttl)?,
             unicast: layers.get("unicast").map(|given| typed(&given, ipv4_address)).transpose()?,
+            peers: layers.get("peers").map_or(Ok(Vec::new()), |given| typed(&given, peers))?,
+            transfer_listen: layers
+                .get("transfer_listen")
+                .map(|given| typed(&given, ipv4_address))
+                .transpose()?,
             data_dir: match layers.get("data_dir") {
                 Some(given) => typed(&given, directory)?,
                 None => PathBuf::from("chorus-data").join(name.as_str()),
@@ -171,8 +209,38 @@ impl Config {
             heartbeat,
             election_timeout_min,
             election_timeout_max,
+            retention: Retention {
+                entries_max: typed(&layers.needed("log_keep_entries")?, count)?,
+                bytes_max: typed(&layers.needed("log_keep_bytes")?, size)?,
+                age_max: typed(&layers.needed("log_keep_age")?, duration)?,
+            },
+            no_cache: typed(&layers.needed("no_cache")?, yes_or_no)?,
+            allow_playdead: typed(&layers.needed("allow_playdead")?, yes_or_no)?,
+            log_format: typed(&layers.needed("log_format")?, str::parse)?,
             drop_received: typed(&layers.needed("drop_received")?, probability)?,
             name,
+        })
+    }
+}
+
+impl Unconfigured {
+    /// A node whose settings are good, but for the key that nobody has given it yet; none if the error is another.
+    #[must_use]
+    pub fn of(settings: &Settings, error: &ConfigError) -> Option<Self> {
+        let why = match error {
+            ConfigError::Missing { key: KEY_FILE, .. } => "no key_file is given".to_owned(),
+            ConfigError::Key { source: KeyError::Unreadable { path, source }, .. }
+                if source.kind() == ErrorKind::NotFound =>
+            {
+                format!("there is no key file {}", path.display())
+            }
+            _ => return None,
+        };
+        let layers = settings.layers().ok()?;
+        Some(Self {
+            listen: typed(&layers.needed("listen").ok()?, address).ok()?,
+            log_format: typed(&layers.needed("log_format").ok()?, str::parse).ok()?,
+            why,
         })
     }
 }
@@ -180,7 +248,14 @@ impl Config {
 /// The list of those who found a cluster. Nobody founds one by leaving the list out: a forgotten flag would make a
 /// cluster of one beside the cluster that was meant.
 fn voters(layers: &Layers, name: &NodeName, public_url: Option<&str>) -> Result<Vec<NodeName>, ConfigError> {
+    let learner = layers.needed("learner")?;
     let Some(given) = layers.get("voters") else { return Ok(Vec::new()) };
+    if typed(&learner, yes_or_no)? {
+        return Err(learner.wrong(format!(
+            "a learner founds nothing, and {} lists those who found the cluster: leave out one of the two",
+            given.place
+        )));
+    }
     typed(&given, |text| {
         let parsed: Result<Vec<NodeName>, _> = text.split(',').map(|part| part.trim().parse()).collect();
         let mut voters =
@@ -244,7 +319,7 @@ fn key(given: &Given) -> Result<[u8; 32], ConfigError> {
         .map_err(|source| ConfigError::Key { place: given.place.to_string(), source })
 }
 
-/// `40ms`, `5s`, `1m`.
+/// `40ms`, `5s`, `1m`, `24h`.
 ///
 /// # Errors
 /// With the remedy.
@@ -254,6 +329,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "ms" => Some(1),
         "s" => Some(1_000),
         "m" => Some(60_000),
+        "h" => Some(3_600_000),
         _ => None,
     };
     let number: Option<u64> = text[..digits].parse().ok();
@@ -261,7 +337,30 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .zip(unit_ms)
         .and_then(|(number, unit)| number.checked_mul(unit))
         .map(Duration::from_millis)
-        .ok_or_else(|| "a duration is a whole number and its unit, as in 40ms, 5s or 1m".to_owned())
+        .ok_or_else(|| "a duration is a whole number and its unit, as in 40ms, 5s, 1m or 24h".to_owned())
+}
+
+/// A number of entries, 1 or more.
+fn count(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "it is a whole number, 1 or more".to_owned())
+}
+
+/// `65536`, `64KiB`, `64MiB`, `1GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let unit: Option<u64> = match &text[digits..] {
+        "" => Some(1),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let number: Option<u64> = text[..digits].parse().ok();
+    number
+        .zip(unit)
+        .and_then(|(number, unit)| number.checked_mul(unit))
+        .ok_or_else(|| "a size is a whole number of bytes, or of KiB, MiB or GiB, as in 256MiB".to_owned())
 }
 
 /// `239.255.77.77:5555`.
@@ -308,10 +407,40 @@ fn ipv4_address(text: &str) -> Result<SocketAddr, String> {
     let address: SocketAddrV4 = text.parse().map_err(|_| {
         "an IPv4 address of this machine and a port are needed, as in 192.168.7.1:5556".to_owned()
     })?;
-    if address.ip() == &Ipv4Addr::BROADCAST || address.ip().is_multicast() {
+    if is_of_many(address.ip()) {
         return Err("it is no address of one machine; give one that `ip address` shows".to_owned());
     }
     Ok(address.into())
+}
+
+fn is_of_many(address: &Ipv4Addr) -> bool {
+    address == &Ipv4Addr::BROADCAST || address.is_multicast()
+}
+
+/// `192.168.7.1:5556,192.168.7.2:5556`: the same list may be given to every node, its own address in it.
+///
+/// # Errors
+/// With the remedy.
+pub fn peers(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let peer = |part: &str| {
+        let address: Option<SocketAddrV4> = part.trim().parse().ok();
+        let of_one =
+            |peer: &SocketAddrV4| !is_of_many(peer.ip()) && !peer.ip().is_unspecified() && peer.port() != 0;
+        address.filter(of_one).map(SocketAddr::from).ok_or_else(|| {
+            format!(
+                "'{}' is no IPv4 address and port of one machine; the list is the --unicast of each node, with commas \
+                 between them, as in 192.168.7.1:5556,192.168.7.2:5556",
+                part.trim()
+            )
+        })
+    };
+    let mut peers = text.split(',').map(peer).collect::<Result<Vec<_>, _>>()?;
+    peers.sort_unstable();
+    peers.dedup();
+    if peers.len() > PEERS_MAX {
+        return Err(format!("it has {} addresses; {PEERS_MAX} are spoken to at most", peers.len()));
+    }
+    Ok(peers)
 }
 
 fn directory(text: &str) -> Result<PathBuf, String> {
@@ -326,6 +455,14 @@ fn url(text: &str) -> Result<String, String> {
         && url.path() == "/"
         && url.query().is_none();
     if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(remedy) }
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err("it is true or false".to_owned()),
+    }
 }
 
 fn probability(text: &str) -> Result<f64, String> {
@@ -344,11 +481,23 @@ mod tests {
         assert_eq!(duration("40ms"), Ok(Duration::from_millis(40)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("168h"), Ok(Duration::from_secs(7 * 24 * 60 * 60)));
         for text in
-            ["", "40", "ms", "-1s", "1.5s", "40 ms", "5h", "99999999999999999999s", "18446744073709551615m"]
+            ["", "40", "ms", "-1s", "1.5s", "40 ms", "5d", "99999999999999999999s", "18446744073709551615m"]
         {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn sizes_are_a_whole_number_and_perhaps_a_unit() {
+        assert_eq!(size("4096"), Ok(4_096));
+        assert_eq!((size("64KiB"), size("256MiB"), size("2GiB")), (Ok(64 << 10), Ok(256 << 20), Ok(2 << 30)));
+        for text in ["", "MiB", "1.5MiB", "1MB", "-1", "99999999999GiB", "18446744073709551616"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        assert_eq!(count("1"), Ok(1));
+        assert!(count("0").is_err() && count("many").is_err());
     }
 
     #[test]
@@ -365,6 +514,22 @@ mod tests {
         assert_eq!(interface("any"), Ok(Interface::Any));
         assert_eq!(interface("127.0.0.1"), Ok(Interface::Address(Ipv4Addr::LOCALHOST.into())));
         assert!(interface("::1").is_err() && interface("").is_err());
+    }
+
+    #[test]
+    fn peers_are_addresses_of_one_machine_each_once() {
+        let parsed = peers("10.0.0.2:5556, 10.0.0.1:5556,10.0.0.2:5556").unwrap();
+        let expected: Vec<SocketAddr> =
+            ["10.0.0.1:5556", "10.0.0.2:5556"].map(|peer| peer.parse().unwrap()).to_vec();
+        assert_eq!(parsed, expected);
+        for text in
+            ["", "10.0.0.1", "10.0.0.1:0", "0.0.0.0:5556", "239.0.0.1:5556", "[::1]:5556", "10.0.0.1:1,"]
+        {
+            assert!(peers(text).is_err(), "{text}");
+        }
+        let many: Vec<String> = (1..=65).map(|port| format!("10.0.0.1:{port}")).collect();
+        assert!(peers(&many[..64].join(",")).is_ok());
+        assert!(peers(&many.join(",")).unwrap_err().contains("64"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ struct Setting {
     default: Option<&'static str>,
     help: &'static str,
     hidden: bool,
+    /// Yes or no: its flag alone says yes.
+    switch: bool,
 }
 
 const fn setting(
@@ -27,11 +29,11 @@ const fn setting(
     default: Option<&'static str>,
     help: &'static str,
 ) -> Setting {
-    Setting { key, value, default, help, hidden: false }
+    Setting { key, value, default, help, hidden: false, switch: false }
 }
 
-static SETTINGS: [Setting; 15] = [
-    setting("name", "NAME", None, "This node's name, one of the voters' [needed]"),
+static SETTINGS: &[Setting] = &[
+    setting("name", "NAME", None, "This node's name; one of the voters', if there are any [needed]"),
     setting(
         "voters",
         "NAMES",
@@ -39,12 +41,22 @@ static SETTINGS: [Setting; 15] = [
         "Who founds the cluster together, with commas: the same list on every node. Without it this node founds none: it \
          goes on in the one of its data directory, or listens to the one that it hears",
     ),
+    Setting {
+        switch: true,
+        ..setting(
+            "learner",
+            "BOOL",
+            Some("false"),
+            "Hear the log and serve its pages without a vote: this node founds nothing, and any number of them costs the \
+             leader nothing",
+        )
+    },
     setting("key_file", "FILE", None, "The cluster's secret, cluster.key of `chorus key generate` [needed]"),
     setting(
         "control_pub",
         "FILE",
         None,
-        "The control key's public half; without it no trylead, follow or shutdown is obeyed",
+        "The control key's public half; without it no trylead, follow, playdead, revive or shutdown is obeyed",
     ),
     setting("group", "ADDR:PORT", Some("239.255.77.77:5555"), "The multicast group that the nodes speak in"),
     setting("interface", "NAME|ADDR", None, "Where the group is [default: where the system routes it]"),
@@ -54,6 +66,20 @@ static SETTINGS: [Setting; 15] = [
         "ADDR:PORT",
         None,
         "This node's own socket [default: the interface's address, any port]",
+    ),
+    setting(
+        "peers",
+        "ADDR:PORT,…",
+        None,
+        "The own sockets (--unicast) of the other nodes, with commas: where multicast does not pass, they are spoken to by \
+         unicast",
+    ),
+    setting(
+        "transfer_listen",
+        "ADDR:PORT",
+        None,
+        "Where this node gives snapshots to nodes that are far behind, by TCP and to members alone [default: the address of \
+         its own socket, any port]",
     ),
     setting("data_dir", "DIR", None, "Where this node keeps everything [default: chorus-data/NAME]"),
     setting("listen", "ADDR:PORT", Some("127.0.0.1:8000"), "Where this node serves its pages"),
@@ -66,6 +92,43 @@ static SETTINGS: [Setting; 15] = [
         "How long a node waits for a leader, at least",
     ),
     setting("election_timeout_max", "DURATION", Some("300ms"), "How long a node waits for a leader, at most"),
+    setting(
+        "log_keep_entries",
+        "COUNT",
+        Some("1000000"),
+        "Entries of the log that are kept for nodes that are slow or away; who lacks older ones gets a snapshot",
+    ),
+    setting("log_keep_bytes", "BYTES", Some("256MiB"), "But not more than so much of the log"),
+    setting(
+        "log_keep_age",
+        "DURATION",
+        Some("168h"),
+        "And nothing that is older than this, by the log's own time",
+    ),
+    Setting {
+        switch: true,
+        ..setting(
+            "allow_playdead",
+            "BOOL",
+            Some("false"),
+            "Let a signed playdead silence this node until revive or a restart: for drills",
+        )
+    },
+    Setting {
+        switch: true,
+        ..setting(
+            "no_cache",
+            "BOOL",
+            Some("false"),
+            "Read every answer from the database, even if nothing has changed",
+        )
+    },
+    setting(
+        "log_format",
+        "FORMAT",
+        Some("auto"),
+        "How the log is written: text, json, journal, or auto: to the journal under systemd, else text",
+    ),
     Setting {
         hidden: true,
         ..setting("drop_received", "SHARE", Some("0"), "Test only: lose this share of what is received")
@@ -86,13 +149,14 @@ impl Setting {
             Some(default) => format!("{} [default: {default}]", self.help),
             None => self.help.to_owned(),
         };
-        Arg::new(self.key)
+        let arg = Arg::new(self.key)
             .long(self.flag())
             .env(self.variable())
             .hide_env(true)
             .value_name(self.value)
             .help(help)
-            .hide(self.hidden)
+            .hide(self.hidden);
+        if self.switch { arg.num_args(0..=1).require_equals(true).default_missing_value("true") } else { arg }
     }
 }
 
@@ -164,7 +228,7 @@ impl FromArgMatches for Settings {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for setting in &SETTINGS {
+        for setting in SETTINGS {
             let Some(value) = matches.get_one::<String>(setting.key) else { continue };
             let place = match matches.value_source(setting.key) {
                 Some(ValueSource::EnvVariable) => Place::Variable(setting.variable()),
@@ -233,7 +297,7 @@ fn read_file(path: &Path) -> Result<BTreeMap<&'static str, Given>, ConfigError> 
             wrong(format!("has an unknown key '{key}'; the keys are {}", known.join(", ")))
         })?;
         let value = plain(value).ok_or_else(|| {
-            wrong(format!("gives {key} neither as a text nor as a number nor as a list of texts"))
+            wrong(format!("gives {key} as none of a text, a number, true or false, and a list of texts"))
         })?;
         let place = Place::File { key: setting.key, path: path.to_owned() };
         given.insert(setting.key, Given { value, place });
@@ -247,6 +311,7 @@ fn plain(value: &toml::Value) -> Option<String> {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(yes) => Some(yes.to_string()),
         toml::Value::Array(items) => {
             items.iter().map(|item| item.as_str()).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
         }

@@ -5,25 +5,32 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::header::{ETAG, LOCATION};
+use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
+use super::cache::{Answer, Question};
 use super::form::Form;
 use super::problem::Problem;
 use super::request::{self, Key, Reading};
 use super::site::{Shared, Site};
-use crate::boards::{Board, Input, Operation, Outcome, Route};
+use crate::boards::{Board, Change, Input, ListQuery, Listed, Operation, Outcome, Route};
 use crate::node::{ANSWER_WAIT_MAX, NoAnswer, Submission};
-use crate::store::applied_index;
 
 /// The applied index that an answer rests on.
 pub(super) const CHORUS_INDEX: HeaderName = HeaderName::from_static("chorus-index");
 
 /// The node that answered.
 pub(super) const CHORUS_NODE: HeaderName = HeaderName::from_static("chorus-node");
+
+/// Whether an answer came from memory.
+const CHORUS_CACHE: HeaderName = HeaderName::from_static("chorus-cache");
+const HIT: &str = "hit";
+const MISS: &str = "miss";
 
 /// The key had been used before: this is the answer of then.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -44,6 +51,15 @@ pub(super) struct Written {
     pub(super) replayed: bool,
 }
 
+/// What a change answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Done {
+    /// The entry that did it.
+    index: u64,
+    /// The row's id, or its key.
+    id: String,
+}
+
 impl Written {
     /// The id and the entry of what was done.
     ///
@@ -54,6 +70,10 @@ impl Written {
             Outcome::Done { id, index, .. } => Ok((id, *index)),
             Outcome::Refused { code, detail, .. } => Err(Problem::new(code, detail.clone())),
         }
+    }
+
+    fn created(&self) -> bool {
+        matches!(self.outcome, Outcome::Done { change: Change::Created, .. })
     }
 
     fn index(&self) -> u64 {
@@ -95,7 +115,7 @@ pub(super) async fn write(
     Ok(written)
 }
 
-/// `POST`, `PUT` and `DELETE` of a board.
+/// `POST`, `PUT`, `PATCH` and `DELETE` of a board.
 pub(super) async fn change(
     site: Shared,
     board: &'static dyn Board,
@@ -106,26 +126,33 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     let body = match operation.route {
         Route::Delete => Value::Null,
-        Route::Post | Route::Put => request::json_object(body).await?,
+        _ if operation.fields.iter().all(|field| !field.required) => {
+            request::json_object_or_nothing(body).await?
+        }
+        _ => request::json_object(body).await?,
     };
     let key = Key::of(&headers, &site).await?;
     let input = Input { key: item.clone(), if_match: request::if_match(&headers)?, body };
     let written = write(&site, board, operation, key, input).await?;
     let mut response = match written.done() {
         Ok((id, index)) => {
+            let body = Json(Done { index, id: id.to_owned() });
             let location = location(board.name(), item.as_deref().unwrap_or(id));
-            let body = Json(json!({ "index": index, "id": id }));
             match operation.route {
                 Route::Post | Route::Put => {
                     (StatusCode::CREATED, [(LOCATION, location)], body).into_response()
                 }
-                Route::Delete => (StatusCode::OK, body).into_response(),
+                // What an action makes is a row of another board.
+                Route::Word | Route::Action if written.created() => {
+                    (StatusCode::CREATED, body).into_response()
+                }
+                Route::Word | Route::Action | Route::Patch | Route::Delete => body.into_response(),
             }
         }
         Err(problem) => problem.into_response(),
     };
     let headers = response.headers_mut();
-    headers.insert(CHORUS_INDEX, HeaderValue::from(written.index().max(site.applied())));
+    headers.insert(CHORUS_INDEX, HeaderValue::from(written.index().max(site.told())));
     if written.replayed {
         headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
     }
@@ -138,19 +165,83 @@ fn location(board: &str, key: &str) -> String {
 }
 
 /// `GET /api/v1/BOARD`.
-pub(super) async fn list(site: Shared, board: &'static dyn Board, query: &str) -> Result<Response, Problem> {
+pub(super) async fn list(
+    site: Shared,
+    board: &'static dyn Board,
+    query: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let mut query = Form::parse(query)?;
     Reading::of(&query)?.settle(&site).await?;
-    let rows = request::list_query(&mut query)?;
-    let (index, mut list) = site
-        .read(move |stores| {
-            stores.read(|connection| Ok((applied_index(connection)?, board.list(connection, &rows)?)))
-        })
-        .await?;
-    if let Value::Object(object) = &mut list {
-        object.insert("seq".to_owned(), index.into());
+    let rows = request::list_query(board, &mut query)?;
+    let question = Question::list(board, &rows);
+    let anew = request::is_wanted_anew(headers);
+    let (answer, known) = match kept(&site, &question, anew) {
+        Some(answer) => (answer, HIT),
+        None => {
+            let (index, list) = rows_of(&site, board, rows).await?;
+            let answer = Answer { index, body: list.to_string().into(), etag: None };
+            keep(&site, question, &answer, anew);
+            (answer, MISS)
+        }
+    };
+    // A list says up to which entry it is complete: from there the feed goes on.
+    let body = [format!("{{\"seq\":{},", answer.index).as_bytes(), &answer.body[1..]].concat();
+    Ok(told(&site, known, state_of(answer.index, json_body(body))))
+}
+
+/// The answer that is kept, if it still holds and may be given.
+fn kept(site: &Site, question: &Question, anew: bool) -> Option<Answer> {
+    if anew {
+        return None;
     }
-    Ok(([(CHORUS_INDEX, HeaderValue::from(index))], Json(list)).into_response())
+    // First: what was told by now is what the answer must not be older than.
+    let told = site.told();
+    site.cache.answer(question, site.handle.stores.changes(), told)
+}
+
+/// Keeps an answer, unless its asker wants nothing to do with memory.
+fn keep(site: &Site, question: Question, answer: &Answer, anew: bool) {
+    if !anew {
+        site.cache.keep(question, answer);
+    }
+}
+
+/// Says whether an answer came from memory, where there is one.
+fn told(site: &Site, known: &'static str, mut response: Response) -> Response {
+    if site.cache.is_on() {
+        site.metrics.cached(known);
+        response.headers_mut().insert(CHORUS_CACHE, HeaderValue::from_static(known));
+    }
+    response
+}
+
+fn json_body(body: impl Into<Body>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into())
+}
+
+/// The rows that a query asks for, and the applied index that they rest on.
+///
+/// # Errors
+/// `invalid` when a filter names something that is not there, `internal` when the store fails.
+pub(super) async fn rows_of(
+    site: &Site,
+    board: &'static dyn Board,
+    rows: ListQuery,
+) -> Result<(u64, Value), Problem> {
+    let (index, listed) = site.look(move |connection| board.list(connection, &rows)).await?;
+    Ok((index, listed_rows(listed)?))
+}
+
+/// What a list came to.
+///
+/// # Errors
+/// `invalid` when a filter names something that is not there.
+pub(super) fn listed_rows(listed: Listed) -> Result<Value, Problem> {
+    match listed {
+        Listed::Rows(list) => Ok(list),
+        Listed::Invalid(invalid) => Err(Problem::invalid(invalid)),
+    }
 }
 
 /// `GET /api/v1/BOARD/{key}`.
@@ -159,28 +250,88 @@ pub(super) async fn find(
     board: &'static dyn Board,
     key: String,
     query: &str,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    Reading::of(&Form::parse(query)?)?.settle(&site).await?;
+    let question = Question::row(board, &key);
+    let anew = request::is_wanted_anew(headers);
+    let (answer, known) = match kept(&site, &question, anew) {
+        Some(answer) => (answer, HIT),
+        None => {
+            let (index, item) = row_of(&site, board, key.clone()).await?;
+            let Some(item) = item else {
+                return Ok(told(&site, MISS, state_of(index, nothing_there(board, &key))));
+            };
+            let answer = Answer { index, body: item.to_string().into(), etag: etag_of(&item) };
+            keep(&site, question, &answer, anew);
+            (answer, MISS)
+        }
+    };
+    let mut response = state_of(answer.index, json_body(answer.body));
+    if let Some(tag) = answer.etag {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    Ok(told(&site, known, response))
+}
+
+/// A row, if it is there, and the applied index that this rests on.
+///
+/// # Errors
+/// `internal` when the store fails.
+pub(super) async fn row_of(
+    site: &Site,
+    board: &'static dyn Board,
+    key: String,
+) -> Result<(u64, Option<Value>), Problem> {
+    site.look(move |connection| board.find(connection, &key)).await
+}
+
+/// The version that `If-Match` asks for.
+fn etag_of(item: &Value) -> Option<HeaderValue> {
+    let version = item.get("version").or(item.get("index"))?.as_u64()?;
+    HeaderValue::from_str(&format!("\"{version}\"")).ok()
+}
+
+/// `GET /api/v1/BOARD/{key}/PART`.
+pub(super) async fn part(
+    site: Shared,
+    board: &'static dyn Board,
+    key: String,
+    part: &'static str,
+    query: &str,
 ) -> Result<Response, Problem> {
     Reading::of(&Form::parse(query)?)?.settle(&site).await?;
     let asked = key.clone();
-    let (index, item) = site
-        .read(move |stores| {
-            stores.read(|connection| Ok((applied_index(connection)?, board.find(connection, &asked)?)))
-        })
-        .await?;
-    let item = item.ok_or_else(|| Problem::new("not_found", format!("{} has no '{key}'", board.name())))?;
-    let mut response = ([(CHORUS_INDEX, HeaderValue::from(index))], Json(&item)).into_response();
-    // The version that `If-Match` asks for.
-    if let Some(version) = item.get("index").and_then(Value::as_u64)
-        && let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\""))
-    {
-        response.headers_mut().insert(ETAG, tag);
-    }
-    Ok(response)
+    let (index, found) = site.look(move |connection| board.part(connection, &asked, part)).await?;
+    Ok(match found {
+        Some(found) => state_of(index, Json(found)),
+        None => state_of(index, nothing_there(board, &key)),
+    })
+}
+
+/// Says which state was looked at, also when nothing was found: what this node has applied by now may well hold it.
+fn state_of(index: u64, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.headers_mut().insert(CHORUS_INDEX, HeaderValue::from(index));
+    response
+}
+
+fn nothing_there(board: &'static dyn Board, key: &str) -> Problem {
+    Problem::new("not_found", format!("{} has no '{key}'", board.name()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_was_not_there_at_the_index_of_the_read() {
+        let response = state_of(7, Problem::new("not_found", "no"));
+        assert_eq!(
+            (response.status(), &response.headers()[CHORUS_INDEX]),
+            (StatusCode::NOT_FOUND, &7.into())
+        );
+    }
 
     #[test]
     fn a_location_can_be_asked_for() {

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode;
 use serde_json::Value;
 
 use super::problem::Problem;
+use crate::boards::{Field, Kind};
 
 /// Fields by name; of a name that comes twice the last counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,9 +57,24 @@ impl Form {
         self.0.remove(name)
     }
 
-    /// The fields as the JSON object that a program would have sent.
-    pub(super) fn into_json(self) -> Value {
-        self.0.into_iter().collect()
+    /// Puts a field in, in the place of one of its name.
+    pub(super) fn put(&mut self, name: &str, value: impl Into<String>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    /// The JSON object that a program would have sent: only what the operation knows; numbers where it wants numbers,
+    /// if that is what was typed; a field that was left empty, may be left out and must not be empty is left out.
+    pub(super) fn into_json(mut self, fields: &[Field]) -> Value {
+        let value = |kind: Kind, text: String| match (kind, text.trim().parse::<i64>()) {
+            (Kind::Whole { .. }, Ok(number)) => Value::from(number),
+            _ => Value::from(text),
+        };
+        let given = |field: &Field| {
+            let told = |text: &String| field.required || !text.is_empty() || field.broken_text("").is_none();
+            let text = self.take(field.name).filter(told)?;
+            Some((field.name.to_owned(), value(field.kind, text)))
+        };
+        fields.iter().filter_map(given).collect()
     }
 }
 
@@ -83,6 +99,23 @@ mod tests {
         assert_eq!(form.text("author"), Some("Ada L."));
         assert_eq!(form.text("text"), Some("a+b&c=é"));
         assert_eq!((form.text("empty"), form.text("bare")), (Some(""), Some("")));
+    }
+
+    #[test]
+    fn a_form_becomes_what_a_program_would_have_sent() {
+        let fields = [
+            Field::required("name", Kind::line(9), ""),
+            Field::required("quantity", Kind::Whole { min: 1, max: 9 }, ""),
+            Field::optional("note", Kind::line(9), ""),
+        ];
+        let json = |text| Form::parse(text).unwrap().into_json(&fields);
+        let good = serde_json::json!({ "name": "7", "quantity": -3 });
+        assert_eq!(json("name=7&quantity=+-3&note=&id=x"), good);
+        assert_eq!(
+            json("quantity=3.5"),
+            serde_json::json!({ "quantity": "3.5" }),
+            "the board says what is wrong"
+        );
     }
 
     #[test]

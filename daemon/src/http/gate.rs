@@ -2,16 +2,21 @@
 //! their own name point to this machine (DNS rebinding).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, HOST, ORIGIN, VARY};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::problem::Problem;
 use super::site::Shared;
+use crate::node::ClusterView;
 
 /// The address of this machine that a connection came in on.
 #[derive(Clone, Copy, Debug)]
@@ -73,17 +78,25 @@ pub(super) struct Known<'a> {
     pub(super) name: &'a str,
     /// Where it listens.
     pub(super) listen: SocketAddr,
-    /// The `public_url` of every member.
-    pub(super) public: Vec<Place>,
+    /// The cluster as last seen, with the `public_url` of every member.
+    pub(super) view: Arc<ClusterView>,
+    /// This node's own, which it knows before the others are heard.
+    pub(super) public_url: Option<&'a str>,
 }
 
 impl Known<'_> {
+    /// Taken apart only where nothing cheaper decides: most requests name a loopback address or ours.
+    fn public(&self) -> impl Iterator<Item = Place> {
+        let urls = self.view.nodes.iter().filter_map(|node| node.url.as_deref());
+        urls.chain(self.public_url).filter_map(Place::of_url)
+    }
+
     fn host(&self, place: &Place, local: Option<SocketAddr>) -> bool {
         // A page cannot choose the address of a machine as its own name, so that an address is as good as ours.
         let own_address =
             place.ip().is_some_and(|ip| ip == self.listen.ip() || local.is_some_and(|at| at.ip() == ip));
         let own_name = place.host == self.name && place.port == Some(self.listen.port());
-        place.is_loopback() || own_address || own_name || self.public.iter().any(|public| public.is(place))
+        place.is_loopback() || own_address || own_name || self.public().any(|public| public.is(place))
     }
 
     fn origin(&self, origin: &Place, host: &Place) -> bool {
@@ -92,11 +105,11 @@ impl Known<'_> {
 
     /// A page of another member, which may follow the feed and post here.
     fn member(&self, origin: &Place) -> bool {
-        self.public.iter().any(|public| public.is(origin))
+        self.public().any(|public| public.is(origin))
     }
 }
 
-/// Refuses foreign hosts and origins; allows the pages of other members to read.
+/// Refuses foreign hosts and origins; the pages of other members, whose own node may be gone, read and write here.
 pub(super) async fn gate(State(site): State<Shared>, request: Request, next: Next) -> Response {
     if OPEN_PATHS.contains(&request.uri().path()) {
         return next.run(request).await;
@@ -107,16 +120,30 @@ pub(super) async fn gate(State(site): State<Shared>, request: Request, next: Nex
     if let Err(problem) = admit(&known, local, request.uri(), request.headers()) {
         return problem.into_response();
     }
-    let readable = *request.method() == Method::GET
-        && origin.as_ref().and_then(place_of_origin).is_some_and(|place| known.member(&place));
-    let mut response = next.run(request).await;
+    let readable = origin.as_ref().and_then(place_of_origin).is_some_and(|place| known.member(&place));
+    let mut response = if readable && is_preflight(&request) { preflight() } else { next.run(request).await };
     if let (true, Some(origin)) = (readable, origin) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("chorus-index, chorus-node"));
-        headers.insert(VARY, HeaderValue::from_static("origin"));
+        headers.append(VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+/// A browser asks whether a page of another member may send what is no plain form (Fetch standard, CORS preflight).
+fn is_preflight(request: &Request) -> bool {
+    *request.method() == Method::OPTIONS && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+/// What pages of members may send. The answer is good for ten minutes.
+fn preflight() -> Response {
+    let allowed = [
+        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key, if-match"),
+        (ACCESS_CONTROL_MAX_AGE, "600"),
+    ];
+    (StatusCode::NO_CONTENT, allowed).into_response()
 }
 
 fn admit(
@@ -148,16 +175,18 @@ fn place_of_origin(origin: &HeaderValue) -> Option<Place> {
 
 #[cfg(test)]
 mod tests {
+    use chorus_proto::message::NodeReport;
+
     use super::*;
 
     fn code(host: &str, origin: Option<&str>) -> Result<(), String> {
+        let url = Some("https://quotes.example".to_owned());
+        let member = NodeReport { url, ..NodeReport::unheard("n3".parse().unwrap(), String::new()) };
         let known = Known {
             name: "n2",
             listen: "0.0.0.0:8001".parse().unwrap(),
-            public: vec![
-                Place::of_url("http://127.0.0.1:8000").unwrap(),
-                Place::of_url("https://quotes.example").unwrap(),
-            ],
+            view: Arc::new(ClusterView { nodes: vec![member], ..ClusterView::default() }),
+            public_url: Some("http://127.0.0.1:8000"),
         };
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().unwrap());

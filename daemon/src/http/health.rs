@@ -1,42 +1,23 @@
 //! Whether this node lives, and whether it should be asked.
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::site::{Shared, Site};
 use crate::node::ClusterView;
 
-/// The loop goes round at least twice a second.
-const LOOP_SILENT_MAX: Duration = Duration::from_secs(5);
-
-/// Entries that wait to be applied may stand still so long.
-const APPLY_SILENT_MAX: Duration = Duration::from_secs(15);
-
 /// A node this close to the commit index may be asked, in entries.
 const READY_LAG_MAX: u64 = 100;
 
-/// The applied index at which entries were seen to wait, and since when.
-#[derive(Debug, Default)]
-pub(super) struct Pulse(Mutex<Option<(u64, Instant)>>);
-
-impl Pulse {
-    /// How long entries have been waiting while none was applied.
-    fn waiting(&self, now: Instant, applied: u64, commit: u64) -> Duration {
-        let mut seen = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *seen = seen.filter(|(at, _)| *at == applied).or(Some((applied, now))).filter(|_| applied < commit);
-        seen.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since))
-    }
-}
-
 /// One question, and its answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Check {
     name: &'static str,
     ok: bool,
@@ -45,37 +26,53 @@ struct Check {
     code: &'static str,
 }
 
-/// `GET /livez`: the loop and the store made progress lately.
+/// All answers, when every one is good.
+#[derive(Debug, Serialize, ToSchema)]
+struct Checked {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// Whether the loop and the store made progress lately
+#[utoipa::path(
+    get, path = "/livez", tag = "node",
+    responses((status = 200, description = "They did", body = String, content_type = "text/plain")),
+)]
 pub(super) async fn livez(State(site): State<Shared>) -> Response {
-    let view = site.view();
-    let applied = site.applied();
-    let waiting = site.pulse.waiting(Instant::now(), applied, view.commit_index);
-    let silent = site.handle.progress.age();
+    let signs = site.pulse.take(&site.handle);
     answer(
         vec![
             Check {
                 name: "loop",
-                ok: silent <= LOOP_SILENT_MAX,
-                detail: format!("the loop went round {} ms ago", silent.as_millis()),
+                ok: signs.loop_lives(),
+                detail: format!("the loop went round {} ms ago", signs.loop_silent.as_millis()),
                 code: "internal",
             },
             Check {
                 name: "store",
-                ok: waiting <= APPLY_SILENT_MAX,
+                ok: signs.apply_lives(),
                 detail: format!(
-                    "applied {applied} of {}, standing for {} ms",
-                    view.commit_index,
-                    waiting.as_millis()
+                    "applied {} of {}, standing for {} ms",
+                    signs.applied_index,
+                    signs.commit_index,
+                    signs.apply_silent.as_millis()
                 ),
                 code: "internal",
             },
         ],
         false,
-        &view,
+        &site.view(),
     )
 }
 
-/// `GET /readyz`: worth asking now.
+/// Whether this node is worth asking now
+///
+/// With `?verbose` the checks, one by one; in a problem too.
+#[utoipa::path(
+    get, path = "/readyz", tag = "node",
+    params(("verbose" = Option<String>, Query, allow_reserved, description = "Show every check")),
+    responses((status = 200, description = "It is", content((String = "text/plain"), (Checked = "application/json")))),
+)]
 pub(super) async fn readyz(State(site): State<Shared>, RawQuery(query): RawQuery) -> Response {
     let verbose =
         query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
@@ -84,7 +81,11 @@ pub(super) async fn readyz(State(site): State<Shared>, RawQuery(query): RawQuery
 }
 
 fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
-    let silent = view.nodes.iter().any(|node| node.name == site.handle.name && node.role == "silent");
+    let here = view.nodes.iter().find(|node| node.name == site.handle.name);
+    let silent = here.is_some_and(|node| node.role == "silent");
+    // A node that is far behind knows from the others alone what is committed.
+    let committed = view.nodes.iter().map(|node| node.commit_index.0).fold(view.commit_index, u64::max);
+    let catching_up = here.and_then(|node| node.catching_up.as_ref());
     let applied = site.applied();
     let leader = match &view.leader {
         Some(leader) => format!("{leader} leads in term {}", view.term),
@@ -104,8 +105,11 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
         Check { name: "leader", ok: view.leader.is_some(), detail: leader, code: "no_leader" },
         Check {
             name: "applied",
-            ok: applied.saturating_add(READY_LAG_MAX) >= view.commit_index,
-            detail: format!("applied {applied} of {}", view.commit_index),
+            ok: applied.saturating_add(READY_LAG_MAX) >= committed,
+            detail: match catching_up {
+                Some(told) => format!("applied {applied} of {committed}; catching up: {told}"),
+                None => format!("applied {applied} of {committed}"),
+            },
             code: "catching_up",
         },
     ]
@@ -115,7 +119,7 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
 fn answer(checks: Vec<Check>, verbose: bool, view: &ClusterView) -> Response {
     let Some(failed) = checks.iter().find(|check| !check.ok) else {
         return if verbose {
-            Json(json!({ "ok": true, "checks": checks })).into_response()
+            Json(Checked { ok: true, checks }).into_response()
         } else {
             "ok\n".into_response()
         };
@@ -129,20 +133,6 @@ fn answer(checks: Vec<Check>, verbose: bool, view: &ClusterView) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_store_that_stands_still_shows_only_while_something_waits() {
-        let pulse = Pulse::default();
-        let start = Instant::now();
-        let waiting =
-            |second, applied, commit| pulse.waiting(start + Duration::from_secs(second), applied, commit);
-        assert_eq!(waiting(1, 10, 10), Duration::ZERO);
-        assert_eq!(waiting(60, 10, 12), Duration::ZERO);
-        assert_eq!(waiting(79, 10, 12), Duration::from_secs(19));
-        assert_eq!(waiting(80, 11, 12), Duration::ZERO);
-        assert_eq!(waiting(90, 11, 12), Duration::from_secs(10));
-        assert_eq!(waiting(91, 12, 12), Duration::ZERO);
-    }
 
     #[test]
     fn the_first_failure_names_the_problem() {

@@ -29,6 +29,9 @@ pub(super) const CONNECTIONS_MAX: usize = 2_048;
 /// Followers of the feed at once. Fewer than connections, so that an answer is always possible.
 pub(super) const FEED_CLIENTS_MAX: usize = 1_024;
 
+/// Watchers of what is said, at once.
+pub(super) const WATCHERS_MAX: usize = 32;
+
 /// Queries of the store at once: each holds a thread.
 pub(super) const READS_MAX: usize = 16;
 

@@ -1,5 +1,6 @@
 //! Errors as programs and people get them: `application/problem+json` (RFC 9457), one table of codes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -7,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chorus_proto::types::NodeName;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::boards::Invalid;
 use crate::node::NoAnswer;
@@ -52,6 +54,12 @@ const KINDS: &[Kind] = &[
         "use one of the methods in Allow",
     ),
     kind("too_slow", StatusCode::REQUEST_TIMEOUT, "The body did not arrive in time", "send it again"),
+    kind(
+        "drill_failed",
+        StatusCode::CONFLICT,
+        "The drill did not happen",
+        "look at the cluster's page for what it is like now",
+    ),
     kind("out_of_stock", StatusCode::CONFLICT, "Sold out", "wait for new stock"),
     kind(
         "id_reused",
@@ -133,24 +141,43 @@ const REFUSED: Kind = kind("refused", StatusCode::CONFLICT, "It was refused", "s
 pub(super) struct Problem(Box<Facts>);
 
 /// The members of the JSON object.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Facts {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct Facts {
+    /// `urn:chorus:problem:CODE`.
     #[serde(rename = "type")]
     kind: String,
     title: &'static str,
     #[serde(serialize_with = "status_number")]
+    #[schema(value_type = u16)]
     status: StatusCode,
+    /// One sentence about this case.
     detail: String,
+    /// One of those that the responses name, or a rule of a board's own.
     code: String,
+    /// What to do.
     hint: &'static str,
+    /// Worth trying again after so many milliseconds; absent: not worth it.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_ms: Option<u64>,
+    /// Who leads, as far as this node knows.
     #[serde(skip_serializing_if = "Option::is_none")]
     leader: Option<String>,
+    /// Each field that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Invalid>,
+    /// What was looked at (`/readyz?verbose`).
     #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<serde_json::Value>,
+}
+
+/// Every status that a problem may have, and for people the codes that have it.
+pub(super) fn statuses() -> BTreeMap<u16, String> {
+    let mut statuses: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for Kind { code, status, title, hint } in KINDS.iter().chain([&REFUSED]) {
+        statuses.entry(status.as_u16()).or_default().push(format!("`{code}`: {title}; {hint}"));
+    }
+    statuses.into_iter().map(|(status, codes)| (status, codes.join("\n\n"))).collect()
 }
 
 fn status_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
@@ -236,6 +263,15 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.0.code, self.0.detail)
+    }
+}
+
+// For answers that break off in the middle of a body.
+impl std::error::Error for Problem {}
+
 impl From<NoAnswer> for Problem {
     fn from(no_answer: NoAnswer) -> Self {
         let problem = Self::new(no_answer.code, no_answer.detail).with_leader(no_answer.leader.as_ref());
@@ -255,7 +291,7 @@ impl From<StoreError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let body = serde_json::to_vec(&self.0).expect("a problem is texts and numbers");
         let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,8 +1,10 @@
 //! What a request asks for, taken apart and checked before anything is done.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::http::HeaderMap;
-use axum::http::header::IF_MATCH;
+use axum::http::header::{CACHE_CONTROL, IF_MATCH};
 use chorus_proto::types::RequestId;
 use serde_json::{Map, Value};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -12,7 +14,7 @@ use super::form::{Form, not_utf8};
 use super::limits;
 use super::problem::Problem;
 use super::site::Site;
-use crate::boards::ListQuery;
+use crate::boards::{Board, Field, Invalid, Kind, ListQuery};
 
 /// The header that makes a repetition harmless.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -73,6 +75,15 @@ pub(super) async fn json_object(body: Body) -> Result<Value, Problem> {
     object_of(&limits::body(body).await?)
 }
 
+/// The same for an operation that can do without: the body may be empty.
+///
+/// # Errors
+/// Those of `json_object`.
+pub(super) async fn json_object_or_nothing(body: Body) -> Result<Value, Problem> {
+    let bytes = limits::body(body).await?;
+    if bytes.is_empty() { Ok(Value::Null) } else { object_of(&bytes) }
+}
+
 fn object_of(bytes: &[u8]) -> Result<Value, Problem> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(broken_fields(bytes));
@@ -99,6 +110,11 @@ fn broken_fields(bytes: &[u8]) -> Problem {
     }
 }
 
+/// A text as the value of a query.
+pub(super) fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
 /// `If-Match`: `"INDEX"`, or `*` for whatever is there.
 ///
 /// # Errors
@@ -115,6 +131,12 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<Option<u64>>, Probl
         Some(index) => Ok(Some(Some(index))),
         None => Err(Problem::field("If-Match", format!("is {text}, but must be \"INDEX\" or *"))),
     }
+}
+
+/// Whether an answer is wanted that was not kept in memory: `Cache-Control: no-cache` (RFC 9111, 5.2.1.4).
+pub(super) fn is_wanted_anew(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case("no-cache"))
 }
 
 /// What a read promises.
@@ -153,17 +175,40 @@ impl Reading {
     }
 }
 
-/// Which rows: `?limit=&before=&after=&prefix=`.
+/// Which rows: `?limit=&before=&after=`, and what the board lets a list be narrowed or ordered by.
 ///
 /// # Errors
-/// `invalid`.
-pub(super) fn list_query(query: &mut Form) -> Result<ListQuery, Problem> {
+/// `invalid`, with every field that is wrong.
+pub(super) fn list_query(board: &dyn Board, query: &mut Form) -> Result<ListQuery, Problem> {
     Ok(ListQuery {
         limit: limit(query)?,
         before: query.number("before")?,
         after: query.take("after").filter(|key| !key.is_empty()),
-        prefix: query.take("prefix").filter(|key| !key.is_empty()),
+        filters: filters(board.filters(), query)?,
     })
+}
+
+/// A filter that is there and empty is one that is not there: a form sends all its fields.
+fn filters(fields: &[Field], query: &mut Form) -> Result<BTreeMap<&'static str, String>, Problem> {
+    let mut filters = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for field in fields {
+        let Some(text) = query.take(field.name).filter(|text| !text.is_empty()) else { continue };
+        let broken = match field.kind {
+            Kind::Whole { .. } => match text.parse() {
+                Ok(number) => field.broken_whole(number),
+                Err(_) => Some(format!("'{text}' is not a whole number")),
+            },
+            Kind::Text { .. } | Kind::Blob { .. } | Kind::Choice(_) | Kind::Rows { .. } => {
+                field.broken_text(&text)
+            }
+        };
+        match broken {
+            None => drop(filters.insert(field.name, text)),
+            Some(detail) => wrong.push(Invalid { field: field.name.to_owned(), detail }),
+        }
+    }
+    if wrong.is_empty() { Ok(filters) } else { Err(Problem::invalid(wrong)) }
 }
 
 /// `?limit=`, 1 to 500.
@@ -181,6 +226,7 @@ pub(super) fn limit(query: &Form) -> Result<u32, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::boards::Boards;
 
     fn status(result: Result<Value, Problem>) -> (u16, Problem) {
         let problem = result.unwrap_err();
@@ -230,8 +276,21 @@ mod tests {
     }
 
     #[test]
+    fn no_cache_is_a_word_among_others() {
+        let wants = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.append(CACHE_CONTROL, "max-age=0".parse().unwrap());
+            headers.append(CACHE_CONTROL, text.parse().unwrap());
+            is_wanted_anew(&headers)
+        };
+        assert!(wants("no-cache") && wants("no-store, No-Cache"));
+        assert!(!wants("no-caches") && !wants("") && !is_wanted_anew(&HeaderMap::new()));
+    }
+
+    #[test]
     fn limits_are_kept() {
-        let ask = |text| list_query(&mut Form::parse(text).unwrap()).map(|query| query.limit);
+        let quotes = Boards::all().named("quotes").unwrap();
+        let ask = |text| list_query(quotes, &mut Form::parse(text).unwrap()).map(|query| query.limit);
         assert_eq!((ask(""), ask("limit=500")), (Ok(50), Ok(500)));
         for text in ["limit=0", "limit=501", "limit=-1", "limit=ten", "before=x"] {
             assert!(ask(text).is_err(), "{text}");

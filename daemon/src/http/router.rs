@@ -8,33 +8,18 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 
 use super::api::{self, CHORUS_INDEX, CHORUS_NODE};
 use super::gate::gate;
 use super::problem::Problem;
 use super::site::Shared;
-use super::{assets, cluster, feed, health, log, pages};
-use crate::boards::{Board, Operation, Route};
+use super::{assets, cluster, feed, health, live, log, openapi, originals, pages};
+use crate::boards::{Board, Boards, KeyShape, Operation, Route};
 
 /// The whole of it.
 pub(super) fn router(site: Shared) -> Router {
-    let mut app = Router::new()
-        .route("/api/v1/log", get(log::log))
-        .route("/api/v1/cluster", get(cluster::cluster))
-        .route("/api/v1/feed", get(feed::sse))
-        .route("/ws", get(feed::websocket))
-        .route("/livez", get(health::livez))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(cluster::metrics))
-        .route("/version", get(cluster::version))
-        .route("/assets/{name}", get(assets::asset))
-        .route("/assets/{version}/{name}", get(assets::asset_of_version))
-        .route("/favicon.ico", get(assets::favicon));
-    for board in site.boards.iter() {
-        app = app.merge(board_routes(board));
-    }
-    app.merge(pages::routes())
+    routes(site.boards)
         .fallback(pages::nowhere)
         .method_not_allowed_fallback(not_so)
         .layer(from_fn_with_state(site.clone(), gate))
@@ -42,38 +27,94 @@ pub(super) fn router(site: Shared) -> Router {
         .with_state(site)
 }
 
-/// `/api/v1/BOARD` and `/api/v1/BOARD/{key}`.
-fn board_routes(board: &'static dyn Board) -> Router<Shared> {
-    let mut rows = get(move |State(site): State<Shared>, RawQuery(query): RawQuery| async move {
-        api::list(site, board, query.as_deref().unwrap_or_default()).await
-    });
-    let mut row = get(move |State(site): State<Shared>, key: Key, RawQuery(query): RawQuery| async move {
-        api::find(site, board, key_of(key)?, query.as_deref().unwrap_or_default()).await
-    });
-    for operation in board.operations() {
-        match operation.route {
-            Route::Post => rows = rows.merge(of_rows(board, operation)),
-            Route::Put | Route::Delete => row = row.merge(of_row(board, operation)),
-        }
+/// Everything that can be asked for. `openapi` describes each of them.
+fn routes(boards: Boards) -> Router<Shared> {
+    let mut app = Router::new()
+        .route("/api/v1/log", get(log::log))
+        .route("/api/v1/cluster", get(cluster::cluster))
+        .route("/api/v1/cluster/live", get(live::live))
+        .route("/api/v1/feed", get(feed::sse))
+        .route("/ws", get(feed::websocket))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(cluster::metrics))
+        .route("/version", get(cluster::version))
+        .route("/openapi.json", get(openapi::openapi_json))
+        .route("/asyncapi.yaml", get(openapi::asyncapi))
+        .route("/assets/{name}", get(assets::asset))
+        .route("/assets/{version}/{name}", get(assets::asset_of_version))
+        .route("/favicon.ico", get(assets::favicon));
+    for board in boards.iter() {
+        app = app.merge(board_routes(board));
     }
+    app.merge(originals::routes()).merge(pages::routes())
+}
+
+/// `/api/v1/BOARD`, `/api/v1/BOARD/{key}`, and what lies below the two.
+fn board_routes(board: &'static dyn Board) -> Router<Shared> {
     let path = format!("/api/v1/{}", board.name());
-    // A key may hold slashes: what follows the board is all of it.
-    Router::new().route(&path, rows).route(&format!("{path}/{{*key}}"), row)
+    let row_path = match board.key_shape() {
+        KeyShape::Segment => format!("{path}/{{key}}"),
+        KeyShape::Path => format!("{path}/{{*key}}"),
+    };
+    let mut router = Router::new().route(&path, list(board)).route(&row_path, find(board));
+    for part in board.parts() {
+        router = router.route(&format!("{row_path}/{part}"), self::part(board, part));
+    }
+    for operation in board.operations() {
+        let handler =
+            if operation.route.has_key() { of_row(board, operation) } else { of_rows(board, operation) };
+        let path = match operation.route {
+            Route::Post => path.clone(),
+            Route::Word => format!("{path}/{}", operation.name),
+            Route::Put | Route::Patch | Route::Delete => row_path.clone(),
+            Route::Action => format!("{row_path}/{}", operation.name),
+        };
+        router = router.route(&path, handler);
+    }
+    router
+}
+
+fn list(board: &'static dyn Board) -> MethodRouter<Shared> {
+    get(move |State(site): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap| async move {
+        api::list(site, board, query.as_deref().unwrap_or_default(), &headers).await
+    })
+}
+
+fn find(board: &'static dyn Board) -> MethodRouter<Shared> {
+    get(
+        move |State(site): State<Shared>, key: Key, RawQuery(query): RawQuery, headers: HeaderMap| async move {
+            api::find(site, board, key_of(key)?, query.as_deref().unwrap_or_default(), &headers).await
+        },
+    )
+}
+
+fn part(board: &'static dyn Board, part: &'static str) -> MethodRouter<Shared> {
+    get(move |State(site): State<Shared>, key: Key, RawQuery(query): RawQuery| async move {
+        api::part(site, board, key_of(key)?, part, query.as_deref().unwrap_or_default()).await
+    })
 }
 
 fn of_rows(board: &'static dyn Board, operation: &'static Operation) -> MethodRouter<Shared> {
-    axum::routing::post(move |State(site): State<Shared>, headers: HeaderMap, body: Body| async move {
+    let handler = move |State(site): State<Shared>, headers: HeaderMap, body: Body| async move {
         api::change(site, board, operation, None, headers, body).await
-    })
+    };
+    on(method_of(operation), handler)
 }
 
 fn of_row(board: &'static dyn Board, operation: &'static Operation) -> MethodRouter<Shared> {
     let handler = move |State(site): State<Shared>, key: Key, headers: HeaderMap, body: Body| async move {
         api::change(site, board, operation, Some(key_of(key)?), headers, body).await
     };
+    on(method_of(operation), handler)
+}
+
+fn method_of(operation: &Operation) -> MethodFilter {
     match operation.route {
-        Route::Delete => axum::routing::delete(handler),
-        Route::Post | Route::Put => axum::routing::put(handler),
+        Route::Post | Route::Word | Route::Action => MethodFilter::POST,
+        Route::Put => MethodFilter::PUT,
+        Route::Patch => MethodFilter::PATCH,
+        Route::Delete => MethodFilter::DELETE,
     }
 }
 
@@ -98,7 +139,7 @@ async fn seal(State(site): State<Shared>, request: Request, next: Next) -> Respo
     let mut response = next.run(request).await;
     site.metrics.answered(method, response.status().as_u16());
     let headers = response.headers_mut();
-    headers.entry(CHORUS_INDEX).or_insert_with(|| HeaderValue::from(site.applied()));
+    headers.entry(CHORUS_INDEX).or_insert_with(|| HeaderValue::from(site.told()));
     if let Ok(name) = HeaderValue::from_str(site.handle.name.as_str()) {
         headers.insert(CHORUS_NODE, name);
     }
@@ -119,7 +160,36 @@ fn counted(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         _ => "OTHER",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The paths of a router. It tells them to nobody but whoever debugs it.
+    fn paths(router: &Router<Shared>) -> BTreeSet<String> {
+        let told = format!("{router:?}");
+        let quoted = told.split('"').skip(1).step_by(2).filter(|text| text.starts_with('/'));
+        quoted.filter(|path| !path.contains("__private")).map(|path| path.replace("{*", "{")).collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else() {
+        let there = paths(&routes(Boards::all()));
+        assert!(there.contains("/livez") && there.contains("/api/v1/store/{key}"), "{there:?}");
+        let described = openapi::document(Boards::all()).paths.paths.into_keys().collect();
+        let undescribed: Vec<_> = there.difference(&described).collect();
+        assert!(
+            undescribed.is_empty(),
+            "add #[utoipa::path] and name it in openapi::Described: {undescribed:?}"
+        );
+        let gone: Vec<_> = described.difference(&there).collect();
+        assert!(gone.is_empty(), "described, but not there: {gone:?}");
     }
 }

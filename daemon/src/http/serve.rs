@@ -17,8 +17,8 @@ use tokio::task::JoinSet;
 
 use super::gate::Local;
 use super::limits::{CONNECTIONS_MAX, FEED_CLIENTS_MAX, HEAD_WAIT_MAX, STOP_WAIT_MAX};
-use super::router;
 use super::site::{Site, WebState};
+use super::{elections, router};
 use crate::metrics::Metrics;
 
 /// Serves pages, API and feed until `stop`; then ends the feeds with 1001, lets requests that are under way end
@@ -29,6 +29,7 @@ pub async fn serve(listener: TcpListener, state: WebState, stop: impl Future<Out
     let (stopper, stopping) = watch::channel(false);
     let site = Site::new(state, listen, stopping.clone());
     let app = router::router(Arc::clone(&site));
+    tokio::spawn(elections::follow(Arc::clone(&site)));
     let mut connections = JoinSet::new();
     tokio::select! {
         () = accept(&listener, &mut connections, &app, &metrics, &stopping) => {}

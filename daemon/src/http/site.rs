@@ -1,19 +1,24 @@
 //! What every handler needs: the way to the loop, the stores, the boards, and what is counted.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
-use super::gate::{Known, Place};
-use super::health::Pulse;
-use super::limits::{FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX};
+use super::cache::Cache;
+use super::elections::Elections;
+use super::gate::Known;
+use super::limits::{FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX, WATCHERS_MAX};
 use super::problem::Problem;
 use crate::boards::Boards;
 use crate::metrics::Metrics;
-use crate::node::{ClusterView, NodeHandle};
-use crate::store::{StoreError, Stores, applied_time_ms};
+use crate::node::{ClusterView, NodeHandle, Pulse};
+use crate::store::{StoreError, Stores, applied_index, applied_time_ms};
 
 /// What pages, API and feed work with.
 #[derive(Clone, Debug)]
@@ -26,6 +31,10 @@ pub struct WebState {
     pub metrics: Arc<Metrics>,
     /// Under which URL others reach this node's pages.
     pub public_url: Option<String>,
+    /// Whether answers of hot queries are kept in memory.
+    pub caches: bool,
+    /// The control socket of the `chorus up` that started this node, if one did.
+    pub supervisor: Option<PathBuf>,
 }
 
 /// The one `Site` of a server, as handlers share it.
@@ -37,28 +46,43 @@ pub(super) struct Site {
     pub(super) handle: NodeHandle,
     pub(super) boards: Boards,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) cache: Cache,
     pub(super) pulse: Pulse,
+    /// The description of the interface, made when it is first asked for.
+    pub(super) openapi: OnceLock<Bytes>,
     /// Becomes true when the server stops.
     pub(super) stopping: watch::Receiver<bool>,
     /// One permit for each follower of the feed.
     pub(super) feed_clients: Arc<Semaphore>,
+    /// One permit for each watcher of what is said.
+    pub(super) watchers: Arc<Semaphore>,
+    pub(super) elections: Elections,
+    pub(super) supervisor: Option<PathBuf>,
     public_url: Option<String>,
     listen: SocketAddr,
     reads: Semaphore,
+    /// The latest index at which state.db was read for an answer.
+    told: AtomicU64,
 }
 
 impl Site {
     pub(super) fn new(state: WebState, listen: SocketAddr, stopping: watch::Receiver<bool>) -> Shared {
         Arc::new(Self {
             pulse: Pulse::default(),
+            openapi: OnceLock::new(),
             handle: state.handle,
             boards: state.boards,
             metrics: state.metrics,
+            cache: Cache::new(state.caches),
             stopping,
             feed_clients: Arc::new(Semaphore::new(FEED_CLIENTS_MAX)),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            elections: Elections::default(),
+            supervisor: state.supervisor,
             public_url: state.public_url,
             listen,
             reads: Semaphore::new(READS_MAX),
+            told: AtomicU64::new(0),
         })
     }
 
@@ -72,12 +96,20 @@ impl Site {
         *self.handle.applied.borrow()
     }
 
+    /// The latest index of which an answer of this node may have told: state.db shows an entry a moment before the loop
+    /// hears that it is applied.
+    pub(super) fn told(&self) -> u64 {
+        self.applied().max(self.told.load(Ordering::Acquire))
+    }
+
     /// What hosts and origins are measured by.
     pub(super) fn known(&self) -> Known<'_> {
-        let view = self.view();
-        let urls = view.nodes.iter().filter_map(|node| node.url.as_deref());
-        let public = urls.chain(self.public_url.as_deref()).filter_map(Place::of_url).collect();
-        Known { name: self.handle.name.as_str(), listen: self.listen, public }
+        Known {
+            name: self.handle.name.as_str(),
+            listen: self.listen,
+            view: self.view(),
+            public_url: self.public_url.as_deref(),
+        }
     }
 
     /// Runs a query of the stores on a thread that may block.
@@ -94,6 +126,26 @@ impl Site {
             Ok(result) => result.map_err(Problem::from),
             Err(_panicked) => Err(Problem::new("internal", "this node could not read its own store")),
         }
+    }
+
+    /// Runs a query of state.db; the applied index that its result rests on.
+    ///
+    /// # Errors
+    /// `internal` when the store fails.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<(u64, T), Problem> {
+        let looked = self
+            .read(|stores| stores.read(|connection| Ok((applied_index(connection)?, query(connection)?))))
+            .await?;
+        self.tell(looked.0);
+        Ok(looked)
+    }
+
+    /// An answer is about to tell of this index.
+    pub(super) fn tell(&self, index: u64) {
+        self.told.fetch_max(index, Ordering::Release);
     }
 
     /// The log's time as far as it is applied here, in milliseconds of Unix time.

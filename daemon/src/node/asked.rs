@@ -7,7 +7,7 @@ use chorus_proto::message::{
     Done, LeaderInfo, LogLine, Message, Recipient, Refused, Report, Retrieve, Role, Sender, Store,
 };
 use chorus_proto::raft::{Refusal, To};
-use chorus_proto::types::{ENTRY_BYTES_MAX, Entry, Index, Now, RequestId};
+use chorus_proto::types::{ENTRY_BYTES_MAX, Entry, Index, Now, RequestId, Term};
 use chorus_proto::wire::control::Verb;
 use chorus_proto::wire::{Under, fit_log};
 use serde_json::json;
@@ -34,6 +34,9 @@ impl Driver {
         }
         let member = opened.under == Under::Cluster;
         let asker = if member { Asker::Node(opened.sender) } else { Asker::Controller(from) };
+        if member && self.core.plays_dead() {
+            return;
+        }
         let sender = Sender { id: opened.sender, boot: opened.boot, direct };
         match opened.message {
             Message::Store(store) => self.on_store(asker, store),
@@ -57,7 +60,10 @@ impl Driver {
             Message::Follow(control) => self.on_command(now, Verb::Follow, control, from, sender),
             Message::TryLead(control) if member => self.on_passed(now, &control, sender),
             Message::TryLead(control) => self.on_command(now, Verb::TryLead, control, from, sender),
+            Message::PlayDead(control) => self.on_command(now, Verb::PlayDead, control, from, sender),
+            Message::Revive(control) => self.on_command(now, Verb::Revive, control, from, sender),
             Message::Shutdown(control) => self.on_command(now, Verb::Shutdown, control, from, sender),
+            Message::Members(control) => self.on_command(now, Verb::Members, control, from, sender),
             // A node says this to nodes; a controller has nobody to inform.
             Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_)
                 if !member => {}
@@ -68,13 +74,20 @@ impl Driver {
     fn reply(&mut self, asker: Asker, message: Message) {
         match asker {
             Asker::Here => {}
-            Asker::Node(node) => self.say(To::Node(node), message),
+            Asker::Node(node) => {
+                let term = self.core.standing().term;
+                self.say(To::Node(node), in_term(message, term));
+            }
             Asker::Controller(address) => self.speech.answer(address, &message),
         }
     }
 
     /// STORE: proposed if this node leads and the command can be applied everywhere.
     fn on_store(&mut self, asker: Asker, store: Store) {
+        // For the leader of another term: an old one come late, or its sender is about to hear of this term.
+        if store.term.is_some_and(|term| term != self.core.standing().term) {
+            return;
+        }
         if !self.leads() {
             return self.not_leading(asker, &store.request_id);
         }
@@ -248,9 +261,17 @@ impl Driver {
     }
 }
 
+/// A refusal to a node says in which term, so that it answers only what was sent for that.
+fn in_term(message: Message, term: Term) -> Message {
+    match message {
+        Message::Refused(refused) => Message::Refused(Refused { term: Some(term), ..refused }),
+        other => other,
+    }
+}
+
 fn try_again(request_id: RequestId, code: &str, detail: &str) -> Message {
     let (code, detail) = (code.to_owned(), detail.to_owned());
-    Message::Refused(Refused { request_id, code, detail, retry_ms: Some(RETRY_MS) })
+    Message::Refused(Refused { request_id, code, detail, retry_ms: Some(RETRY_MS), term: None })
 }
 
 /// DONE or REFUSED, as the state machine decided.

@@ -1,16 +1,21 @@
-//! Signed commands (FOLLOW, TRYLEAD, SHUTDOWN): whether to obey, and what was answered.
+//! Signed commands (FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS): whether to obey, and what was answered.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
 use chorus_proto::message::{Control, Done, Message, Refused, Report};
-use chorus_proto::types::{Boot, NodeId, RequestId, Span, Time};
+use chorus_proto::types::{Boot, EntryId, NodeId, RequestId, Span, Time};
 use chorus_proto::wire::control::{Verb, verify};
 
-/// Answers that are remembered, so that a command is obeyed once and a repeated one answered the same.
+/// Answers that are remembered, so that a repeated command is answered the same.
 const REMEMBERED_MAX: usize = 1_024;
+/// Ids that are remembered longer than their answers, so that a command that somebody recorded is never obeyed twice. Who
+/// holds the control key and commands one start of one node more often is told to start it again.
+const OBEYED_MAX: usize = 65_536;
 /// A command that waits for another node's doing is refused after so long.
 const WAIT_MAX: Span = Span::from_millis(3_000);
+/// A refusal that may be over soon is worth a new try after so long.
+const RETRY_MS: u64 = 50;
 /// A TRYLEAD is passed to the leader so often while it waits.
 const PASS_AGAIN: Span = Span::from_millis(100);
 
@@ -21,12 +26,25 @@ pub(super) enum Awaits {
     HandedOver,
     /// That this node leads; until then its leader is asked to hand over, in the words of the controller.
     Lead(Control),
+    /// That the entry that changes the voters is committed.
+    Settled(EntryId),
+}
+
+/// Who gave a command, and which: what the log says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) verb: Verb,
+    pub(super) request_id: RequestId,
+    /// The controller's id.
+    pub(super) who: NodeId,
+    /// Where it is answered.
+    pub(super) from: SocketAddr,
 }
 
 #[derive(Debug)]
 enum State {
     Answered(Message),
-    Waiting { awaits: Awaits, asker: SocketAddr, verb: Verb, give_up_at: Time, pass_at: Time },
+    Waiting { awaits: Awaits, order: Order, give_up_at: Time, pass_at: Time },
 }
 
 #[derive(Debug)]
@@ -41,7 +59,7 @@ pub(super) enum Verdict {
     /// Not for this node.
     Ignore,
     /// This answer is due, the same as before if it was heard before.
-    Answer(Message),
+    Answer(Box<Message>),
     /// It is being carried out.
     Wait,
     /// Heard for the first time, for this start of this node, and signed.
@@ -55,11 +73,13 @@ pub(super) struct Commands {
     boot: Boot,
     public: Option<[u8; 32]>,
     remembered: VecDeque<Remembered>,
+    /// Every id that was obeyed, those of `remembered` too.
+    obeyed: BTreeSet<RequestId>,
 }
 
 impl Commands {
     pub(super) fn new(id: NodeId, boot: Boot, public: Option<[u8; 32]>) -> Self {
-        Self { id, boot, public, remembered: VecDeque::new() }
+        Self { id, boot, public, remembered: VecDeque::new(), obeyed: BTreeSet::new() }
     }
 
     /// What a controller's command comes to.
@@ -68,18 +88,33 @@ impl Commands {
             return Verdict::Ignore;
         }
         if let Err(refusal) = self.check(verb, control, self.boot) {
-            return Verdict::Answer(Message::Refused(refusal));
+            return Verdict::Answer(Box::new(Message::Refused(refusal)));
         }
         match self.recall(&control.request_id).map(|remembered| &remembered.state) {
-            Some(State::Answered(answer)) => Verdict::Answer(answer.clone()),
+            Some(State::Answered(answer)) => Verdict::Answer(Box::new(answer.clone())),
             Some(State::Waiting { .. }) => Verdict::Wait,
-            None => Verdict::Obey,
+            None => self.judge_new(&control.request_id),
+        }
+    }
+
+    /// An id whose answer is not remembered.
+    fn judge_new(&self, request_id: &RequestId) -> Verdict {
+        let refuse = |code, detail| {
+            Verdict::Answer(Box::new(Message::Refused(refused(request_id.clone(), code, detail))))
+        };
+        if self.obeyed.contains(request_id) {
+            refuse("request_expired", "this command was obeyed long ago, and its answer is forgotten")
+        } else if self.obeyed.len() >= OBEYED_MAX {
+            refuse("overloaded", "this node has obeyed as many commands as it remembers: start it again")
+        } else {
+            Verdict::Obey
         }
     }
 
     /// Whether a TRYLEAD that another node passed on counts here: signed for that node's present start, and new.
     pub(super) fn judge_passed(&mut self, control: &Control, boot: Boot) -> bool {
-        if self.check(Verb::TryLead, control, boot).is_err() || self.recall(&control.request_id).is_some() {
+        let signed = self.check(Verb::TryLead, control, boot).is_ok();
+        if !signed || self.judge_new(&control.request_id) != Verdict::Obey {
             return false;
         }
         let answer = done(control.request_id.clone(), String::new());
@@ -96,38 +131,49 @@ impl Commands {
     }
 
     /// The command's answer depends on what happens next.
-    pub(super) fn wait(
-        &mut self,
-        now: Time,
-        request_id: RequestId,
-        verb: Verb,
-        awaits: Awaits,
-        asker: SocketAddr,
-    ) {
-        let state = State::Waiting { awaits, asker, verb, give_up_at: now + WAIT_MAX, pass_at: now };
+    pub(super) fn wait(&mut self, now: Time, order: Order, awaits: Awaits) {
+        let request_id = order.request_id.clone();
+        let state = State::Waiting { awaits, order, give_up_at: now + WAIT_MAX, pass_at: now };
         self.remember(request_id, state);
     }
 
-    /// Settles what waits: `leads` is whether this node leads now. Gives who asked for what, and the answer.
-    pub(super) fn settle(&mut self, now: Time, leads: bool) -> Vec<(SocketAddr, Verb, Message)> {
+    /// Settles what waits: `leads` is whether this node leads now, `fate` what became of an entry that it appended. Gives who
+    /// asked for what, and the answer.
+    pub(super) fn settle(
+        &mut self,
+        now: Time,
+        leads: bool,
+        fate: impl Fn(EntryId) -> Option<bool>,
+    ) -> Vec<(Order, Message)> {
         let mut settled = Vec::new();
         for remembered in &mut self.remembered {
-            let State::Waiting { awaits, asker, verb, give_up_at, .. } = &remembered.state else { continue };
+            let State::Waiting { awaits, order, give_up_at, .. } = &remembered.state else { continue };
             let id = remembered.request_id.clone();
             let answer = match awaits {
                 Awaits::HandedOver if !leads => done(id, "handed leadership over".to_owned()),
                 Awaits::Lead(_) if leads => done(id, "leads now".to_owned()),
+                Awaits::Settled(entry) if fate(*entry) == Some(true) => {
+                    done(id, format!("the voters have changed, at index {}", entry.index))
+                }
+                Awaits::Settled(entry) if fate(*entry) == Some(false) => {
+                    let detail = "another leader took the change back; ask again";
+                    Message::Refused(try_again(id, "taken_back", detail))
+                }
                 _ if *give_up_at > now => continue,
                 Awaits::HandedOver => {
                     let detail = "nobody took over in time; this node leads on";
                     Message::Refused(refused(id, "no_successor", detail))
+                }
+                Awaits::Settled(_) => {
+                    let detail = "the change is under way, and not committed in time";
+                    Message::Refused(try_again(id, "outcome_unknown", detail))
                 }
                 Awaits::Lead(_) => {
                     let detail = "this node was not elected in time; ask again";
                     Message::Refused(refused(id, "not_elected", detail))
                 }
             };
-            settled.push((*asker, *verb, answer.clone()));
+            settled.push((order.clone(), answer.clone()));
             remembered.state = State::Answered(answer);
         }
         settled
@@ -187,6 +233,7 @@ impl Commands {
         if self.remembered.len() >= REMEMBERED_MAX {
             self.remembered.pop_front();
         }
+        self.obeyed.insert(request_id.clone());
         self.remembered.push_back(Remembered { request_id, state });
     }
 }
@@ -196,9 +243,14 @@ pub(super) fn done(request_id: RequestId, detail: String) -> Message {
     Message::Done(Done { request_id, result: Report::Obeyed { detail } })
 }
 
+/// REFUSED, worth asking again soon, under another id.
+pub(super) fn try_again(request_id: RequestId, code: &str, detail: &str) -> Refused {
+    Refused { retry_ms: Some(RETRY_MS), ..refused(request_id, code, detail) }
+}
+
 /// REFUSED, not worth repeating as it is.
 pub(super) fn refused(request_id: RequestId, code: &str, detail: &str) -> Refused {
-    Refused { request_id, code: code.to_owned(), detail: detail.to_owned(), retry_ms: None }
+    Refused { request_id, code: code.to_owned(), detail: detail.to_owned(), retry_ms: None, term: None }
 }
 
 #[cfg(test)]
@@ -216,14 +268,23 @@ mod tests {
         RequestId::try_from(text.to_owned()).unwrap()
     }
 
-    fn asker() -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 9).into()
+    fn order(verb: Verb, request_id: &str) -> Order {
+        let from = (Ipv4Addr::LOCALHOST, 9).into();
+        Order { verb, request_id: id(request_id), who: NodeId(3), from }
+    }
+
+    /// Nothing was appended.
+    fn nothing(_: EntryId) -> Option<bool> {
+        None
     }
 
     fn code(verdict: Verdict) -> String {
         match verdict {
-            Verdict::Answer(Message::Refused(refused)) => refused.code,
-            other => panic!("not refused: {other:?}"),
+            Verdict::Answer(answer) => match *answer {
+                Message::Refused(refused) => refused.code,
+                other => panic!("not refused: {other:?}"),
+            },
+            other => panic!("not answered: {other:?}"),
         }
     }
 
@@ -235,7 +296,7 @@ mod tests {
         assert_eq!(commands.judge(Verb::Follow, &good), Verdict::Obey);
         let answer = done(id("a"), "follows".to_owned());
         commands.answered(id("a"), answer.clone());
-        assert_eq!(commands.judge(Verb::Follow, &good), Verdict::Answer(answer));
+        assert_eq!(commands.judge(Verb::Follow, &good), Verdict::Answer(Box::new(answer)));
 
         let elsewhere = key.sign(Verb::Follow, NodeId(8), BOOT, id("b"));
         assert_eq!(commands.judge(Verb::Follow, &elsewhere), Verdict::Ignore);
@@ -253,22 +314,39 @@ mod tests {
         let key = ControlKey::new(&[1; 32]);
         let mut commands = Commands::new(NODE, BOOT, Some(key.public()));
         let control = key.sign(Verb::TryLead, NODE, BOOT, id("a"));
-        commands.wait(Time(0), id("a"), Verb::TryLead, Awaits::Lead(control.clone()), asker());
+        let lead = order(Verb::TryLead, "a");
+        commands.wait(Time(0), lead.clone(), Awaits::Lead(control.clone()));
         assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Wait);
         assert_eq!(commands.due_to_pass(Time(0)), std::slice::from_ref(&control));
         assert_eq!(commands.due_to_pass(Time(1)), []);
         assert_eq!(commands.due_to_pass(Time(0) + PASS_AGAIN), std::slice::from_ref(&control));
-        assert_eq!(commands.settle(Time(5), false), []);
+        assert_eq!(commands.settle(Time(5), false, nothing), []);
         let leads = done(id("a"), "leads now".to_owned());
-        assert_eq!(commands.settle(Time(6), true), [(asker(), Verb::TryLead, leads.clone())]);
-        assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Answer(leads));
+        assert_eq!(commands.settle(Time(6), true, nothing), [(lead, leads.clone())]);
+        assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Answer(Box::new(leads)));
 
-        commands.wait(Time(10), id("b"), Verb::Follow, Awaits::HandedOver, asker());
-        let settled = commands.settle(Time(10) + WAIT_MAX, true);
-        assert!(
-            matches!(&settled[..], [(_, Verb::Follow, Message::Refused(refused))] if refused.code == "no_successor")
-        );
+        commands.wait(Time(10), order(Verb::Follow, "b"), Awaits::HandedOver);
+        let settled = commands.settle(Time(10) + WAIT_MAX, true, nothing);
+        assert!(matches!(&settled[..], [(_, Message::Refused(refused))] if refused.code == "no_successor"));
         assert_eq!(commands.deadline(), None);
+    }
+
+    #[test]
+    fn a_change_is_answered_when_its_entry_is_committed_or_gone() {
+        let entry = EntryId::new(3, 9);
+        let answer_of = |now: Time, fate: Option<bool>| {
+            let mut commands = Commands::new(NODE, BOOT, None);
+            commands.wait(Time(0), order(Verb::Members, "a"), Awaits::Settled(entry));
+            let settled = commands.settle(now, true, |asked| fate.filter(|_| asked == entry));
+            settled.into_iter().next().map(|(_, answer)| match answer {
+                Message::Refused(refused) => (refused.code, refused.retry_ms.is_some()),
+                _ => ("done".to_owned(), false),
+            })
+        };
+        assert_eq!(answer_of(Time(1), None), None);
+        assert_eq!(answer_of(Time(1), Some(true)), Some(("done".to_owned(), false)));
+        assert_eq!(answer_of(Time(1), Some(false)), Some(("taken_back".to_owned(), true)));
+        assert_eq!(answer_of(Time(0) + WAIT_MAX, None), Some(("outcome_unknown".to_owned(), true)));
     }
 
     #[test]
@@ -278,6 +356,21 @@ mod tests {
             commands.answered(id(&number.to_string()), done(id("x"), String::new()));
         }
         assert_eq!(commands.remembered.len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_command_whose_answer_is_forgotten_is_not_obeyed_again() {
+        let key = ControlKey::new(&[1; 32]);
+        let mut commands = Commands::new(NODE, BOOT, Some(key.public()));
+        for number in 0..OBEYED_MAX {
+            commands.answered(id(&number.to_string()), done(id("x"), String::new()));
+        }
+        let first = key.sign(Verb::Follow, NODE, BOOT, id("0"));
+        assert_eq!(code(commands.judge(Verb::Follow, &first)), "request_expired");
+        let one_more = key.sign(Verb::Follow, NODE, BOOT, id("more"));
+        assert_eq!(code(commands.judge(Verb::Follow, &one_more)), "overloaded");
+        let passed = key.sign(Verb::TryLead, NodeId(8), Boot(3), id("0"));
+        assert!(!commands.judge_passed(&passed, Boot(3)));
     }
 
     #[test]

@@ -11,23 +11,28 @@ use chorus_proto::raft::{Actions, Raft, To};
 use chorus_proto::types::{Boot, Now, Span, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::Ended;
 use super::clock::Clock;
 use super::commands::Commands;
 use super::handle::{ClusterView, Demand};
 use super::lag::Lag;
+use super::leaving::Leaving;
+use super::links::Links;
+use super::lookout::Lookout;
 use super::progress::Progress;
 use super::proposals::{Proposal, Proposals};
 use super::reader::{Asker, Found, Reader};
 use super::reads::Reads;
 use super::reports::Report;
 use super::requests::Requests;
+use super::snapshots::Snapshots;
 use super::speech::{Datagram, Speech};
-use super::state::{Leaving, State};
+use super::state::State;
 use super::view::Oneself;
+use super::{Ended, Failed};
 use crate::boards::Boards;
 use crate::metrics::Metrics;
 use crate::store::Stores;
+use crate::transfer::Transfer;
 
 /// What one round takes of each kind before a timer may fire: more than comes in while a node is stalled for as long
 /// as an election timeout, so that it hears its leader first; and an end, so that a flood cannot keep the timers from
@@ -47,6 +52,8 @@ pub(super) struct Driver {
     pub(super) oneself: Oneself,
     pub(super) speech: Speech,
     pub(super) stores: Stores,
+    pub(super) transfer: Transfer,
+    pub(super) snapshots: Snapshots,
     pub(super) reader: Reader,
     pub(super) boards: Boards,
     pub(super) metrics: Arc<Metrics>,
@@ -55,10 +62,18 @@ pub(super) struct Driver {
     pub(super) reads: Reads,
     pub(super) commands: Commands,
     pub(super) lag: Lag,
+    pub(super) lookout: Lookout,
+    pub(super) links: Links,
     pub(super) progress: Progress,
     pub(super) reports: mpsc::Receiver<Report>,
+    /// For what is done on other threads.
+    pub(super) report_to: mpsc::Sender<Report>,
+    /// The end, when the disk failed.
+    pub(super) failed: Failed,
     pub(super) demands: mpsc::Receiver<Demand>,
     pub(super) view: watch::Sender<Arc<ClusterView>>,
+    /// A signed PLAYDEAD is obeyed.
+    pub(super) allow_playdead: bool,
     /// The longest election timeout: how long a leader that leaves waits for a successor.
     pub(super) election_timeout_max: Span,
     pub(super) state: State,
@@ -124,7 +139,7 @@ impl Driver {
             self.reads.deadline(),
             self.commands.deadline(),
             self.view_due(),
-            self.state.leaving.as_ref().map(|leaving| leaving.at),
+            self.state.leaving.as_ref().map(Leaving::deadline),
         ];
         others.into_iter().flatten().fold(self.state.housekeeping_at, Time::min)
     }
@@ -153,11 +168,18 @@ impl Driver {
                 let actions = self.core.applied(now, applied.index);
                 self.carry_out(now, actions);
             }
+            Report::Installed(id) => self.on_state_installed(id),
+            Report::Compacted(base) => {
+                let actions = self.core.compacted(now, base);
+                self.carry_out(now, actions);
+            }
             Report::Stuck(detail) => {
                 tracing::error!("applying stops here: {detail}");
                 self.ail(detail);
             }
             Report::Found(found) => self.on_found(now, found),
+            Report::SnapshotMade(made) => self.on_snapshot_made(now, made),
+            Report::Fetched(fetched) => self.on_fetched(now, fetched),
         }
     }
 
@@ -212,6 +234,7 @@ impl Driver {
 
     /// Gives the core a message that is the core's.
     pub(super) fn give_core(&mut self, now: Now, from: Sender, message: Message) {
+        self.links.note(now.time, from.id, &message);
         let actions = self.core.receive(now, from, message);
         self.carry_out(now, actions);
     }
@@ -230,6 +253,7 @@ impl Driver {
             let actions = self.core.tick(now);
             self.carry_out(now, actions);
         }
+        self.repeat_farewell(now);
         if self.state.housekeeping_at <= now.time {
             self.housekeep(now);
         }
@@ -241,6 +265,11 @@ impl Driver {
         self.ask_for_reads(now);
         self.forward(now);
         self.propose(now);
+        self.notice_reach();
+        if self.lookout.is_watched() {
+            let at = self.core.election_at().map(|at| self.clock.instant(at).into_std());
+            self.lookout.tell_election_at(at);
+        }
         if self.state.view_changed || self.view_due().is_some_and(|due| due <= now.time) {
             self.publish(now);
         }
@@ -250,7 +279,8 @@ impl Driver {
         let standing = self.core.standing();
         self.state.view_changed = false;
         self.state.published = (now.time, standing.commit_index, standing.applied_index);
-        self.view.send_replace(Arc::new(self.oneself.view(&self.core, now)));
+        self.oneself.catching_up = self.catching_up_told(now);
+        self.view.send_replace(Arc::new(self.oneself.view(&self.core, &self.links, now)));
     }
 
     /// When a view with the indexes of now is due, if they have moved on.
@@ -267,9 +297,12 @@ impl Driver {
         self.state.view_changed = true;
     }
 
-    /// Says something, and has it counted.
+    /// Says something to nodes, unless this one plays dead, and has it counted.
     pub(super) fn say(&mut self, to: To, message: Message) {
-        self.speech.say(&chorus_proto::raft::Outgoing { to, message }, self.core.presence());
+        if self.core.plays_dead() {
+            return;
+        }
+        self.speech.say(&chorus_proto::raft::Outgoing { to, message }, &self.core);
     }
 
     pub(super) fn leads(&self) -> bool {
@@ -278,31 +311,5 @@ impl Driver {
 
     pub(super) fn leader_name(&self) -> Option<chorus_proto::types::NodeName> {
         self.core.standing().leader.and_then(|leader| self.oneself.name_of(&self.core, leader))
-    }
-
-    /// Leaves: at once, or as leader once somebody else leads.
-    pub(super) fn leave(&mut self, now: Now, ended: Ended) {
-        if self.state.leaving.is_some() {
-            return;
-        }
-        let mut at = now.time;
-        if self.leads() {
-            at = now.time + self.election_timeout_max;
-            let actions = self.core.resign(now, None);
-            self.carry_out(now, actions);
-        }
-        self.state.leaving = Some(Leaving { at, ended });
-    }
-
-    /// How the node ends, once it may. A successor that is only elected by this node's vote needs it to stay until
-    /// it leads.
-    fn gone(&mut self, now: Now) -> Option<Ended> {
-        let leaving = self.state.leaving.as_ref()?;
-        let standing = self.core.standing();
-        let succeeded = standing.role != Role::Leader && standing.leader.is_some();
-        if !succeeded && now.time < leaving.at {
-            return None;
-        }
-        self.state.leaving.take().map(|leaving| leaving.ended)
     }
 }

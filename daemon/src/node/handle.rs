@@ -8,12 +8,13 @@ use chorus_proto::types::{Index, NodeName, RequestId};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::Progress;
+use super::{Lookout, Progress};
 use crate::boards::Outcome;
 use crate::store::{AppliedEntry, Stores};
 
 /// The cluster as this node sees it: the object of `/api/v1/cluster`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = Cluster)]
 pub struct ClusterView {
     /// `CLUSTERID`, hexadecimal; empty before the founding.
     pub cluster: String,
@@ -31,6 +32,21 @@ pub struct ClusterView {
     pub why: Option<String>,
     /// By name; every voter, and the learners that were heard.
     pub nodes: Vec<NodeReport>,
+    /// How much of what others said reached this node lately.
+    pub links: Vec<Link>,
+}
+
+/// How much of what another node said reached this one in the last ten seconds. Rounds of HEARTBEAT bear numbers: a leader
+/// counts those that came back, on the way there or back; the others those that came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Link {
+    /// The other node.
+    #[schema(value_type = String)]
+    pub node: NodeName,
+    /// Rounds that were to be heard.
+    pub rounds: u64,
+    /// Those of them that were not.
+    pub missed: u64,
 }
 
 /// A request on its way in.
@@ -80,6 +96,8 @@ pub enum Demand {
     Submit(Submission, oneshot::Sender<Result<Answer, NoAnswer>>),
     /// An index at which a read is linearizable.
     ReadIndex(oneshot::Sender<Result<Index, NoAnswer>>),
+    /// Lose this share of what is received, 0 to 1: a drill, for whoever started the process alone.
+    Lose(f64),
     /// Leave: hand over leadership, then end the loop.
     Stop,
 }
@@ -102,6 +120,8 @@ pub struct NodeHandle {
     pub stores: Stores,
     /// The loop's sign of life.
     pub progress: Progress,
+    /// Where it can be watched.
+    pub lookout: Lookout,
 }
 
 /// How long a request may wait for its outcome.

@@ -5,9 +5,12 @@
 //! - `speech` turns messages into sealed datagrams and back, `addresses` knows where nodes are.
 //! - `serving` is the way of what the pages ask: `requests` are those that this node took, `proposals` those that it
 //!   brings into the log while it leads, `reads` the linearizable reads, `lag` says when it is too far behind.
-//! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them.
+//! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them,
+//!   `silence` is playing dead, `leaving` the way out, `dropped` tells of what was not worth an answer.
+//! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
-//! - `handle` and `progress` are what the rest of the daemon sees, `view` what people see of the cluster.
+//! - `lookout` is where the loop can be watched, `links` counts what is lost on the way.
+//! - `handle`, `progress` and `pulse` are what the rest of the daemon sees, `view` what people see of the cluster.
 //!
 //! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
 
@@ -16,18 +19,25 @@ mod asked;
 mod clock;
 mod commands;
 mod driver;
+mod dropped;
 mod handle;
 mod housekeeping;
 mod lag;
+mod leaving;
+mod links;
+mod lookout;
 mod obedience;
 mod outcomes;
 mod progress;
 mod proposals;
+mod pulse;
 mod reader;
 mod reads;
 mod reports;
 mod requests;
 mod serving;
+mod silence;
+mod snapshots;
 mod speech;
 mod start;
 mod state;
@@ -37,12 +47,15 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-pub use handle::{ANSWER_WAIT_MAX, Answer, ClusterView, Demand, NoAnswer, NodeHandle, Submission};
+pub use handle::{ANSWER_WAIT_MAX, Answer, ClusterView, Demand, Link, NoAnswer, NodeHandle, Submission};
+pub use lookout::{Flight, Lookout};
 pub use progress::Progress;
+pub use pulse::{Pulse, Signs};
 
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
+use crate::transfer::TransferError;
 use crate::transport::{Settings, Transport, TransportError};
 
 /// Called from a store's own thread when a write failed: the process must end (with exit code 74 if it was the disk)
@@ -75,6 +88,9 @@ pub enum StartError {
     /// Its sockets. Nothing was changed on disk.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// Its port for snapshots. Nothing was changed on disk.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// Its disk.
     #[error(transparent)]
     Store(#[from] StoreError),

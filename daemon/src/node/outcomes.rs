@@ -3,7 +3,7 @@
 use chorus_proto::message::{Message, ReadIndex, Role};
 use chorus_proto::presence::Standing;
 use chorus_proto::raft::{Actions, Event, To};
-use chorus_proto::types::{Index, NodeId, Now, Term};
+use chorus_proto::types::{Cluster, Index, NodeId, Now, Term};
 use tracing::{error, info, warn};
 
 use super::driver::Driver;
@@ -19,9 +19,15 @@ impl Driver {
             self.state.disk.asked(now.time, write.token);
             self.stores.persist(write);
         }
-        self.speech.set_cluster(self.core.presence().cluster());
+        self.speak_in(self.core.presence().cluster());
         for outgoing in &send {
-            self.speech.say(outgoing, self.core.presence());
+            self.speech.say(outgoing, &self.core);
+        }
+        for event in &events {
+            if let Event::Installed { id, .. } = event {
+                // What is applied next follows the snapshot.
+                self.state.apply_asked = self.state.apply_asked.max(id.index);
+            }
         }
         if let Some(upto) = apply {
             self.apply(upto);
@@ -39,18 +45,27 @@ impl Driver {
         self.notice(now);
     }
 
+    /// In which cluster this node speaks and hears, and gives snapshots away.
+    fn speak_in(&mut self, cluster: Option<Cluster>) {
+        if self.speech.cluster() != cluster {
+            self.speech.set_cluster(cluster);
+            self.transfer.set_cluster(cluster);
+        }
+    }
+
     /// Role, leader or term changed since the last look. The core tells of a leader in `events` before the term is
     /// on disk; what this node says and shows of it waits for that, as `standing` does.
     fn notice(&mut self, now: Now) {
         let Standing { role, leader, term, .. } = self.core.standing();
-        if self.state.seen == Some((role, leader, term)) {
+        let acts = (!self.core.plays_dead()).then_some(role);
+        if self.state.seen == Some((acts, leader, term)) {
             return;
         }
-        self.state.seen = Some((role, leader, term));
-        self.metrics.set_role(role);
+        self.state.seen = Some((acts, leader, term));
+        self.metrics.set_role(acts);
         self.metrics.term.set(term.0);
         // What waits goes to the leader of now, or is proposed here.
-        self.requests.forwarder.on_leader(now, leader, role == Role::Leader);
+        self.requests.forwarder.on_leader(now, leader, term, role == Role::Leader);
         self.reads.on_leader(now.time);
         self.state.view_changed = true;
         if leader.is_some() {
@@ -77,6 +92,20 @@ impl Driver {
             Event::Leader { .. } => {}
             Event::Committed { index } => {
                 self.metrics.commit_index.set(index.0);
+            }
+            Event::Configuration { index, configuration } => {
+                let voters: Vec<&str> =
+                    configuration.voters.iter().map(|voter| voter.name.as_str()).collect();
+                info!(index = index.0, "these vote now: {}", voters.join(", "));
+                let id = self.oneself.id;
+                if self.oneself.voters.contains(&self.oneself.name)
+                    && !configuration.voters.iter().any(|voter| voter.id() == id)
+                {
+                    warn!(
+                        "this node is no voter any more: it says nothing to the leader, and listens and serves on"
+                    );
+                }
+                self.state.view_changed = true;
             }
             Event::Cut { from } => {
                 self.proposals.on_cut(from);
@@ -117,6 +146,11 @@ impl Driver {
                 self.oneself.ailment = self.state.excluded.clone();
                 self.state.view_changed = true;
             }
+            Event::SnapshotWanted { by } => self.on_snapshot_wanted(by),
+            Event::FetchSnapshot { source, offer } => self.on_fetch_snapshot(now, source, offer),
+            Event::SnapshotUnused { ticket } => self.on_snapshot_unused(ticket),
+            // `carry_out` looked at it first; the stores have told of it.
+            Event::Installed { .. } => {}
             Event::SafetyViolation { detail } => {
                 self.metrics.safety_violations.inc();
                 error!("SAFETY VIOLATION: {detail}");
@@ -132,9 +166,9 @@ impl Driver {
         }
         self.state.told = leader;
         match (self.leads(), self.leader_name()) {
-            (true, _) => info!("leads in term {term}"),
-            (false, Some(leader)) => info!("follows {leader} in term {term}"),
-            (false, None) => info!("hears no leader any more, in term {term}"),
+            (true, _) => info!(term = term.0, leader = %self.oneself.name, "leads in term {term}"),
+            (false, Some(leader)) => info!(term = term.0, %leader, "follows {leader} in term {term}"),
+            (false, None) => info!(term = term.0, "hears no leader any more, in term {term}"),
         }
     }
 

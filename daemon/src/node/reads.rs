@@ -14,6 +14,8 @@ use super::reader::Asker;
 const WAIT_MAX: Span = Span::from_millis(2_000);
 /// A confirmation that does not come is asked for again, under a new nonce.
 const RETRY: Span = Span::from_millis(60);
+/// Reads that come meanwhile wait at most so long for a batch that is being confirmed: a late one holds nobody back.
+const GATHER_MAX: Span = Span::from_millis(10);
 /// Reads that wait here.
 const WAITING_MAX: usize = 4_096;
 /// Reads of others that wait here for a round of HEARTBEATs; the oldest goes, its asker asks again.
@@ -28,6 +30,8 @@ struct Batch {
     waiting: Vec<ReadAnswer>,
     /// Every attempt's; the answer to any of them will do, for each left after the reads had come.
     nonces: Vec<u64>,
+    /// Until then, what comes in gathers.
+    gather_until: Time,
     retry_at: Time,
     give_up_at: Time,
 }
@@ -83,13 +87,16 @@ impl Reads {
         ours
     }
 
-    /// The nonces to ask for now: of what came in, and of what waited for too long.
+    /// The nonces to ask for now: of what waited for too long, and of what came in. What comes in while a batch is
+    /// being confirmed gathers, and is asked for in one go when that one is done, or late: the busier the node, the
+    /// more reads share a round.
     pub(super) fn due(&mut self, now: Time) -> Vec<u64> {
-        if !self.gathering.is_empty() {
+        if self.gathered_at().is_some_and(|at| at <= now) {
             let waiting = std::mem::take(&mut self.gathering);
             self.batches.push(Batch {
                 waiting,
                 nonces: Vec::new(),
+                gather_until: now + GATHER_MAX,
                 retry_at: now,
                 give_up_at: now + WAIT_MAX,
             });
@@ -131,6 +138,14 @@ impl Reads {
         }
     }
 
+    /// Answers all that wait here: this node confirms nothing now. What others asked for, the core has lost.
+    pub(super) fn refuse_all(&mut self, why: impl Fn() -> NoAnswer) {
+        let batches = std::mem::take(&mut self.batches).into_iter().flat_map(|batch| batch.waiting);
+        for answer in std::mem::take(&mut self.gathering).into_iter().chain(batches) {
+            let _gone = answer.send(Err(why()));
+        }
+    }
+
     /// Answers those that waited for too long.
     pub(super) fn expire(&mut self, now: Time, why: impl Fn() -> NoAnswer) {
         let (late, waiting) =
@@ -145,7 +160,14 @@ impl Reads {
 
     /// When `due` or `expire` have something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
-        self.batches.iter().map(|batch| batch.retry_at.min(batch.give_up_at)).min()
+        let batches = self.batches.iter().map(|batch| batch.retry_at.min(batch.give_up_at));
+        batches.chain(self.gathered_at()).min()
+    }
+
+    /// When what came in is asked for, if anything did: at once without a batch under way.
+    fn gathered_at(&self) -> Option<Time> {
+        let until = self.batches.iter().map(|batch| batch.gather_until).max();
+        (!self.gathering.is_empty()).then(|| until.unwrap_or(Time(0)))
     }
 
     fn fresh_nonce(&mut self) -> u64 {
@@ -181,6 +203,33 @@ mod tests {
         assert_eq!(first.try_recv().unwrap().unwrap(), Index(7));
         assert_eq!(second.try_recv().unwrap().unwrap(), Index(7));
         assert_eq!(reads.deadline(), None);
+    }
+
+    #[test]
+    fn reads_that_come_while_others_are_confirmed_gather_until_those_are_done_or_late() {
+        let mut reads = Reads::new(7);
+        let mut outcomes = Vec::new();
+        let mut demand = |reads: &mut Reads| {
+            let (answer, outcome) = oneshot::channel();
+            reads.demand(answer);
+            outcomes.push(outcome);
+        };
+        let now = Time(1_000);
+        demand(&mut reads);
+        let first = reads.due(now);
+        demand(&mut reads);
+        demand(&mut reads);
+        assert_eq!(reads.due(now), [0; 0], "one batch at a time");
+        reads.on_index(first[0], Index(7));
+        let second = reads.due(now);
+        assert_eq!(second.len(), 1, "both of them under one nonce");
+        demand(&mut reads);
+        assert_eq!(reads.deadline(), Some(now + GATHER_MAX));
+        assert_eq!(reads.due(now + GATHER_MAX).len(), 1, "a late batch keeps nobody waiting");
+        reads.on_index(second[0], Index(8));
+        let indexes: Vec<_> =
+            outcomes.iter_mut().map(|outcome| outcome.try_recv().ok().and_then(Result::ok)).collect();
+        assert_eq!(indexes, [Some(Index(7)), Some(Index(8)), Some(Index(8)), None]);
     }
 
     #[test]

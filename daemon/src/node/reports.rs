@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use chorus_proto::types::Token;
+use chorus_proto::raft::Fetched;
+use chorus_proto::types::{EntryId, Token};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Failed;
 use super::reader::Found;
-use crate::store::{Applied, AppliedEntry, Reports, StoreError};
+use super::snapshots::NotFetched;
+use crate::store::{Applied, AppliedEntry, Reports, Snapshot, StoreError};
 
 /// Reports that wait for the loop. When they are so many, the store waits: the loop never waits for a store.
 pub(super) const REPORTS_MAX: usize = 1_024;
@@ -19,10 +21,18 @@ pub(super) enum Report {
     Persisted(Token),
     /// Entries were applied, and told to the feed already.
     Applied(Applied),
+    /// A snapshot is the state now, up to here.
+    Installed(EntryId),
+    /// The entries up to this one are deleted.
+    Compacted(EntryId),
     /// Applying stops for good.
     Stuck(String),
     /// The reader's answer.
     Found(Found),
+    /// A snapshot for others.
+    SnapshotMade(Result<Arc<Snapshot>, StoreError>),
+    /// What came of fetching and examining one.
+    Fetched(Result<Fetched, NotFetched>),
 }
 
 /// The loop's ear in the stores. The feed is told from the store's own thread: one hop less on the way of a post.
@@ -55,6 +65,15 @@ impl Reports for Ear {
         // After the feed, so that who waits for the index finds the feed there.
         self.applied.send_replace(applied.index.0);
         self.tell(Report::Applied(applied));
+    }
+
+    fn compacted(&self, base: EntryId) {
+        self.tell(Report::Compacted(base));
+    }
+
+    fn installed(&self, id: EntryId) {
+        self.applied.send_replace(id.index.0);
+        self.tell(Report::Installed(id));
     }
 
     fn stuck(&self, detail: String) {

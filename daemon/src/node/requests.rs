@@ -116,6 +116,12 @@ impl Requests {
         None
     }
 
+    /// What waits for its outcome: after a snapshot it may be among those that are in it.
+    pub(super) fn waiting(&self) -> Vec<Command> {
+        let commands = self.forwarder.waiting().filter_map(|id| self.waiting.get(id));
+        commands.map(|waiting| waiting.command.clone()).collect()
+    }
+
     /// The wait is over without an outcome.
     pub(super) fn give_up(
         &mut self,
@@ -207,6 +213,7 @@ fn known_code(code: &str) -> &'static str {
         "invalid" => "invalid",
         "no_leader" => "no_leader",
         "request_expired" => "request_expired",
+        "playing_dead" => "playing_dead",
         _ => "overloaded",
     }
 }

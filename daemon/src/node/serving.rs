@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use chorus_proto::forward::Step;
+use chorus_proto::forward::{GaveUp, Step};
 use chorus_proto::message::{Message, Read, Role};
 use chorus_proto::raft::To;
 use chorus_proto::types::Now;
+use tracing::info;
 
 use super::Ended;
 use super::driver::Driver;
@@ -13,6 +14,7 @@ use super::handle::{Demand, NoAnswer, Submission, stopping};
 use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
 use super::requests::{AnswerTo, Taken, give, no_leader};
+use super::silence;
 use crate::store::AppliedEntry;
 
 impl Driver {
@@ -20,12 +22,19 @@ impl Driver {
         let now = self.clock.now();
         match demand {
             Demand::Submit(submission, answer) => self.on_submission(now, submission, answer),
+            Demand::ReadIndex(answer) if self.core.plays_dead() => {
+                let _gone = answer.send(Err(silence::refusal()));
+            }
             Demand::ReadIndex(answer) => match &self.state.excluded {
                 Some(detail) => {
                     let _gone = answer.send(Err(excluded(detail)));
                 }
                 None => self.reads.demand(answer),
             },
+            Demand::Lose(share) => {
+                info!(share, "what is received is lost, by order of who started this node");
+                self.speech.transport().lose(share);
+            }
             Demand::Stop => self.leave(now, Ended::Stopped),
         }
     }
@@ -34,11 +43,14 @@ impl Driver {
         if self.state.leaving.is_some() {
             return give(answer, Err(stopping("no_leader")));
         }
+        if self.core.plays_dead() {
+            return give(answer, Err(silence::refusal()));
+        }
         if let Some(detail) = &self.state.excluded {
             return give(answer, Err(excluded(detail)));
         }
         if self.lag.is_behind(now.time, self.core.standing().applied_index) {
-            return give(answer, Err(self.catching_up()));
+            return give(answer, Err(self.catching_up(now)));
         }
         if let Taken::LookUp(command) = self.requests.submit(now, submission, answer)
             && let Some(Errand::Replayed(command, _)) =
@@ -49,11 +61,22 @@ impl Driver {
         }
     }
 
-    fn catching_up(&self) -> NoAnswer {
+    /// How far a node has come that is behind: by a snapshot, or by entries for more than 2 s.
+    pub(super) fn catching_up_told(&self, now: Now) -> Option<String> {
+        let name_of = |id| self.oneself.name_of(&self.core, id).map_or_else(|| id.to_string(), String::from);
+        self.snapshots.told(now.time, name_of).or_else(|| {
+            let applied = self.core.standing().applied_index;
+            self.lag.told(now.time, applied).filter(|_| self.lag.is_behind(now.time, applied))
+        })
+    }
+
+    fn catching_up(&self, now: Now) -> NoAnswer {
+        let far = self.catching_up_told(now).map(|told| format!(" ({told})")).unwrap_or_default();
         NoAnswer {
             code: "catching_up",
-            detail: "this node is more than 2 s behind the others: ask another one, or this one shortly"
-                .to_owned(),
+            detail: format!(
+                "this node is more than 2 s behind the others{far}: ask another one, or this one shortly"
+            ),
             retry: Some(Duration::from_millis(500)),
             leader: self.leader_name(),
         }
@@ -79,6 +102,8 @@ impl Driver {
                     }
                 }
                 Step::GiveUp { id, reason } => {
+                    let nobody_asked = self.core.plays_dead() && reason == GaveUp::NoLeader;
+                    let reason = if nobody_asked { silence::gave_up() } else { reason };
                     let why = self.oneself.why(&self.core, now);
                     self.requests.give_up(&id, reason, self.leader_name(), why.as_deref());
                 }

@@ -1,16 +1,18 @@
 //! Speaking and hearing: messages on one side, sealed datagrams on the other.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chorus_proto::message::{Message, Recipient};
-use chorus_proto::presence::Presence;
-use chorus_proto::raft::{Outgoing, To};
-use chorus_proto::types::{Boot, Cluster, NodeName};
+use chorus_proto::raft::{Outgoing, Raft, To};
+use chorus_proto::types::{Boot, Cluster, NodeId, NodeName};
 use chorus_proto::wire::{CONTROLLER_NAME, Dropped, Endpoint, Opened, Under};
 use tracing::{debug, trace};
 
 use super::addresses::Addresses;
+use super::dropped;
+use super::lookout::Lookout;
 use crate::metrics::{Direction, Metrics};
 use crate::transport::{Destination, Transport};
 
@@ -41,7 +43,12 @@ pub(super) struct Speech {
     transport: Transport,
     endpoint: Endpoint,
     addresses: Addresses,
+    /// Where other nodes are said to be, heard or not.
+    peers: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
+    lookout: Lookout,
+    /// To be told in the log.
+    pub(super) dropped: dropped::Dropped,
     cluster: Option<Cluster>,
     /// The next HELLO to the group travels under the common tag: one in two.
     common_next: bool,
@@ -49,14 +56,32 @@ pub(super) struct Speech {
     buffer: [u8; BUFFER_BYTES],
 }
 
+/// Whom a message to `id` names: a voter as the log calls it, heard or not, so that a vote for one can never be played to
+/// another; anybody else as its HELLO does.
+fn recipient(core: &Raft, id: NodeId) -> Recipient {
+    let listed = core.configuration().voters.iter().find(|voter| voter.id() == id);
+    let heard = || core.presence().peer(id).map(|peer| &peer.hello.name);
+    let name = listed.map(|voter| &voter.name).or_else(heard);
+    name.map_or(Recipient::Everyone, |name| Recipient::Name(name.clone()))
+}
+
 impl Speech {
-    pub(super) fn new(transport: Transport, endpoint: Endpoint, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        endpoint: Endpoint,
+        peers: Vec<SocketAddr>,
+        metrics: Arc<Metrics>,
+        lookout: Lookout,
+    ) -> Self {
         let controller = NodeName::try_from(CONTROLLER_NAME.to_owned()).expect("the constant is a name");
         Self {
             transport,
             endpoint,
             addresses: Addresses::default(),
+            peers,
             metrics,
+            lookout,
+            dropped: dropped::Dropped::default(),
             cluster: None,
             common_next: true,
             controller: Recipient::Name(controller),
@@ -68,12 +93,20 @@ impl Speech {
         &mut self.transport
     }
 
+    /// Where a node was last heard from.
+    pub(super) fn address_of(&self, id: NodeId) -> Option<SocketAddr> {
+        self.addresses.of(id)
+    }
+
+    /// The cluster that it speaks and hears in.
+    pub(super) fn cluster(&self) -> Option<Cluster> {
+        self.cluster
+    }
+
     /// Speaks and hears in this cluster from now on.
     pub(super) fn set_cluster(&mut self, cluster: Option<Cluster>) {
-        if self.cluster != cluster {
-            self.cluster = cluster;
-            self.endpoint.set_cluster(cluster);
-        }
+        self.cluster = cluster;
+        self.endpoint.set_cluster(cluster);
     }
 
     /// The next datagram, if there is one.
@@ -83,6 +116,7 @@ impl Speech {
             Ok(opened) => {
                 self.metrics.datagram(opened.message.name(), Direction::Received);
                 self.metrics.unknown_fields.inc_by(opened.unknown_fields.into());
+                self.lookout.tell(opened.message.name(), true, Some(opened.sender), arrived.direct);
                 self.learn(&opened, arrived.from);
                 let (from, direct) = (arrived.from, arrived.direct);
                 Datagram::Message(Box::new(Heard { opened, from, direct }))
@@ -91,6 +125,7 @@ impl Speech {
             Err(Dropped::OwnIdentity { boot, message }) => Datagram::OwnIdentity { boot, message },
             Err(dropped) => {
                 self.metrics.dropped(dropped.reason());
+                self.dropped.note(dropped.reason(), arrived.from);
                 trace!(from = %arrived.from, bytes = arrived.length, "dropped a datagram: {dropped}");
                 Datagram::Dropped
             }
@@ -108,21 +143,51 @@ impl Speech {
     }
 
     /// Says something to the group or to a node.
-    pub(super) fn say(&mut self, outgoing: &Outgoing, presence: &Presence) {
+    pub(super) fn say(&mut self, outgoing: &Outgoing, core: &Raft) {
         let Outgoing { to, message } = outgoing;
-        let (destination, recipient) = match to {
-            To::Group => (Destination::Group, Recipient::Everyone),
+        match to {
+            To::Group => {
+                self.lookout.tell(message.name(), false, None, false);
+                self.say_to_group(message, core.presence().besides(message));
+            }
             To::Node(id) => {
                 let Some(address) = self.addresses.of(*id) else {
                     debug!(%id, message = message.name(), "a node that was never heard cannot be told");
                     return;
                 };
-                let name = presence.peer(*id).map(|peer| Recipient::Name(peer.hello.name.clone()));
-                (Destination::Address(address), name.unwrap_or(Recipient::Everyone))
+                let recipient = recipient(core, *id);
+                self.lookout.tell(message.name(), false, Some(*id), true);
+                self.send(Destination::Address(address), tag_of(message), &recipient, message);
             }
-        };
-        let under = self.tag_for(*to, message);
-        self.send(destination, under, &recipient, message);
+        }
+    }
+
+    /// The group, and those that get it by unicast besides. Of a HELLO each gets one of its own, so that it counts beside
+    /// that of the group; of anything else the same datagram, which counts once whichever way it comes.
+    fn say_to_group(&mut self, message: &Message, besides: &[NodeId]) {
+        let to = besides.iter().filter_map(|id| self.addresses.of(*id));
+        if !matches!(message, Message::Hello(_)) {
+            let to: Vec<SocketAddr> = to.collect();
+            let Some(datagram) =
+                self.send(Destination::Group, tag_of(message), &Recipient::Everyone, message)
+            else {
+                return;
+            };
+            for address in to {
+                self.metrics.unicast_copies.inc();
+                self.hand_over(Destination::Address(address), message, &datagram);
+            }
+            return;
+        }
+        let direct: BTreeSet<SocketAddr> = to.chain(self.peers.iter().copied()).collect();
+        // A node without a place in the record hears of the cluster under the common tag, the members hear each other
+        // under their own.
+        let under = if self.common_next { Under::Common } else { Under::Cluster };
+        self.common_next = !self.common_next;
+        self.send(Destination::Group, under, &Recipient::Everyone, message);
+        for address in direct {
+            self.send(Destination::Address(address), under, &Recipient::Everyone, message);
+        }
     }
 
     /// Answers a controller, under the tag that it knows.
@@ -131,33 +196,40 @@ impl Speech {
         self.send(Destination::Address(address), Under::Common, &recipient, message);
     }
 
-    fn tag_for(&mut self, to: To, message: &Message) -> Under {
-        match (message, to) {
-            (Message::Welcome(_), _) => Under::Common,
-            // A node without a place in the record hears of the cluster under the common tag, the members hear
-            // each other under their own.
-            (Message::Hello(_), To::Group) => {
-                self.common_next = !self.common_next;
-                if self.common_next { Under::Cluster } else { Under::Common }
+    /// Seals and sends; the datagram, if there is one.
+    fn send(
+        &mut self,
+        to: Destination,
+        under: Under,
+        recipient: &Recipient,
+        message: &Message,
+    ) -> Option<Vec<u8>> {
+        match self.endpoint.seal(under, recipient, message) {
+            Ok(datagram) => {
+                self.hand_over(to, message, &datagram);
+                Some(datagram)
             }
-            _ => Under::Cluster,
-        }
-    }
-
-    fn send(&mut self, to: Destination, under: Under, recipient: &Recipient, message: &Message) {
-        let datagram = match self.endpoint.seal(under, recipient, message) {
-            Ok(datagram) => datagram,
             Err(error) => {
                 // Whoever composes messages keeps within their budgets: this is a bug of ours, but not one that
                 // should cost a node its life.
                 tracing::error!("a message cannot be sent: {error}");
-                return;
+                None
             }
-        };
+        }
+    }
+
+    fn hand_over(&self, to: Destination, message: &Message, datagram: &[u8]) {
         self.metrics.datagram(message.name(), Direction::Sent);
-        if let Err(error) = self.transport.send(to, &datagram) {
+        if let Err(error) = self.transport.send(to, datagram) {
             // Lost like any other datagram: what matters is said again.
             debug!(message = message.name(), ?to, "the system did not send: {error}");
         }
+    }
+}
+
+fn tag_of(message: &Message) -> Under {
+    match message {
+        Message::Welcome(_) => Under::Common,
+        _ => Under::Cluster,
     }
 }

@@ -12,12 +12,15 @@ use super::commands::Commands;
 use super::driver::Driver;
 use super::handle::NodeHandle;
 use super::lag::Lag;
+use super::links::Links;
+use super::lookout::Lookout;
 use super::progress::Progress;
 use super::proposals::Proposals;
 use super::reader::Reader;
 use super::reads::Reads;
 use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
+use super::snapshots::Snapshots;
 use super::speech::Speech;
 use super::state::State;
 use super::view::Oneself;
@@ -26,6 +29,7 @@ use crate::boards::Boards;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{Opened, Reports, Stores};
+use crate::transfer::{Limits, Transfer};
 use crate::transport::Transport;
 
 /// Demands that wait for the loop; more are `overloaded`.
@@ -85,6 +89,12 @@ fn prepare(
 ) -> Result<Prepared, StartError> {
     // Before the stores: a wrong interface or a port in use changes nothing on disk.
     let transport = transport()?;
+    let by_default = (transport.local_address().ip(), 0).into();
+    let transfer = Transfer::start(
+        config.transfer_listen.unwrap_or(by_default),
+        Secret::from(config.secret),
+        Limits::default(),
+    )?;
     let boards = Boards::all();
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
     let (feed, _) = broadcast::channel(FEED_MAX);
@@ -97,10 +107,10 @@ fn prepare(
     };
     let ear: Arc<dyn Reports> = Arc::new(ear);
     let Opened { identity, boot, durable, stores } =
-        Stores::open(&config.data_dir, &config.name, boards, ear)?;
+        Stores::open(&config.data_dir, &config.name, boards, config.retention, ear)?;
     applied_to.send_replace(durable.applied_id.index.0);
-    let reader =
-        Reader::start(stores.clone(), report_to, failed).map_err(system("starting the reader's thread"))?;
+    let reader = Reader::start(stores.clone(), report_to.clone(), Arc::clone(&failed))
+        .map_err(system("starting the reader's thread"))?;
 
     let receive_buffer_bytes = transport.receive_buffer_bytes();
     metrics.receive_buffer_bytes.set(receive_buffer_bytes);
@@ -129,6 +139,7 @@ fn prepare(
         version: raft_config.version.clone(),
         trouble: None,
         ailment: None,
+        catching_up: None,
     };
     let endpoint =
         Endpoint::node(Secret::from(config.secret), config.name.clone(), &identity, boot, random()?);
@@ -136,9 +147,10 @@ fn prepare(
     let (core, first) = Raft::new(raft_config, durable, clock.now());
 
     let (demand_to, demands) = mpsc::channel(DEMANDS_MAX);
-    let (view_to, view) = watch::channel(Arc::new(oneself.view(&core, clock.now())));
+    let (view_to, view) = watch::channel(Arc::new(oneself.view(&core, &Links::default(), clock.now())));
     let (ended, end) = oneshot::channel();
     let progress = Progress::default();
+    let lookout = Lookout::default();
     let handle = NodeHandle {
         name: config.name.clone(),
         demands: demand_to,
@@ -147,13 +159,18 @@ fn prepare(
         feed,
         stores: stores.clone(),
         progress: progress.clone(),
+        lookout: lookout.clone(),
     };
     let driver = Driver {
         clock,
         core,
         boot,
-        speech: Speech::new(transport, endpoint, Arc::clone(&metrics)),
+        speech: Speech::new(transport, endpoint, config.peers.clone(), Arc::clone(&metrics), lookout.clone()),
+        lookout,
+        links: Links::default(),
         stores,
+        transfer,
+        snapshots: Snapshots::default(),
         reader,
         boards,
         metrics,
@@ -164,8 +181,11 @@ fn prepare(
         lag: Lag::default(),
         progress,
         reports,
+        report_to,
+        failed,
         demands,
         view: view_to,
+        allow_playdead: config.allow_playdead,
         election_timeout_max: span(config.election_timeout_max),
         oneself,
         state: State::new(applied_index),

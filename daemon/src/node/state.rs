@@ -3,7 +3,7 @@
 use chorus_proto::message::Role;
 use chorus_proto::types::{Index, NodeId, Span, Term, Time, Token};
 
-use super::Ended;
+use super::leaving::Leaving;
 
 /// A write that has run for so long is no sign of life (`/livez`).
 const HANGS: Span = Span::from_millis(5_000);
@@ -19,8 +19,8 @@ pub(super) struct State {
     pub(super) view_changed: bool,
     /// When the view was published, and with which commit and applied index: when those move on, it follows soon.
     pub(super) published: (Time, Index, Index),
-    /// Role, leader and term when they were last looked at.
-    pub(super) seen: Option<(Role, Option<NodeId>, Term)>,
+    /// Role (none: it plays dead), leader and term when they were last looked at.
+    pub(super) seen: Option<(Option<Role>, Option<NodeId>, Term)>,
     /// The leader as last told to people.
     pub(super) told: Option<NodeId>,
     /// What is on its way to log.db.
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) excluded: Option<String>,
     /// On the way out.
     pub(super) leaving: Option<Leaving>,
+    /// Whom the group did not reach from here, as last told to people.
+    pub(super) unreached: Vec<NodeId>,
     /// The interface is away.
     pub(super) interface_lost: bool,
     pub(super) housekeeping_at: Time,
@@ -49,6 +51,7 @@ impl State {
             disk: Disk::default(),
             excluded: None,
             leaving: None,
+            unreached: Vec::new(),
             interface_lost: false,
             housekeeping_at: Time::default(),
             housekeepings: 0,
@@ -79,13 +82,4 @@ impl Disk {
     pub(super) fn hangs(&self, now: Time) -> bool {
         self.waits_since.is_some_and(|since| now.since(since) >= HANGS)
     }
-}
-
-/// A node on its way out.
-#[derive(Debug)]
-pub(super) struct Leaving {
-    /// It goes then, successor or not.
-    pub(super) at: Time,
-    /// As what it goes.
-    pub(super) ended: Ended,
 }

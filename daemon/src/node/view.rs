@@ -5,7 +5,9 @@ use chorus_proto::presence::{Peer, Standing};
 use chorus_proto::raft::Raft;
 use chorus_proto::types::{NodeId, NodeName, Now, Span, Time};
 
-use super::handle::ClusterView;
+use super::handle::{ClusterView, Link};
+use super::links::{Links, Rounds};
+use super::silence::SILENT;
 
 /// A node that was not heard for so long is shown as dead.
 const DEAD: Span = Span::from_millis(3_000);
@@ -24,11 +26,13 @@ pub(super) struct Oneself {
     pub(super) trouble: Option<String>,
     /// What keeps this node itself from taking part, in words.
     pub(super) ailment: Option<String>,
+    /// How far it is from what the others hold, in words; none when it is not behind.
+    pub(super) catching_up: Option<String>,
 }
 
 impl Oneself {
     /// The object of `/api/v1/cluster`.
-    pub(super) fn view(&self, core: &Raft, now: Now) -> ClusterView {
+    pub(super) fn view(&self, core: &Raft, links: &Links, now: Now) -> ClusterView {
         let standing = core.standing();
         let cluster = core.presence().cluster();
         let mut nodes = self.voters_seen(core, &standing, now);
@@ -45,6 +49,12 @@ impl Oneself {
             commit_index: standing.commit_index.0,
             why: self.why(core, now),
             nodes,
+            links: links
+                .rounds(now.time)
+                .filter_map(|(id, Rounds { said, missed })| {
+                    Some(Link { node: self.name_of(core, id)?, rounds: said, missed })
+                })
+                .collect(),
         }
     }
 
@@ -57,7 +67,7 @@ impl Oneself {
             why: self.why(core, now),
             cluster: core.presence().cluster().map(|cluster| cluster.to_string()),
             voters: self.known_voters(core),
-            ..self.seen_by_itself(core, &standing)
+            ..self.seen_by_itself(core, &standing, now)
         }
     }
 
@@ -82,8 +92,12 @@ impl Oneself {
 
     /// Why there is no leader; with one, what this node itself suffers from.
     pub(super) fn why(&self, core: &Raft, now: Now) -> Option<String> {
+        if core.plays_dead() {
+            return Some(SILENT.to_owned());
+        }
         if core.standing().leader.is_some() {
-            return self.ailment.clone();
+            let both = [self.ailment.clone(), self.voteless(core)].into_iter().flatten();
+            return both.reduce(|one, other| format!("{one}; {other}"));
         }
         let (heard, missing) = core.presence().heard_and_missing(now, core.configuration());
         let all = heard.len() + missing.len();
@@ -95,8 +109,30 @@ impl Oneself {
             (_, []) => format!("heard {all} of {all} voters; an election is under way"),
             (_, missing) => format!("heard {} of {all} voters; missing {}", heard.len(), missing.join(", ")),
         };
-        let more = [&self.trouble, &self.ailment].into_iter().flatten().cloned();
+        let more = [&self.trouble, &self.ailment].into_iter().flatten().cloned().chain(self.voteless(core));
         Some(std::iter::once(heard_of_all).chain(more).collect::<Vec<_>>().join("; "))
+    }
+
+    /// Why a node that was started as a voter has no vote: it was removed, or its disk is not the one that votes.
+    fn voteless(&self, core: &Raft) -> Option<String> {
+        let voters = &core.configuration().voters;
+        let listed = self.voters.contains(&self.name);
+        if !listed || voters.is_empty() || voters.iter().any(|voter| voter.id() == self.id) {
+            return None;
+        }
+        let index = core.standing().configuration_index;
+        Some(match voters.iter().find(|voter| voter.name == self.name) {
+            Some(voter) => format!(
+                "{} votes with another disk ({}): this one listens and serves as a learner until `chorus members replace` \
+                 lets it vote",
+                self.name,
+                voter.id()
+            ),
+            None => format!(
+                "{} is no voter any more since entry {index} of the log: it listens and serves as a learner",
+                self.name
+            ),
+        })
     }
 
     /// Every voter, heard or not. Before the founding those are names.
@@ -112,10 +148,10 @@ impl Oneself {
         let by_id = |voter: &chorus_proto::types::Voter| {
             let id = voter.id();
             if id == self.id {
-                return self.seen_by_itself(core, standing);
+                return self.seen_by_itself(core, standing, now);
             }
             match core.presence().peer(id) {
-                Some(peer) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
+                Some(peer) => NodeReport { voter: true, ..self.seen(core, (id, peer), standing, now.time) },
                 None => NodeReport::unheard(voter.name.clone(), id.to_string()),
             }
         };
@@ -131,8 +167,8 @@ impl Oneself {
         peer: Option<(NodeId, &Peer)>,
     ) -> NodeReport {
         match peer {
-            _ if *name == self.name => self.seen_by_itself(core, standing),
-            Some((id, peer)) => NodeReport { voter: true, ..seen(id, peer, standing, now.time) },
+            _ if *name == self.name => self.seen_by_itself(core, standing, now),
+            Some(peer) => NodeReport { voter: true, ..self.seen(core, peer, standing, now.time) },
             None => NodeReport::unheard(name.clone(), String::new()),
         }
     }
@@ -146,27 +182,30 @@ impl Oneself {
         let others = core.presence().peers().filter(|(id, peer)| {
             !is_voter(*id, &peer.hello.name) && peer.hello.cluster == core.presence().cluster()
         });
-        let mut others: Vec<_> = others.map(|(id, peer)| seen(id, peer, standing, now.time)).collect();
+        let mut others: Vec<_> = others.map(|peer| self.seen(core, peer, standing, now.time)).collect();
         if !is_voter(self.id, &self.name) {
-            others.push(self.seen_by_itself(core, standing));
+            others.push(self.seen_by_itself(core, standing, now));
         }
         others
     }
 
-    fn seen_by_itself(&self, core: &Raft, standing: &Standing) -> NodeReport {
+    fn seen_by_itself(&self, core: &Raft, standing: &Standing, now: Now) -> NodeReport {
         let voters = &core.configuration().voters;
         let voter = voters.iter().any(|voter| voter.id() == self.id)
             || (voters.is_empty() && self.voters.contains(&self.name));
         NodeReport {
             name: self.name.clone(),
             id: self.id.to_string(),
-            role: role_name(standing.role).to_owned(),
+            role: if core.plays_dead() { "silent" } else { role_name(standing.role) }.to_owned(),
             voter,
             term: standing.term,
             commit_index: standing.commit_index,
             applied_index: standing.applied_index,
             last_index: standing.durable.index,
             heard_ms: Some(0),
+            heard_by: None,
+            unicast_only: self.names_of(core, core.presence().heard_by_unicast(now)),
+            catching_up: self.catching_up.clone(),
             url: self.url.clone(),
             pid: Some(self.pid),
             version: Some(self.version.clone()),
@@ -177,37 +216,47 @@ impl Oneself {
             voters: Vec::new(),
         }
     }
-}
 
-/// Another node, from its last HELLO. Who leads is known more freshly than that.
-fn seen(id: NodeId, peer: &Peer, standing: &Standing, now: Time) -> NodeReport {
-    let hello = &peer.hello;
-    let silent = now.since(peer.heard);
-    let leads = standing.leader == Some(id);
-    let role = match hello.role {
-        _ if silent >= DEAD => "dead",
-        _ if leads => "leader",
-        Role::Leader | Role::Candidate if standing.leader.is_some() => "follower",
-        role => role_name(role),
-    };
-    NodeReport {
-        name: hello.name.clone(),
-        id: id.to_string(),
-        role: role.to_owned(),
-        voter: false,
-        term: if leads { standing.term } else { hello.term },
-        commit_index: hello.commit_index,
-        applied_index: hello.applied_index,
-        last_index: hello.durable.index,
-        heard_ms: Some(silent.0 / 1_000),
-        url: hello.public_url.clone(),
-        pid: Some(hello.pid),
-        version: Some(hello.version.clone()),
-        boot: None,
-        leader: None,
-        why: None,
-        cluster: None,
-        voters: Vec::new(),
+    /// Another node, from its last HELLO. Who leads is known more freshly than that.
+    fn seen(&self, core: &Raft, (id, peer): (NodeId, &Peer), standing: &Standing, now: Time) -> NodeReport {
+        let hello = &peer.hello;
+        let silent = now.since(peer.heard);
+        let leads = standing.leader == Some(id);
+        let role = match hello.role {
+            _ if silent >= DEAD => "dead",
+            _ if leads => "leader",
+            Role::Leader | Role::Candidate if standing.leader.is_some() => "follower",
+            role => role_name(role),
+        };
+        NodeReport {
+            name: hello.name.clone(),
+            id: id.to_string(),
+            role: role.to_owned(),
+            voter: false,
+            term: if leads { standing.term } else { hello.term },
+            commit_index: hello.commit_index,
+            applied_index: hello.applied_index,
+            last_index: hello.durable.index,
+            heard_ms: Some(silent.0 / 1_000),
+            heard_by: (silent < DEAD).then(|| peer.heard_by().name().to_owned()),
+            unicast_only: self.names_of(core, hello.hears_by_unicast_only().filter(|_| silent < DEAD)),
+            catching_up: None,
+            url: hello.public_url.clone(),
+            pid: Some(hello.pid),
+            version: Some(hello.version.clone()),
+            boot: None,
+            leader: None,
+            why: None,
+            cluster: None,
+            voters: Vec::new(),
+        }
+    }
+
+    /// The names of those that are known; of others nobody could tell who they are.
+    fn names_of(&self, core: &Raft, ids: impl Iterator<Item = NodeId>) -> Vec<NodeName> {
+        let mut names: Vec<NodeName> = ids.filter_map(|id| self.name_of(core, id)).collect();
+        names.sort();
+        names
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use chorus_proto::types::{Entry, Index};
@@ -10,8 +11,9 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::checkpoint::Checkpointer;
 use super::failure::Failure;
 use super::log::LogReader;
-use super::state::{Head, failed, store_head};
-use super::{Applied, AppliedEntry, Reports, StoreError, apply, events};
+use super::readers::Readers;
+use super::state::{self, Head, failed, store_head};
+use super::{Applied, AppliedEntry, Changes, Reports, StoreError, apply, directory, events};
 use crate::boards::{ApplyError, Boards};
 
 /// One transaction applies no more entries than this.
@@ -34,7 +36,32 @@ struct Wanted {
     /// Without a gap.
     cached: VecDeque<Entry>,
     bytes: usize,
+    settle: bool,
+    halt: Option<Halt>,
+    /// Why nothing is applied any more, though the node lives.
+    stuck: Option<String>,
     closed: bool,
+}
+
+/// How far the thread and the log's writer are with a snapshot that becomes the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Halt {
+    /// The thread is to stand still.
+    Asked,
+    /// It does, and waits.
+    Stands,
+    /// The state of this number is the state now.
+    Switch(u64),
+}
+
+/// What the thread does next.
+enum Errand {
+    /// Apply up to here.
+    Apply(Index, VecDeque<Entry>),
+    /// Bring all that is applied into the main file.
+    Settle,
+    /// Go on with the state of this number.
+    Switch(u64),
 }
 
 impl Inbox {
@@ -52,26 +79,96 @@ impl Inbox {
                 wanted.cached.push_back(entry);
             }
         }
-        self.changed.notify_one();
+        self.changed.notify_all();
+    }
+
+    /// Asks for a checkpoint: what is applied is to reach the main file.
+    pub(super) fn settle(&self) {
+        self.lock().settle = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the thread stands still between two transactions; then the log may lose entries that it has not
+    /// applied. `false` when it will never apply anything again, for the node ends.
+    ///
+    /// # Errors
+    /// When it stopped at an entry that it does not know, and the node goes on without it.
+    pub(super) fn halt(&self) -> Result<bool, StoreError> {
+        let mut wanted = self.lock();
+        wanted.halt = Some(Halt::Asked);
+        self.changed.notify_all();
+        while wanted.halt != Some(Halt::Stands) && !wanted.closed && wanted.stuck.is_none() {
+            wanted = self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+        }
+        match &wanted.stuck {
+            Some(stuck) => Err(StoreError::Refused(stuck.clone())),
+            None => Ok(!wanted.closed),
+        }
+    }
+
+    /// Makes the thread go on with the state of this number, and waits until everybody reads that one.
+    pub(super) fn switch(&self, number: u64) {
+        let mut wanted = self.lock();
+        wanted.halt = Some(Halt::Switch(number));
+        wanted.cached.clear();
+        wanted.bytes = 0;
+        self.changed.notify_all();
+        while wanted.halt.is_some() && !wanted.closed {
+            wanted = self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Why nothing is applied any more.
+    pub(super) fn stuck(&self) -> Option<String> {
+        self.lock().stuck.clone()
     }
 
     /// The thread ends after what it has in hand.
     pub(super) fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_one();
+        self.changed.notify_all();
     }
 
-    /// Waits until there is more than `applied`; none when closed.
-    fn take(&self, applied: Index) -> Option<(Index, VecDeque<Entry>)> {
+    fn stop(&self, why: String) {
+        self.lock().stuck = Some(why);
+        self.changed.notify_all();
+    }
+
+    fn switched(&self) {
+        self.lock().halt = None;
+        self.changed.notify_all();
+    }
+
+    /// Whether the chunk after this one has to wait.
+    fn is_interrupted(&self) -> bool {
+        let wanted = self.lock();
+        wanted.closed || wanted.settle || wanted.halt.is_some()
+    }
+
+    /// Waits until there is something to do besides what is `applied`; none when closed.
+    fn take(&self, applied: Index) -> Option<Errand> {
         let mut wanted = self.lock();
-        while wanted.upto <= applied && !wanted.closed {
+        loop {
+            if wanted.closed {
+                return None;
+            }
+            let halt = wanted.halt;
+            match halt {
+                Some(Halt::Switch(number)) => return Some(Errand::Switch(number)),
+                Some(Halt::Asked) => {
+                    wanted.halt = Some(Halt::Stands);
+                    self.changed.notify_all();
+                }
+                Some(Halt::Stands) => {}
+                None if std::mem::take(&mut wanted.settle) => return Some(Errand::Settle),
+                None if wanted.upto > applied => {
+                    wanted.bytes = 0;
+                    return Some(Errand::Apply(wanted.upto, std::mem::take(&mut wanted.cached)));
+                }
+                None => {}
+            }
             wanted = self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner);
         }
-        if wanted.closed {
-            return None;
-        }
-        wanted.bytes = 0;
-        Some((wanted.upto, std::mem::take(&mut wanted.cached)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Wanted> {
@@ -79,17 +176,41 @@ impl Inbox {
     }
 }
 
-/// The thread's own.
-pub(super) struct Applier {
+/// The state, open for its writer.
+pub(super) struct State {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
+    pub(super) checkpointer: Checkpointer,
     pub(super) head: Head,
+}
+
+/// The thread's own.
+pub(super) struct Applier {
+    pub(super) directory: PathBuf,
+    pub(super) state: State,
     pub(super) boards: Boards,
     pub(super) log: LogReader,
-    pub(super) checkpointer: Checkpointer,
     pub(super) inbox: Arc<Inbox>,
+    pub(super) readers: Arc<Readers>,
+    pub(super) replays: Arc<Readers>,
+    pub(super) changes: Arc<Changes>,
+    /// Up to here everything applied is in the main file of state.db, synced.
+    pub(super) settled: Arc<AtomicU64>,
     pub(super) reports: Arc<dyn Reports>,
     pub(super) failure: Failure,
+}
+
+impl State {
+    /// Takes over what was opened, and starts to copy its WAL.
+    pub(super) fn start(
+        path: PathBuf,
+        (mut connection, head): (Connection, Head),
+        readers: &Arc<Readers>,
+        failure: &Failure,
+    ) -> Result<Self, StoreError> {
+        let checkpointer = Checkpointer::start(&path, &mut connection, Some(Arc::clone(readers)), failure)?;
+        Ok(Self { path, connection, checkpointer, head })
+    }
 }
 
 /// How a transaction ended.
@@ -102,26 +223,65 @@ enum Ended {
 impl Applier {
     /// Lives until the inbox is closed, or until it meets a command that this program does not know.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
-        while let Some((upto, mut cached)) = self.inbox.take(self.head.id.index) {
-            while self.head.id.index < upto {
-                let chunk = self.chunk(upto, &mut cached)?;
-                if let Some(stuck) = self.apply(&chunk)? {
-                    self.inbox.close();
-                    self.reports.stuck(stuck);
-                    return Ok(());
+        while let Some(errand) = self.inbox.take(self.state.head.id.index) {
+            match errand {
+                Errand::Apply(upto, cached) => self.apply_all(upto, cached)?,
+                Errand::Settle => {
+                    let settled = self.state.checkpointer.settle(&self.state.connection);
+                    self.note_settled(settled.map_err(failed(&self.state.path))?);
                 }
-                if self.failure.happened() {
-                    return Ok(());
-                }
-                self.checkpointer.between_commits(&self.connection).map_err(failed(&self.path))?;
+                Errand::Switch(number) => self.switch(number)?,
+            }
+            if self.failure.happened() || self.inbox.stuck().is_some() {
+                return Ok(());
             }
         }
         Ok(())
     }
 
+    fn apply_all(&mut self, upto: Index, mut cached: VecDeque<Entry>) -> Result<(), StoreError> {
+        while self.state.head.id.index < upto && !self.inbox.is_interrupted() {
+            let chunk = self.chunk(upto, &mut cached)?;
+            if let Some(stuck) = self.apply(&chunk)? {
+                self.inbox.stop(stuck.clone());
+                self.reports.stuck(stuck);
+                return Ok(());
+            }
+            if self.failure.happened() {
+                return Ok(());
+            }
+            let settled = self.state.checkpointer.between_commits(&self.state.connection);
+            self.note_settled(settled.map_err(failed(&self.state.path))?);
+        }
+        Ok(())
+    }
+
+    fn note_settled(&self, all: bool) {
+        if all {
+            self.settled.store(self.state.head.id.index.0, Ordering::Release);
+        }
+    }
+
+    /// Goes on with the state of this number, which a snapshot brought: log.db names it already.
+    fn switch(&mut self, number: u64) -> Result<(), StoreError> {
+        let path = directory::state(&self.directory, number);
+        let opened = state::open(&path, self.boards).map_err(failed(&path))?;
+        self.state = State::start(path, opened, &self.readers, &self.failure)?;
+        let (path, head) = (&self.state.path, &self.state.head);
+        // Before anybody reads it: no answer from before may be given once something newer can be read.
+        self.changes.mark_everything(head.id.index.0);
+        self.readers.switch(path);
+        self.replays.switch(path);
+        self.settled.store(head.id.index.0, Ordering::Release);
+        directory::forget_states(&self.directory, |other| other < number)?;
+        self.reports.installed(head.id);
+        self.inbox.switched();
+        Ok(())
+    }
+
     /// The next entries: from memory, or from log.db where memory begins later.
     fn chunk(&self, upto: Index, cached: &mut VecDeque<Entry>) -> Result<Vec<Entry>, StoreError> {
-        let next = self.head.id.index.next();
+        let next = self.state.head.id.index.next();
         while cached.front().is_some_and(|entry| entry.id.index < next) {
             cached.pop_front();
         }
@@ -162,11 +322,11 @@ impl Applier {
     }
 
     fn transact(&mut self, chunk: &[Entry]) -> Result<Ended, StoreError> {
-        let mut head = self.head.clone();
+        let mut head = self.state.head.clone();
         let mut entries = Vec::with_capacity(chunk.len());
-        let sql = failed(&self.path);
+        let sql = failed(&self.state.path);
         let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
+            self.state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         for (place, entry) in chunk.iter().enumerate() {
             match apply::apply(&transaction, self.boards, &mut head, entry) {
                 Ok(applied) => entries.push(Arc::new(applied)),
@@ -178,14 +338,18 @@ impl Applier {
         }
         events::trim(&transaction, head.id.index.0).map_err(&sql)?;
         store_head(&transaction, &head).map_err(&sql)?;
+        // Before the commit: whoever can read what an entry made must not be given an answer from before it.
+        for entry in &entries {
+            entry.touched.iter().for_each(|touched| self.changes.mark(touched, entry.index));
+        }
         transaction.commit().map_err(&sql)?;
         Ok(Ended::Committed(head, entries))
     }
 
     fn commit(&mut self, head: Head, entries: Vec<Arc<AppliedEntry>>) {
-        self.head = head;
+        self.state.head = head;
         if !entries.is_empty() && !self.failure.happened() {
-            self.reports.applied(Applied { index: self.head.id.index, entries });
+            self.reports.applied(Applied { index: self.state.head.id.index, entries });
         }
     }
 }

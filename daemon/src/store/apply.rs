@@ -9,7 +9,7 @@ use rusqlite::Transaction;
 use super::requests::{self, BodyDigest, Known};
 use super::state::Head;
 use super::{AppliedEntry, events};
-use crate::boards::{ApplyError, Boards, Command, Context, Effect, Item, Outcome};
+use crate::boards::{ApplyError, Boards, Command, Context, Effect};
 
 /// Applies one entry inside a transaction, and takes the head there.
 ///
@@ -34,6 +34,7 @@ pub(super) fn apply(
         request: None,
         body: None,
         items: Vec::new(),
+        touched: Vec::new(),
     };
     match &entry.payload {
         Payload::Noop => {}
@@ -47,9 +48,10 @@ pub(super) fn apply(
             })?;
             let digest = requests::digest(&command);
             applied.body = Some(digest);
-            let (request, items) = apply_command(transaction, boards, head, entry, (command, digest))?;
-            applied.request = Some(request);
-            applied.items = items;
+            let (id, effect) = apply_command(transaction, boards, head, entry, (command, digest))?;
+            applied.request = Some((id, effect.outcome));
+            applied.items = effect.items;
+            applied.touched = effect.touched;
         }
     }
     if let Some(voters) = entry.payload.configuration() {
@@ -67,20 +69,21 @@ fn apply_command(
     head: &mut Head,
     entry: &Entry,
     (command, digest): (Command, BodyDigest),
-) -> Result<((RequestId, Outcome), Vec<Item>), ApplyError> {
+) -> Result<(RequestId, Effect), ApplyError> {
     let at @ (index, time_ms) = (entry.id.index.0, entry.time_ms);
     // Also for a repetition: whether it stops here must not depend on what is kept.
     let board = boards.named(&command.board).filter(|_| boards.knows(&command)).ok_or_else(|| {
         ApplyError::Unknown { board: command.board.clone(), op: command.op.clone(), v: command.v }
     })?;
     match requests::look_up(transaction, head, &command, digest, at)? {
-        Known::Kept(outcome) | Known::Never(outcome) => return Ok(((command.id, outcome), Vec::new())),
+        Known::Kept(outcome) | Known::Never(outcome) => {
+            return Ok((command.id, Effect { outcome, items: Vec::new(), touched: Vec::new() }));
+        }
         Known::New => {}
     }
     let context =
         Context { index, term: entry.id.term.0, time_ms, request: &command.id, node: &command.node };
-    let Effect { outcome, items } =
-        board.apply(transaction, &context, &command.op, command.v, &command.body)?;
-    requests::keep(transaction, head, &command, digest, &outcome, at)?;
-    Ok(((command.id, outcome), items))
+    let effect = board.apply(transaction, &context, &command.op, command.v, &command.body)?;
+    requests::keep(transaction, head, &command, digest, &effect.outcome, at)?;
+    Ok((command.id, effect))
 }

@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use rusqlite::wal::CheckpointMode;
@@ -38,21 +38,29 @@ pub(super) struct Checkpointer {
     /// Frames that were in the main file when the last pass ended.
     copied: Arc<AtomicU32>,
     running: Arc<AtomicBool>,
-    wake: SyncSender<()>,
+    /// None only while this is dropped.
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
     longest: u32,
     next_attempt: u32,
     next_pause: u32,
     readers: Option<Arc<Readers>>,
 }
 
+/// What a pass found and did, in frames of the WAL.
+struct Pass {
+    frames: u32,
+    copied: u32,
+}
+
 impl Checkpointer {
-    /// Starts the thread for the database at `path`, whose writer is `writer`.
+    /// Starts the thread for the database at `path`, whose writer is `writer`. It ends when this is dropped.
     pub(super) fn start(
         path: &Path,
         writer: &mut Connection,
         readers: Option<Arc<Readers>>,
         failure: &Failure,
-    ) -> Result<(Self, JoinHandle<()>), StoreError> {
+    ) -> Result<Self, StoreError> {
         let frames = Arc::new(AtomicU32::new(0));
         let heard = Arc::clone(&frames);
         let hook = move |_: &mut rusqlite::hooks::Wal, pages: i32| {
@@ -61,35 +69,23 @@ impl Checkpointer {
         };
         writer.wal_hook(Some(hook)).map_err(disk(path))?;
         let (wake, woken) = sync_channel(1);
-        let checkpointer = Self {
+        let (copied, running) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
+        let thread = copier(path, failure, woken, Arc::clone(&copied), Arc::clone(&running))?;
+        Ok(Self {
             frames,
-            copied: Arc::default(),
-            running: Arc::default(),
-            wake,
+            copied,
+            running,
+            wake: Some(wake),
+            thread: Some(thread),
             longest: 0,
             next_attempt: FRAMES_MIN,
             next_pause: PAUSE_FRAMES,
             readers,
-        };
-        let (copied, running) = (Arc::clone(&checkpointer.copied), Arc::clone(&checkpointer.running));
-        let (path, failure) = (path.to_owned(), failure.clone());
-        let connection = open_writer(&path, Synchronous::Normal).map_err(disk(&path))?;
-        let thread = spawn("checkpoint", move || {
-            failure.watch(&path, || {
-                while woken.recv().is_ok() {
-                    if let Some(done) = pass(&connection).map_err(disk(&path))? {
-                        copied.store(done, Ordering::Relaxed);
-                    }
-                    running.store(false, Ordering::Release);
-                }
-                Ok(())
-            });
-        })?;
-        Ok((checkpointer, thread))
+        })
     }
 
-    /// Called between two transactions of `writer`.
-    pub(super) fn between_commits(&mut self, writer: &Connection) -> rusqlite::Result<()> {
+    /// Called between two transactions of `writer`. Says whether all that it committed is in the main file now, synced.
+    pub(super) fn between_commits(&mut self, writer: &Connection) -> rusqlite::Result<bool> {
         let frames = self.frames.load(Ordering::Relaxed);
         if frames < self.longest {
             // The WAL started again.
@@ -99,33 +95,73 @@ impl Checkpointer {
         }
         self.longest = frames;
         if frames < self.next_attempt || self.running.load(Ordering::Acquire) {
-            return Ok(());
+            return Ok(false);
         }
         let left = frames.saturating_sub(self.copied.load(Ordering::Relaxed));
         if left < LAST_PASS_FRAMES.max(frames / LAST_PASS_PART) {
-            let done = match &self.readers {
-                Some(readers) if frames >= self.next_pause => {
-                    self.next_pause = frames.saturating_add(PAUSE_FRAMES);
-                    readers.pause(|| pass(writer))?
-                }
-                _ => pass(writer)?,
-            };
-            self.copied.store(done.unwrap_or(0), Ordering::Relaxed);
+            let readers = self.readers.clone().filter(|_| frames >= self.next_pause);
+            if readers.is_some() {
+                self.next_pause = frames.saturating_add(PAUSE_FRAMES);
+            }
+            let done = readers
+                .map_or_else(|| self.settle(writer), |readers| readers.pause(|| self.settle(writer)))?;
             self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES);
-        } else {
-            self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES / 2);
-            self.running.store(true, Ordering::Release);
-            // It fails only when the thread has ended, and then `failure` has spoken.
-            let _ended = self.wake.try_send(());
+            return Ok(done);
         }
-        Ok(())
+        self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES / 2);
+        self.running.store(true, Ordering::Release);
+        // It fails only when the thread has ended, and then `failure` has spoken.
+        let _ended = self.wake.as_ref().map(|wake| wake.try_send(()));
+        Ok(false)
+    }
+
+    /// Copies now what no reader needs, on the writer's own connection. Says whether that was everything: then SQLite has
+    /// synced the main file too.
+    pub(super) fn settle(&self, writer: &Connection) -> rusqlite::Result<bool> {
+        let done = pass(writer)?;
+        self.copied.store(done.as_ref().map_or(0, |done| done.copied), Ordering::Relaxed);
+        Ok(done.is_some_and(|done| done.copied == done.frames))
     }
 }
 
-/// Copies what no reader needs; says how many frames are copied, or nothing when another program checkpoints.
-fn pass(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        drop(self.wake.take());
+        // A panic was reported by the thread itself.
+        let _reported = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// The thread that copies the bulk.
+fn copier(
+    path: &Path,
+    failure: &Failure,
+    woken: Receiver<()>,
+    copied: Arc<AtomicU32>,
+    running: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, StoreError> {
+    let (path, failure) = (path.to_owned(), failure.clone());
+    let connection = open_writer(&path, Synchronous::Normal).map_err(disk(&path))?;
+    spawn("checkpoint", move || {
+        failure.watch(&path, || {
+            while woken.recv().is_ok() {
+                if let Some(done) = pass(&connection).map_err(disk(&path))? {
+                    copied.store(done.copied, Ordering::Relaxed);
+                }
+                running.store(false, Ordering::Release);
+            }
+            Ok(())
+        });
+    })
+}
+
+/// Copies what no reader needs; nothing is known when another program checkpoints.
+fn pass(connection: &Connection) -> rusqlite::Result<Option<Pass>> {
     match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::PASSIVE) {
-        Ok((_, copied)) => Ok(u32::try_from(copied).ok()),
+        Ok((frames, copied)) => {
+            let done = u32::try_from(frames).ok().zip(u32::try_from(copied).ok());
+            Ok(done.map(|(frames, copied)| Pass { frames, copied }))
+        }
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,10 +1,11 @@
 //! The data directory: whose it is, who uses it, and where everything lies in it.
 //!
-//! `lock` is held as long as the node lives and shows its process id; `log.db`, `promise`, and `state/NUMBER/state.db`.
+//! `lock` is held as long as the node lives and shows its process id; `log.db`, `promise`, and `state/NUMBER/state.db`;
+//! `snapshot` and `incoming` hold what is on its way to other nodes and from them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
@@ -14,7 +15,10 @@ use chorus_proto::types::NodeName;
 
 use super::failure::system;
 use super::sqlite::format;
-use super::{FORMAT, StoreError};
+use super::{StoreError, log as log_db};
+
+/// Bytes that are in memory at once of a file that is written again.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// The directory, locked.
 #[derive(Debug)]
@@ -72,17 +76,43 @@ pub(super) fn state(directory: &Path, number: u64) -> PathBuf {
     states(directory).join(number.to_string()).join("state.db")
 }
 
-/// Of the states that were set aside only the last is kept.
-pub(super) fn forget_states_before(directory: &Path, number: u64) -> Result<(), StoreError> {
+/// Snapshots of this node's state that others fetch. Nothing in it outlives the process.
+pub(super) fn snapshots(directory: &Path) -> PathBuf {
+    directory.join("snapshot")
+}
+
+/// Snapshots of other nodes' states on their way here.
+pub(super) fn incoming(directory: &Path) -> PathBuf {
+    directory.join("incoming")
+}
+
+/// The numbers of the states that are there.
+pub(super) fn state_numbers(directory: &Path) -> Result<Vec<u64>, StoreError> {
     let states = states(directory);
-    let entries = fs::read_dir(&states).map_err(system(&states))?;
-    for entry in entries.flatten() {
-        let named = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        if named.is_some_and(|named: u64| named < number) {
-            fs::remove_dir_all(entry.path()).map_err(system(&entry.path()))?;
+    let entries = match fs::read_dir(&states) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(system(&states)(error)),
+    };
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// Deletes the states whose numbers are of no more use.
+pub(super) fn forget_states(directory: &Path, useless: impl Fn(u64) -> bool) -> Result<(), StoreError> {
+    for number in state_numbers(directory)? {
+        if useless(number) {
+            forget(&states(directory).join(number.to_string()))?;
         }
     }
     Ok(())
+}
+
+/// Deletes a directory and what is in it, if it is there.
+pub(super) fn forget(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system(path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the directory could be locked and written, without doing it.
@@ -140,14 +170,14 @@ pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), Store
     look().map_or(Ok(()), |(format, owner)| judge(path, format, owner.as_deref(), name))
 }
 
-/// Refuses another node's directory, and a newer program's.
+/// Refuses a log of another node's directory, and a newer program's.
 pub(super) fn judge(
     path: &Path,
     format: i64,
     owner: Option<&str>,
     name: &NodeName,
 ) -> Result<(), StoreError> {
-    judge_format(path, format)?;
+    judge_format(path, format, log_db::FORMAT)?;
     let path = path.display();
     match owner {
         Some(owner) if owner != name.as_str() => Err(StoreError::Refused(format!(
@@ -159,12 +189,12 @@ pub(super) fn judge(
 }
 
 /// Refuses what a newer program wrote.
-pub(super) fn judge_format(path: &Path, format: i64) -> Result<(), StoreError> {
-    if format <= FORMAT {
+pub(super) fn judge_format(path: &Path, format: i64, known: i64) -> Result<(), StoreError> {
+    if format <= known {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "the data directory {} was written by a newer Chorus (format {format}, this program knows {FORMAT}); upgrade \
+        "the data directory {} was written by a newer Chorus (format {format}, this program knows {known}); upgrade \
          this program",
         path.display()
     )))
@@ -191,12 +221,35 @@ pub(super) fn sync(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(system(path))
 }
 
+/// Writes a file, if it is there, once more as it is, synced. After a failed sync the system may hold pages for clean that
+/// never reached the disk: whoever reads the file finds them, and no sync will ever write them. A WAL like that would be
+/// copied into its database and then miss, should power fail in the middle.
+pub(super) fn write_again(path: &Path) -> Result<(), StoreError> {
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(system(path)(error)),
+    };
+    let again = || {
+        let (mut piece, mut offset) = (vec![0; PIECE_BYTES], 0);
+        loop {
+            let count = file.read_at(&mut piece, offset)?;
+            if count == 0 {
+                return file.sync_data();
+            }
+            file.write_all_at(&piece[..count], offset)?;
+            offset += count as u64;
+        }
+    };
+    again().map_err(system(path))
+}
+
 /// Whether a file is there and holds anything.
 pub(super) fn is_filled(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
 /// A path inside a URI file name.
-fn escaped(path: &Path) -> String {
+pub(super) fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
 }

@@ -22,7 +22,7 @@ pub(super) fn keep(connection: &Connection, index: u64, term: u64, items: &[Item
             n,
             int(term),
             item.topic,
-            kind_text(item.kind),
+            item.kind.word(),
             item.item.to_string()
         ])?;
     }
@@ -59,7 +59,8 @@ pub(super) fn between(
         } else if entries.len() == limit as usize {
             break;
         } else {
-            entries.push(AppliedEntry { index, term, request: None, body: None, items: vec![item] });
+            let (items, touched) = (vec![item], Vec::new());
+            entries.push(AppliedEntry { index, term, request: None, body: None, items, touched });
         }
     }
     Ok(entries.into_iter().map(Arc::new).collect())
@@ -73,12 +74,4 @@ fn item_of(row: &Row<'_>) -> rusqlite::Result<(u64, u64, Item)> {
         _ => Change::Changed,
     };
     Ok((uint(row.get(0)?), uint(row.get(1)?), Item { topic: row.get(2)?, kind, item }))
-}
-
-fn kind_text(kind: Change) -> &'static str {
-    match kind {
-        Change::Created => "created",
-        Change::Changed => "changed",
-        Change::Deleted => "deleted",
-    }
 }

@@ -2,19 +2,25 @@
 //!
 //! Each row of `log` bears a checksum of its own, because SQLite has none for what is in its main file: a flipped bit
 //! is found when the row is read, and stops the node instead of being applied. `terms` holds the first entry of each
-//! term, so that a start need not look at a million rows.
+//! term, so that a start need not look at a million rows. `base` is the entry before the first that is retained: it
+//! changes in the transaction that deletes the rows up to it (`compaction`, or a snapshot that takes their place).
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use chorus_proto::raft::Persist;
+use chorus_proto::raft::{Fetched, Install, Persist};
 use chorus_proto::types::{
     Boot, Cluster, Configuration, Entry, EntryId, HardState, Identity, Index, NodeId, NodeName, Payload, Term,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
-use super::sqlite::{Synchronous, disk, int, make_tables, open_reader, open_writer, uint, unreadable};
+use super::sqlite::{
+    Synchronous, disk, format, int, make_tables, open_reader, open_writer, uint, unreadable, whole,
+};
+
+/// The format of log.db that this program writes; it refuses a newer one. 2: `base`, and a checksum in `self`.
+pub(super) const FORMAT: i64 = 2;
 
 /// `kind` 2 and 3 are the entries that say who votes (`Payload::encode`).
 const SCHEMA: &str = "
@@ -31,6 +37,12 @@ const SCHEMA: &str = "
         term INTEGER PRIMARY KEY,
         idx INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS base (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        term INTEGER NOT NULL,
+        idx INTEGER NOT NULL,
+        checksum INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS self (
         one INTEGER PRIMARY KEY CHECK (one = 1),
         name TEXT NOT NULL,
@@ -41,7 +53,8 @@ const SCHEMA: &str = "
         cluster_id BLOB,
         epoch INTEGER,
         founded INTEGER NOT NULL DEFAULT 0,
-        state_number INTEGER NOT NULL DEFAULT 1
+        state_number INTEGER NOT NULL DEFAULT 1,
+        checksum INTEGER NOT NULL DEFAULT 0
     );";
 
 /// The row of `self`.
@@ -69,24 +82,75 @@ impl Own {
             state_number: 1,
         }
     }
+
+    /// The first 8 bytes of BLAKE3 over everything that the row says.
+    fn checksum(&self) -> i64 {
+        let Self { name, identity, boot, hard_state, cluster, founded, state_number } = self;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(name.len() as u64).to_be_bytes()).update(name.as_bytes()).update(&identity.0);
+        for number in [boot.0, hard_state.term.0, u64::from(*founded), *state_number] {
+            hasher.update(&number.to_be_bytes());
+        }
+        // What is absent is shorter than anything that is there.
+        if let Some(vote) = hard_state.vote {
+            hasher.update(b"vote").update(&vote.0.to_be_bytes());
+        }
+        if let Some(Cluster { id, epoch }) = cluster {
+            hasher.update(b"cluster").update(id).update(&epoch.to_be_bytes());
+        }
+        first_8(&hasher)
+    }
 }
 
 /// Opens log.db for its writer, and makes its tables.
 pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = open_writer(path, Synchronous::Full)?;
-    make_tables(&connection, SCHEMA)?;
+    if format(&connection)? == 1 {
+        upgrade(&connection)?;
+    }
+    make_tables(&connection, SCHEMA, FORMAT)?;
     Ok(connection)
+}
+
+/// Takes a log of format 1 to format 2, in one transaction.
+fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch("ALTER TABLE self ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0")?;
+    transaction.execute_batch(SCHEMA)?;
+    seal(&transaction)?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
 }
 
 /// The row of `self`; none before the first start is complete.
 pub(super) fn own(connection: &Connection) -> rusqlite::Result<Option<Own>> {
+    let Some((own, stored)) = sealed(connection)? else { return Ok(None) };
+    if own.checksum() == stored { Ok(Some(own)) } else { Err(damaged("what it says of this node")) }
+}
+
+/// The row of `self` and its checksum.
+fn sealed(connection: &Connection) -> rusqlite::Result<Option<(Own, i64)>> {
     connection
         .query_row(
-            "SELECT name, identity, boot, term, vote, cluster_id, epoch, founded, state_number FROM self",
+            "SELECT name, identity, boot, term, vote, cluster_id, epoch, founded, state_number, checksum FROM self",
             [],
-            own_of,
+            |row| Ok((own_of(row)?, row.get(9)?)),
         )
         .optional()
+}
+
+/// Gives the row of `self` the checksum of what it says now.
+fn seal(connection: &Connection) -> rusqlite::Result<()> {
+    if let Some((own, _)) = sealed(connection)? {
+        connection.prepare_cached("UPDATE self SET checksum = ?1")?.execute([own.checksum()])?;
+    }
+    Ok(())
+}
+
+/// As SQLite says it of its own pages.
+fn damaged(what: &str) -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(code, Some(format!("{what} is not what was written")))
 }
 
 fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
@@ -108,28 +172,54 @@ fn own_of(row: &Row<'_>) -> rusqlite::Result<Own> {
 
 /// Stores who this is, and that it starts: boot, and the term and vote that the promise may know better.
 pub(super) fn store_own(connection: &Connection, own: &Own) -> rusqlite::Result<()> {
-    connection.execute(
-        "INSERT INTO self (one, name, identity, boot, term, vote) VALUES (1, ?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, term = excluded.term, vote = excluded.vote",
-        params![
-            own.name,
-            own.identity.0,
-            int(own.boot.0),
-            int(own.hard_state.term.0),
-            own.hard_state.vote.map(|id| id.to_string())
-        ],
-    )?;
-    Ok(())
+    at_once(connection, |connection| {
+        connection.execute(
+            "INSERT INTO self (one, name, identity, boot, term, vote) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, term = excluded.term, vote = excluded.vote",
+            params![
+                own.name,
+                own.identity.0,
+                int(own.boot.0),
+                int(own.hard_state.term.0),
+                own.hard_state.vote.map(|id| id.to_string())
+            ],
+        )?;
+        seal(connection)
+    })
 }
 
 /// Names the state that counts from now on.
 pub(super) fn store_state_number(connection: &Connection, number: u64) -> rusqlite::Result<()> {
-    connection.execute("UPDATE self SET state_number = ?1", [int(number)])?;
-    Ok(())
+    at_once(connection, |connection| {
+        connection.execute("UPDATE self SET state_number = ?1", [int(number)])?;
+        seal(connection)
+    })
 }
 
-/// Carries out one write inside the writer's transaction; returns the last entry after it.
-pub(super) fn write(connection: &Connection, persist: &Persist, last: EntryId) -> rusqlite::Result<EntryId> {
+/// Does something in the caller's transaction, or in one of its own: a row and its checksum change together.
+fn at_once(
+    connection: &Connection,
+    act: impl FnOnce(&Connection) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    if !connection.is_autocommit() {
+        return act(connection);
+    }
+    let transaction = connection.unchecked_transaction()?;
+    act(&transaction)?;
+    transaction.commit()
+}
+
+/// Where the log begins and ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// The entry before the first retained one; zero when none was ever deleted.
+    pub(super) base: EntryId,
+    /// The last entry; the base when none is retained.
+    pub(super) last: EntryId,
+}
+
+/// Carries out one write inside the writer's transaction; returns where the log begins and ends after it.
+pub(super) fn write(connection: &Connection, persist: &Persist, mut ends: Ends) -> rusqlite::Result<Ends> {
     if let Some(HardState { term, vote }) = persist.hard_state {
         connection
             .prepare_cached("UPDATE self SET term = ?1, vote = ?2")?
@@ -141,34 +231,91 @@ pub(super) fn write(connection: &Connection, persist: &Persist, last: EntryId) -
     if persist.founded {
         connection.execute("UPDATE self SET founded = 1", [])?;
     }
-    let last = match persist.cut_from {
-        Some(from) => cut(connection, from, last)?,
-        None => last,
-    };
-    append(connection, &persist.append, last)
+    if persist.hard_state.is_some() || persist.cluster.is_some() || persist.founded {
+        seal(connection)?;
+    }
+    if let Some(install) = &persist.install {
+        ends = take_snapshot(connection, install, ends)?;
+    }
+    if let Some(from) = persist.cut_from {
+        ends = cut(connection, from, ends)?;
+    }
+    append(connection, &persist.append, ends)
 }
 
-fn cut(connection: &Connection, from: Index, last: EntryId) -> rusqlite::Result<EntryId> {
-    if last.index < from {
-        return Ok(last);
+/// A snapshot takes the place of the entries up to its id: of all of them, unless the log holds that very entry
+/// (thesis 5.1).
+fn take_snapshot(connection: &Connection, install: &Install, ends: Ends) -> rusqlite::Result<Ends> {
+    let Install { snapshot: Fetched { ticket, id, .. }, keep_tail } = *install;
+    assert!(id.index >= ends.base.index, "a snapshot at {id} goes back behind {}", ends.base);
+    store_state_number(connection, ticket)?;
+    if id == ends.base {
+        // The state was lost, and nothing of the log.
+        return Ok(ends);
     }
+    if keep_tail {
+        let there = id_at(connection, id.index)?;
+        assert!(there == Some(id), "the log is kept behind {id}, and holds {there:?} in its place");
+        return forget(connection, id, ends);
+    }
+    connection.execute_batch("DELETE FROM log; DELETE FROM terms;")?;
+    store_base(connection, id)?;
+    Ok(Ends { base: id, last: id })
+}
+
+/// Deletes the entries up to this one, which the log holds.
+pub(super) fn forget(connection: &Connection, upto: EntryId, ends: Ends) -> rusqlite::Result<Ends> {
+    connection.prepare_cached("DELETE FROM log WHERE idx <= ?1")?.execute([int(upto.index.0)])?;
+    let first = upto.index.next();
+    // The rest of a term that was begun earlier begins here now.
+    let term = id_at(connection, first)?.map_or(i64::MAX, |id| int(id.term.0));
+    connection.prepare_cached("DELETE FROM terms WHERE term < ?1")?.execute([term])?;
+    connection.prepare_cached("UPDATE terms SET idx = ?2 WHERE term = ?1")?.execute([term, int(first.0)])?;
+    store_base(connection, upto)?;
+    Ok(Ends { base: upto, last: ends.last })
+}
+
+fn store_base(connection: &Connection, base: EntryId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO base (one, term, idx, checksum) VALUES (1, ?1, ?2, ?3)")?
+        .execute([int(base.term.0), int(base.index.0), base_checksum(base)])?;
+    Ok(())
+}
+
+fn base_checksum(base: EntryId) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&base.term.0.to_be_bytes()).update(&base.index.0.to_be_bytes());
+    first_8(&hasher)
+}
+
+fn first_8(hasher: &blake3::Hasher) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    i64::from_be_bytes(first)
+}
+
+fn cut(connection: &Connection, from: Index, ends: Ends) -> rusqlite::Result<Ends> {
+    if ends.last.index < from {
+        return Ok(ends);
+    }
+    assert!(from > ends.base.index, "a cut at {from} reaches behind {}, which is committed", ends.base);
     connection.prepare_cached("DELETE FROM log WHERE idx >= ?1")?.execute([int(from.0)])?;
     connection.prepare_cached("DELETE FROM terms WHERE idx >= ?1")?.execute([int(from.0)])?;
-    id_at(connection, from.previous()).map(|id| id.unwrap_or(EntryId::ZERO))
+    Ok(Ends { last: id_at(connection, from.previous())?.unwrap_or(ends.base), ..ends })
 }
 
-fn append(connection: &Connection, entries: &[Entry], mut last: EntryId) -> rusqlite::Result<EntryId> {
+fn append(connection: &Connection, entries: &[Entry], mut ends: Ends) -> rusqlite::Result<Ends> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO log (idx, term, time_ms, kind, bytes, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for entry in entries {
-        let id = entry.id;
+        let (id, last) = (entry.id, ends.last);
         assert!(
-            id.index == last.index.next() || last == EntryId::ZERO,
+            id.index == last.index.next(),
             "the core appends {id} after {last}: the log would have a gap"
         );
         assert!(id.term >= last.term, "the core appends {id} after {last}: terms never fall");
-        if id.term != last.term || last == EntryId::ZERO {
+        if id.term != last.term || last == ends.base {
             connection
                 .prepare_cached("INSERT INTO terms (term, idx) VALUES (?1, ?2)")?
                 .execute([int(id.term.0), int(id.index.0)])?;
@@ -182,9 +329,9 @@ fn append(connection: &Connection, entries: &[Entry], mut last: EntryId) -> rusq
             &bytes[..],
             checksum(id, entry.time_ms, kind, &bytes)
         ])?;
-        last = id;
+        ends.last = id;
     }
-    Ok(last)
+    Ok(ends)
 }
 
 /// The id of the entry at an index.
@@ -195,28 +342,73 @@ pub(super) fn id_at(connection: &Connection, index: Index) -> rusqlite::Result<O
         .optional()
 }
 
-/// First index, last entry and its log time; zeros for an empty log.
-pub(super) fn bounds(connection: &Connection) -> rusqlite::Result<(Index, EntryId, u64)> {
-    let first: Option<i64> = connection.query_row("SELECT min(idx) FROM log", [], |row| row.get(0))?;
-    let last = connection
-        .query_row("SELECT term, idx, time_ms FROM log ORDER BY idx DESC LIMIT 1", [], |row| {
-            Ok((EntryId::new(uint(row.get(0)?), uint(row.get(1)?)), uint(row.get(2)?)))
-        })
-        .optional()?;
-    let (last_id, last_time_ms) = last.unwrap_or_default();
-    Ok((Index(first.map_or(0, uint)), last_id, last_time_ms))
+/// Where the log begins and ends.
+pub(super) fn ends(connection: &Connection) -> rusqlite::Result<Ends> {
+    let id = |row: &Row<'_>| Ok(EntryId::new(uint(row.get(0)?), uint(row.get(1)?)));
+    let sealed = |row: &Row<'_>| Ok((id(row)?, row.get::<_, i64>(2)?));
+    let base = connection.query_row("SELECT term, idx, checksum FROM base", [], sealed).optional()?;
+    let base = match base {
+        Some((base, stored)) if base_checksum(base) != stored => return Err(damaged("where the log begins")),
+        Some((base, _)) => base,
+        None => EntryId::ZERO,
+    };
+    let last =
+        connection.query_row("SELECT term, idx FROM log ORDER BY idx DESC LIMIT 1", [], id).optional()?;
+    Ok(Ends { base, last: last.unwrap_or(base) })
+}
+
+/// Whether the log leads on from a state that ends with this entry.
+pub(super) fn reaches(connection: &Connection, ends: Ends, id: EntryId) -> rusqlite::Result<bool> {
+    Ok(id == ends.base || (id.index > ends.base.index && id_at(connection, id.index)? == Some(id)))
+}
+
+/// Begins a log behind a state, of a node that takes part in this cluster and was never started.
+pub(super) fn begin(
+    connection: &Connection,
+    own: &Own,
+    Cluster { id, epoch }: Cluster,
+    base: EntryId,
+) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    store_own(&transaction, own)?;
+    transaction
+        .execute("UPDATE self SET cluster_id = ?1, epoch = ?2, founded = 1", params![id, int(epoch)])?;
+    seal(&transaction)?;
+    store_base(&transaction, base)?;
+    transaction.commit()
+}
+
+/// The first retained entry; 0 when there is none.
+pub(super) fn first_index(connection: &Connection) -> rusqlite::Result<Index> {
+    let first: Option<i64> =
+        connection.prepare_cached("SELECT min(idx) FROM log")?.query_row([], |row| row.get(0))?;
+    Ok(Index(first.map_or(0, uint)))
+}
+
+/// Log time of the entry at an index, in milliseconds of Unix time.
+pub(super) fn time_ms_at(connection: &Connection, index: Index) -> rusqlite::Result<Option<u64>> {
+    connection
+        .prepare_cached("SELECT time_ms FROM log WHERE idx = ?1")?
+        .query_row([int(index.0)], |row| row.get(0).map(uint))
+        .optional()
 }
 
 /// The first entry of each term, checked against the log: as terms never fall, the entry before each start shows that
-/// no start between the two is missing.
+/// no start between the two is missing. None if something does not agree.
 pub(super) fn term_starts(connection: &Connection) -> rusqlite::Result<Option<Vec<EntryId>>> {
     let starts = connection
         .prepare("SELECT term, idx FROM terms ORDER BY term")?
         .query_map([], |row| Ok(EntryId::new(uint(row.get(0)?), uint(row.get(1)?))))?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    let (first_index, last_id, _) = bounds(connection)?;
-    let mut agree = starts.first().map_or(Index(0), |start| start.index) == first_index;
-    agree &= starts.last().map_or(Term(0), |start| start.term) == last_id.term;
+    let Ends { base, last } = ends(connection)?;
+    let first_index = first_index(connection)?;
+    let mut agree = match (starts.first(), starts.last()) {
+        (Some(first), Some(end)) => {
+            first.index == first_index && first_index == base.index.next() && end.term == last.term
+        }
+        _ => first_index == Index(0),
+    };
+    agree &= starts.first().is_none_or(|first| first.term >= base.term);
     for pair in starts.windows(2) {
         let before = EntryId { term: pair[0].term, index: pair[1].index.previous() };
         agree &= id_at(connection, pair[1].index)? == Some(pair[1]);
@@ -268,6 +460,36 @@ impl LogReader {
         Ok(entries)
     }
 
+    /// From now on this connection sees the log as it is at this moment, and the WAL grows until it is dropped.
+    pub(super) fn pin(&self) -> Result<Ends, StoreError> {
+        self.connection.execute_batch("BEGIN").and_then(|()| ends(&self.connection)).map_err(disk(&self.path))
+    }
+
+    /// What SQLite finds wrong with the file, if anything.
+    pub(super) fn fault(&self) -> Result<Option<String>, StoreError> {
+        whole(&self.connection).map_err(disk(&self.path))
+    }
+
+    /// Whether the terms' first entries are known, and agree with the entries.
+    pub(super) fn terms_agree(&self) -> Result<bool, StoreError> {
+        Ok(term_starts(&self.connection).map_err(disk(&self.path))?.is_some())
+    }
+
+    /// Whether the log leads on from a state that ends with this entry.
+    pub(super) fn reaches(&self, ends: Ends, id: EntryId) -> Result<bool, StoreError> {
+        reaches(&self.connection, ends, id).map_err(disk(&self.path))
+    }
+
+    /// The first retained entry; 0 when there is none.
+    pub(super) fn first_index(&self) -> Result<Index, StoreError> {
+        first_index(&self.connection).map_err(disk(&self.path))
+    }
+
+    /// The cluster that this node takes part in.
+    pub(super) fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        own(&self.connection).map(|own| own.and_then(|own| own.cluster)).map_err(disk(&self.path))
+    }
+
     /// Every configuration in the log, with its index.
     pub(super) fn configurations(&self) -> Result<Vec<(Index, Configuration)>, StoreError> {
         let indexes: Vec<Index> = self
@@ -315,8 +537,6 @@ fn checksum(id: EntryId, time_ms: u64, kind: u8, bytes: &[u8]) -> i64 {
     for number in [id.index.0, id.term.0, time_ms, u64::from(kind)] {
         hasher.update(&number.to_be_bytes());
     }
-    let digest = hasher.update(bytes).finalize();
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest.as_bytes()[..8]);
-    i64::from_be_bytes(first)
+    hasher.update(bytes);
+    first_8(&hasher)
 }

@@ -5,6 +5,7 @@
 //! DIR/log.db                   the log, and what the node knows of itself: term, vote, boot, identity, cluster
 //! DIR/promise                  term, vote and last entry once more, to show a log that SQLite cut short
 //! DIR/state/NUMBER/state.db    the boards' rows, outcomes of requests, events, and how far they are applied
+//! DIR/snapshot, DIR/incoming   copies of states on their way to other nodes, and from them
 //! ```
 //!
 //! Each database has one writer thread and one thread that copies its WAL (`checkpoint`); everybody else reads.
@@ -16,25 +17,37 @@
 //! - **A failed write is final.** After it the disk may hold less than the system says, so nothing is tried again and
 //!   nothing more is said: `Reports::failed`, once, and the process ends.
 //!
-//! Left out: installing and making snapshots, and deleting old entries of the log.
+//! - **What is old goes** (`compaction`): the log's writer deletes, a few at a time, entries that are applied and whose
+//!   effect is in the main file of state.db. A node that needs them is given a snapshot (`snapshot`): state.db alone, which
+//!   becomes its state in the transaction of log.db that names the new directory.
 
 mod applier;
 mod apply;
+mod backup;
+mod changes;
 mod checkpoint;
+mod compaction;
 mod directory;
 mod events;
+mod examine;
 mod failure;
 mod log;
 mod open;
 mod promise;
 mod readers;
 mod requests;
+mod snapshot;
 mod sqlite;
 mod state;
 mod writer;
 
+pub use backup::{Label as BackupLabel, Progress, Restore, Source as BackupSource, label as backup_label};
+pub use changes::Changes;
+pub use compaction::Retention;
+pub use examine::{Findings, Log as OfflineLog, examine};
 pub use open::check;
 pub use requests::{BodyDigest, digest};
+pub use snapshot::Snapshot;
 pub use state::{applied_index, applied_time_ms};
 
 use std::path::{Path, PathBuf};
@@ -42,19 +55,19 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use chorus_proto::raft::{Durable, Persist, ReadLog};
-use chorus_proto::types::{Boot, Entry, Identity, Index, NodeName, RequestId, Token};
+use chorus_proto::raft::{Durable, Fetched, Persist, ReadLog};
+use chorus_proto::types::{Boot, Entry, EntryId, Identity, Index, NodeName, RequestId, Token};
 use rusqlite::Connection;
 
 use applier::Inbox;
 use directory::Directory;
+use failure::Failure;
 use log::LogReader;
-use readers::{Reader, Readers};
+use readers::Readers;
+use snapshot::Snapshots;
 
-use crate::boards::{Boards, Command, Item, Outcome};
+use crate::boards::{Boards, Command, Item, Outcome, Touched};
 
-/// The format of both databases that this program writes; it refuses a newer one.
-const FORMAT: i64 = 1;
 /// What one answer of `Stores::log` weighs at most, in bytes.
 const LOG_BYTES_MAX: usize = 4 << 20;
 
@@ -71,6 +84,8 @@ pub struct AppliedEntry {
     pub body: Option<BodyDigest>,
     /// What the feed tells; empty for entries without an effect.
     pub items: Vec<Item>,
+    /// What answers must not rest on any more that were read before.
+    pub touched: Vec<Touched>,
 }
 
 /// Reported after each transaction of the state's writer.
@@ -88,6 +103,11 @@ pub trait Reports: Send + Sync + 'static {
     fn persisted(&self, token: Token);
     /// Entries were applied.
     fn applied(&self, applied: Applied);
+    /// The entries up to this one are deleted from log.db, on disk.
+    fn compacted(&self, base: EntryId);
+    /// A snapshot is the state now: all that is read from here on has everything up to this entry, and no `applied` comes
+    /// for what it holds. Before `persisted` of the write that asked for it.
+    fn installed(&self, id: EntryId);
     /// Applying stops here for good, in words ('upgrade me').
     fn stuck(&self, detail: String);
     /// A write failed. Final: the process must end and say nothing more to anyone; with exit code 74 if it was the disk.
@@ -134,8 +154,11 @@ struct Inner {
     log_writer: Mutex<Option<Sender<Persist>>>,
     inbox: Arc<Inbox>,
     readers: Arc<Readers>,
-    /// Apart from the pool, so that no slow query keeps the node loop waiting.
-    replays: Mutex<Option<Reader>>,
+    changes: Arc<Changes>,
+    /// Apart from the others, so that no slow query keeps the node loop waiting.
+    replays: Arc<Readers>,
+    snapshots: Snapshots,
+    failure: Failure,
     repairs: Mutex<Option<LogReader>>,
     people: Mutex<Option<LogReader>>,
     state_threads: Mutex<Vec<JoinHandle<()>>>,
@@ -144,7 +167,8 @@ struct Inner {
 }
 
 impl Stores {
-    /// Opens or creates `directory` for the node `name`; nothing is changed on disk when it is refused.
+    /// Opens or creates `directory` for the node `name`; nothing is changed on disk when it is refused. Of the log so
+    /// much is kept as `retention` says.
     ///
     /// # Errors
     /// When the directory belongs to another name or process, or the disk fails.
@@ -152,9 +176,10 @@ impl Stores {
         directory: &Path,
         name: &NodeName,
         boards: Boards,
+        retention: Retention,
         reports: Arc<dyn Reports>,
     ) -> Result<Opened, StoreError> {
-        open::open(directory, name, boards, reports)
+        open::open(directory, name, boards, retention, reports)
     }
 
     /// Hands a write to the log's writer; `Reports::persisted` follows.
@@ -180,15 +205,16 @@ impl Stores {
         reader.as_ref().ok_or_else(closed)?.entries(read.from, read.to, usize::MAX, read.bytes_max)
     }
 
-    /// The entries with `after < index <= upto`, at most `limit` and at most about 4 MiB of them, for people. Blocks:
+    /// The entries that are retained with `after < index <= upto`, at most `limit` and at most about 4 MiB of them, for people. Blocks:
     /// not for an async thread.
     ///
     /// # Errors
     /// The disk's.
     pub fn log(&self, after: u64, limit: u32, upto: u64) -> Result<Vec<Entry>, StoreError> {
         let reader = lock(&self.0.people);
-        let from = Index(after.saturating_add(1));
-        reader.as_ref().ok_or_else(closed)?.entries(from, Index(upto), limit as usize, LOG_BYTES_MAX)
+        let reader = reader.as_ref().ok_or_else(closed)?;
+        let from = Index(after.saturating_add(1)).max(reader.first_index()?);
+        reader.entries(from, Index(upto), limit as usize, LOG_BYTES_MAX)
     }
 
     /// Runs a query of state.db on a read-only connection, in one read transaction. Blocks up to 2 s: not for an
@@ -200,16 +226,19 @@ impl Stores {
         self.0.readers.read(query)
     }
 
+    /// Up to when answers hold that were read here.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.0.changes
+    }
+
     /// What applying the command would answer because its request was applied already, as far as that is kept: the
     /// same outcome, or the refusal of another body under the same id. Blocks, but not behind slow queries.
     ///
     /// # Errors
     /// The disk's.
     pub fn replayed(&self, command: &Command) -> Result<Option<Outcome>, StoreError> {
-        let mut reader = lock(&self.0.replays);
-        let reader = reader.as_mut().ok_or_else(closed)?;
-        let replayed = reader.read(|connection| requests::replayed(connection, command));
-        replayed.map_err(|error| self.0.readers.judge(error))
+        self.0.replays.read(|connection| requests::replayed(connection, command))
     }
 
     /// The feed's events with `after < index <= upto` (all topics), of at most `limit` entries; entries without
@@ -229,6 +258,49 @@ impl Stores {
         self.read(|connection| applied_index(connection).map(events::oldest))
     }
 
+    /// A snapshot of the state, from which this node's log leads on: a new one, or one that somebody still has and that is
+    /// young. Blocks as long as copying the state takes; nobody else waits for it.
+    ///
+    /// # Errors
+    /// `Refused` when it cannot be made, for want of room for instance.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let base = {
+            let reader = lock(&self.0.people);
+            reader.as_ref().ok_or_else(closed)?.first_index()?.previous()
+        };
+        self.0.snapshots.make(&self.0.readers.path(), base, &self.0.failure)
+    }
+
+    /// The directory to which snapshots are fetched. What is in it stays when the node ends.
+    #[must_use]
+    pub fn incoming(&self) -> PathBuf {
+        self.0.snapshots.incoming()
+    }
+
+    /// Looks at every page of a snapshot that was offered as ending at `id`, and puts it where it can come into force: by
+    /// the ticket, in `Persist::install`. The file is moved, or deleted when it is refused. Blocks.
+    ///
+    /// # Errors
+    /// `Refused` with what is wrong with it.
+    pub fn verify(&self, file: &Path, id: EntryId) -> Result<Fetched, StoreError> {
+        if let Some(stuck) = self.0.inbox.stuck() {
+            return Err(StoreError::Refused(stuck));
+        }
+        let cluster = {
+            let reader = lock(&self.0.people);
+            reader.as_ref().ok_or_else(closed)?.cluster()?
+        };
+        self.0.snapshots.prepare(file, id, cluster)
+    }
+
+    /// Deletes a snapshot that was verified and does not come into force after all.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn discard(&self, ticket: u64) -> Result<(), StoreError> {
+        self.0.snapshots.discard(ticket)
+    }
+
     /// Ends the writers after what they have in hand, and waits for them; then the directory is free. Not from
     /// within `Reports`.
     pub fn close(self) {
@@ -240,7 +312,7 @@ impl Inner {
     /// Readers first: the last connection to a database copies its WAL when it is closed, if it may write.
     fn close(&self) {
         self.readers.close();
-        drop(lock(&self.replays).take());
+        self.replays.close();
         drop(lock(&self.repairs).take());
         drop(lock(&self.people).take());
         self.inbox.close();

@@ -1,6 +1,7 @@
 //! The start: what the disk holds, checked, before anything is said.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,17 +10,19 @@ use chorus_proto::raft::Durable;
 use chorus_proto::types::{Boot, EntryId, HardState, Identity, NodeName};
 use rusqlite::Connection;
 
-use super::applier::{Applier, Inbox};
+use super::applier::{Applier, Inbox, State as Running};
 use super::checkpoint::Checkpointer;
+use super::compaction::Compactor;
 use super::directory::{self, Directory};
 use super::failure::Failure;
-use super::log::{self, LogReader, Own};
+use super::log::{self, Ends, LogReader, Own};
 use super::promise::{self, Found, Promise, PromiseFile};
-use super::readers::{Reader, Readers};
-use super::sqlite::{disk, format, is_damage, truncate_wal};
+use super::readers::{CONNECTIONS_MAX, Readers};
+use super::snapshot::Snapshots;
+use super::sqlite::{disk, format, is_damage, truncate_wal, wal};
 use super::state::{self, Head};
 use super::writer::Writer;
-use super::{Inner, Opened, Reports, StoreError, Stores, spawn};
+use super::{Changes, Inner, Opened, Reports, Retention, StoreError, Stores, spawn};
 use crate::boards::Boards;
 
 /// log.db, open for its writer.
@@ -31,6 +34,7 @@ struct Log {
 
 /// state.db, open for its writer.
 struct State {
+    number: u64,
     path: PathBuf,
     connection: Connection,
     head: Head,
@@ -43,6 +47,7 @@ pub(super) fn open(
     path: &Path,
     name: &NodeName,
     boards: Boards,
+    retention: Retention,
     reports: Arc<dyn Reports>,
 ) -> Result<Opened, StoreError> {
     directory::refuse_strangers(path, name)?;
@@ -52,6 +57,7 @@ pub(super) fn open(
     let log = open_log(path, name, found)?;
     directory.show_pid()?;
     let state = open_state(path, &log, boards)?;
+    // What a state that was set aside had applied this node held once.
     let promised_id = found.promise().last_id.max(state.had);
     let promised = Promise { hard_state: log.own.hard_state, last_id: promised_id, boot: log.own.boot };
     let durable = durable(path, &log, &state.head, promised)?;
@@ -59,7 +65,9 @@ pub(super) fn open(
     let promise = PromiseFile::open(&directory::promise(path), promise)?;
     directory::sync(path)?;
     let (identity, boot) = (log.own.identity, log.own.boot);
-    let stores = start(directory, log, promise, state, boards, reports, durable.last_id)?;
+    let snapshots = Snapshots::open(path, state.number)?;
+    let stores =
+        start(Parts { directory, path, log, promise, state, snapshots, boards, retention, reports })?;
     Ok(Opened { identity, boot, durable, stores })
 }
 
@@ -101,6 +109,7 @@ fn lost(path: &Path, what: &str) -> StoreError {
 /// Opens log.db, and stores who this is and that it starts.
 fn open_log(directory: &Path, name: &NodeName, found: Found) -> Result<Log, StoreError> {
     let path = directory::log(directory);
+    directory::write_again(&wal(&path))?;
     let connection = log::open(&path).map_err(disk(&path))?;
     let own = log::own(&connection).map_err(disk(&path))?;
     let format = format(&connection).map_err(disk(&path))?;
@@ -131,8 +140,8 @@ fn refuse_contradictions(
     own: &Own,
     found: Found,
 ) -> Result<(), StoreError> {
-    let (_, last_id, _) = log::bounds(connection).map_err(disk(&directory::log(directory)))?;
-    let holds_something = last_id != EntryId::ZERO || own.hard_state != HardState::default();
+    let ends = log::ends(connection).map_err(disk(&directory::log(directory)))?;
+    let holds_something = ends.last != EntryId::ZERO || own.hard_state != HardState::default();
     if found == Found::Missing && holds_something {
         return Err(lost(directory, "the file 'promise' is missing"));
     }
@@ -142,7 +151,7 @@ fn refuse_contradictions(
     Ok(())
 }
 
-fn new_identity() -> Result<Identity, StoreError> {
+pub(super) fn new_identity() -> Result<Identity, StoreError> {
     let mut identity = [0; 16];
     getrandom::fill(&mut identity)
         .map_err(|error| StoreError::Refused(format!("the system gives no random numbers: {error}")))?;
@@ -164,55 +173,59 @@ fn now_us() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Opens state.db. One that is damaged, or ahead of the log, is set aside and made again from the log.
+/// Opens state.db. One that is damaged, or that the log does not lead on from, is set aside. It is made again from the log
+/// if that still begins at its first entry; else nothing is applied until another node's snapshot is installed.
 fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, StoreError> {
     let number = log.own.state_number;
+    // Snapshots that did not come into force.
+    directory::forget_states(directory, |other| other > number)?;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
     let mark = std::fs::read_to_string(state::damage_mark(&path));
+    directory::write_again(&wal(&path))?;
+    let ends = log::ends(&log.connection).map_err(disk(&log.path))?;
     let (why, had) = match state::open(&path, boards) {
         Ok((_, head)) if mark.is_ok() => (mark.unwrap_or_default(), head.id),
         Ok((connection, head)) => {
-            directory::judge_format(directory, format(&connection).map_err(disk(&path))?)?;
-            if reaches(&log.connection, head.id).map_err(disk(&log.path))? {
-                return Ok(State { path, connection, head, had: EntryId::ZERO });
+            let format = format(&connection).map_err(disk(&path))?;
+            directory::judge_format(directory, format, state::FORMAT)?;
+            if log::reaches(&log.connection, ends, head.id).map_err(disk(&log.path))? {
+                return Ok(State { number, path, connection, head, had: EntryId::ZERO });
             }
-            (format!("log.db does not reach {}, which it had applied", head.id), head.id)
+            (format!("log.db does not lead on from {}, which it had applied", head.id), head.id)
         }
         Err(error) if is_damage(&error) => (error.to_string(), EntryId::ZERO),
         Err(error) => return Err(disk(&path)(error)),
     };
-    tracing::warn!(path = %path.display(), why, "the state is set aside and made again from the log");
+    let from =
+        if ends.base == EntryId::ZERO { "made again from the log" } else { "fetched from another node" };
+    tracing::warn!(path = %path.display(), why, "the state is set aside, and {from}");
     log::store_state_number(&log.connection, number + 1).map_err(disk(&log.path))?;
-    directory::forget_states_before(directory, number)?;
-    let path = directory::state(directory, number + 1);
+    directory::forget_states(directory, |other| other < number)?;
+    let number = number + 1;
+    let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
     let (connection, head) = state::open(&path, boards).map_err(disk(&path))?;
-    Ok(State { path, connection, head, had })
-}
-
-fn reaches(log: &Connection, id: EntryId) -> rusqlite::Result<bool> {
-    Ok(id == EntryId::ZERO || log::id_at(log, id.index)? == Some(id))
+    Ok(State { number, path, connection, head, had })
 }
 
 /// What the core begins with.
 fn durable(directory: &Path, log: &Log, head: &Head, promised: Promise) -> Result<Durable, StoreError> {
-    let (first_index, last_id, last_time_ms) = log::bounds(&log.connection).map_err(disk(&log.path))?;
-    if first_index > head.id.index.next() {
-        return Err(lost(directory, "log.db begins after the state ends"));
-    }
-    let term_starts = log::term_starts(&log.connection).map_err(disk(&log.path))?;
+    let sql = disk(&log.path);
+    let Ends { base, last } = log::ends(&log.connection).map_err(&sql)?;
+    let last_time_ms = log::time_ms_at(&log.connection, last.index).map_err(&sql)?.unwrap_or_default();
+    let term_starts = log::term_starts(&log.connection).map_err(&sql)?;
     let mut configurations = LogReader::open(&log.path)?.configurations()?;
     configurations.extend(head.configuration.clone());
     configurations.sort_by_key(|(index, _)| *index);
     configurations.dedup_by_key(|(index, _)| *index);
     Ok(Durable {
-        empty: last_id == EntryId::ZERO && head.id == EntryId::ZERO && promised.is_nothing(),
+        empty: last == EntryId::ZERO && head.id == EntryId::ZERO && promised.is_nothing(),
         hard_state: log.own.hard_state,
         cluster: log.own.cluster.or(head.cluster),
         founded: log.own.founded,
-        first_index,
-        last_id,
+        base_id: base,
+        last_id: last,
         term_starts: term_starts
             .ok_or_else(|| lost(directory, "log.db contradicts itself about the terms of its entries"))?,
         applied_id: head.id,
@@ -222,60 +235,72 @@ fn durable(directory: &Path, log: &Log, head: &Head, promised: Promise) -> Resul
     })
 }
 
-/// Starts the threads.
-fn start(
+/// What the threads are made of.
+struct Parts<'a> {
     directory: Directory,
-    mut log: Log,
+    path: &'a Path,
+    log: Log,
     promise: PromiseFile,
-    mut state: State,
+    state: State,
+    snapshots: Snapshots,
     boards: Boards,
+    retention: Retention,
     reports: Arc<dyn Reports>,
-    last_id: EntryId,
-) -> Result<Stores, StoreError> {
+}
+
+/// Starts the threads.
+fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
+    let Parts { directory, path, mut log, promise, state, snapshots, boards, retention, reports } = parts;
     let failure = Failure::new(Arc::clone(&reports));
-    let readers = Arc::new(Readers::new(&state.path, &failure));
+    let readers = Arc::new(Readers::new(&state.path, CONNECTIONS_MAX, &failure));
+    let replays = Arc::new(Readers::new(&state.path, 1, &failure));
     let inbox = Arc::new(Inbox::default());
+    // The WAL was copied when it was opened.
+    let settled = Arc::new(AtomicU64::new(state.head.id.index.0));
+    let changes = Arc::new(Changes::default());
     let (persists, waiting) = channel();
-    let (checkpointer, log_copier) = Checkpointer::start(&log.path, &mut log.connection, None, &failure)?;
     let writer = Writer {
         path: log.path.clone(),
-        connection: log.connection,
+        checkpointer: Checkpointer::start(&log.path, &mut log.connection, None, &failure)?,
         promise,
-        checkpointer,
-        last_id,
+        ends: log::ends(&log.connection).map_err(disk(&log.path))?,
+        compactor: Compactor::new(retention, log.own.identity, Arc::clone(&settled), Arc::clone(&inbox)),
+        connection: log.connection,
+        inbox: Arc::clone(&inbox),
         waiting,
         reports: Arc::clone(&reports),
         failure: failure.clone(),
         promise_due: None,
     };
-    let held_back = Some(Arc::clone(&readers));
-    let (checkpointer, state_copier) =
-        Checkpointer::start(&state.path, &mut state.connection, held_back, &failure)?;
     let applier = Applier {
-        path: state.path.clone(),
-        connection: state.connection,
-        head: state.head,
+        directory: path.to_owned(),
+        state: Running::start(state.path.clone(), (state.connection, state.head), &readers, &failure)?,
         boards,
         log: LogReader::open(&log.path)?,
-        checkpointer,
         inbox: Arc::clone(&inbox),
+        readers: Arc::clone(&readers),
+        replays: Arc::clone(&replays),
+        changes: Arc::clone(&changes),
+        settled,
         reports,
         failure: failure.clone(),
     };
-    let replays = Reader::open(&state.path)?;
     let (repairs, people) = (LogReader::open(&log.path)?, LogReader::open(&log.path)?);
-    let watched = failure.clone();
+    let (watched, also_watched) = (failure.clone(), failure.clone());
     let writes = spawn("log", move || watched.watch(&log.path, || writer.run()))?;
-    let applies = spawn("state", move || failure.watch(&state.path, || applier.run()))?;
+    let applies = spawn("state", move || also_watched.watch(&state.path, || applier.run()))?;
     Ok(Stores(Arc::new(Inner {
         log_writer: Mutex::new(Some(persists)),
         inbox,
+        changes,
         readers,
-        replays: Mutex::new(Some(replays)),
+        replays,
+        snapshots,
+        failure,
         repairs: Mutex::new(Some(repairs)),
         people: Mutex::new(Some(people)),
-        state_threads: Mutex::new(vec![applies, state_copier]),
-        log_threads: Mutex::new(vec![writes, log_copier]),
+        state_threads: Mutex::new(vec![applies]),
+        log_threads: Mutex::new(vec![writes]),
         directory: Mutex::new(Some(directory)),
     })))
 }

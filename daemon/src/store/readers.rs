@@ -15,14 +15,14 @@ use super::state::failed;
 /// No query runs longer: a long read keeps the WAL from starting again.
 const QUERY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How many queries run at once.
-const CONNECTIONS_MAX: usize = 4;
+pub(super) const CONNECTIONS_MAX: usize = 4;
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 20_000;
 
 /// The readers of state.db. Damage that they meet is as final as a writer's.
 #[derive(Debug)]
 pub(super) struct Readers {
-    path: PathBuf,
+    connections_max: usize,
     failure: Failure,
     pool: Mutex<Pool>,
     returned: Condvar,
@@ -30,6 +30,9 @@ pub(super) struct Readers {
 
 #[derive(Debug, Default)]
 struct Pool {
+    path: PathBuf,
+    /// How often the path has changed: a connection of an earlier one never comes back into the pool.
+    switches: u64,
     idle: Vec<Reader>,
     open: usize,
     paused: bool,
@@ -39,6 +42,7 @@ struct Pool {
 /// One connection, which ends a query that runs too long.
 #[derive(Debug)]
 pub(super) struct Reader {
+    path: PathBuf,
     connection: Connection,
     origin: Instant,
     /// Milliseconds after `origin`.
@@ -54,7 +58,7 @@ impl Reader {
         let deadline = Arc::clone(&deadline_ms);
         let too_late = move || origin.elapsed().as_millis() > u128::from(deadline.load(Ordering::Relaxed));
         connection.progress_handler(STEPS, Some(too_late)).map_err(disk(path))?;
-        Ok(Self { connection, origin, deadline_ms })
+        Ok(Self { path: path.to_owned(), connection, origin, deadline_ms })
     }
 
     /// Runs a query in one read transaction: all that it sees is of one moment.
@@ -73,13 +77,29 @@ impl Reader {
 }
 
 impl Readers {
-    pub(super) fn new(path: &Path, failure: &Failure) -> Self {
+    /// For at most `connections_max` queries at once.
+    pub(super) fn new(path: &Path, connections_max: usize, failure: &Failure) -> Self {
         Self {
-            path: path.to_owned(),
+            connections_max,
             failure: failure.clone(),
-            pool: Mutex::default(),
+            pool: Mutex::new(Pool { path: path.to_owned(), ..Pool::default() }),
             returned: Condvar::new(),
         }
+    }
+
+    /// The database that is read now.
+    pub(super) fn path(&self) -> PathBuf {
+        self.lock().path.clone()
+    }
+
+    /// From now on another database is read. Queries that run end in the one that they began in.
+    pub(super) fn switch(&self, path: &Path) {
+        let mut pool = self.lock();
+        pool.path = path.to_owned();
+        pool.switches += 1;
+        pool.idle.clear();
+        pool.open = 0;
+        self.returned.notify_all();
     }
 
     /// Runs a query on a connection of the pool.
@@ -87,18 +107,19 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut taken = Taken { readers: self, reader: Some(self.take()?) };
+        let (switches, reader) = self.take()?;
+        let mut taken = Taken { readers: self, switches, reader: Some(reader) };
         let reader = taken.reader.as_mut().expect("a reader is given back only when it is dropped");
-        reader.read(query).map_err(|error| self.judge(error))
+        reader.read(query).map_err(|error| self.judge(&reader.path, error))
     }
 
-    /// Makes a query's error ours, and the node's end if it is the disk's.
-    pub(super) fn judge(&self, error: rusqlite::Error) -> StoreError {
-        if is_final(&error) {
-            self.failure.report(failed(&self.path)(error));
+    /// Makes a query's error ours, and the node's end if it is the disk's and the database is still in use.
+    fn judge(&self, path: &Path, error: rusqlite::Error) -> StoreError {
+        if is_final(&error) && path == self.path() {
+            self.failure.report(failed(path)(error));
             return StoreError::Refused("the store has failed".to_owned());
         }
-        disk(&self.path)(error)
+        disk(path)(error)
     }
 
     /// Does something while nobody reads: new queries wait, those that run end first, within their time.
@@ -125,9 +146,28 @@ impl Readers {
         self.returned.notify_all();
     }
 
-    fn take(&self) -> Result<Reader, StoreError> {
+    fn take(&self) -> Result<(u64, Reader), StoreError> {
+        loop {
+            let (path, switches) = match self.take_idle()? {
+                Taking::Idle(switches, reader) => return Ok((switches, reader)),
+                Taking::Open(path, switches) => (path, switches),
+            };
+            let opened = Reader::open(&path);
+            let mut pool = self.lock();
+            if opened.is_err() && pool.switches == switches {
+                pool.open -= 1;
+                self.returned.notify_one();
+            }
+            // What was looked for may be gone since.
+            if opened.is_ok() || pool.switches == switches {
+                return opened.map(|reader| (switches, reader));
+            }
+        }
+    }
+
+    fn take_idle(&self) -> Result<Taking, StoreError> {
         let must_wait = |pool: &mut Pool| {
-            !pool.closed && (pool.paused || (pool.idle.is_empty() && pool.open == CONNECTIONS_MAX))
+            !pool.closed && (pool.paused || (pool.idle.is_empty() && pool.open == self.connections_max))
         };
         // Twice, because whoever pauses waits for those that read.
         let (mut pool, waited) = self
@@ -141,14 +181,10 @@ impl Readers {
             return Err(StoreError::Refused("all readers of the store are busy; try again".to_owned()));
         }
         if let Some(reader) = pool.idle.pop() {
-            return Ok(reader);
+            return Ok(Taking::Idle(pool.switches, reader));
         }
         pool.open += 1;
-        drop(pool);
-        Reader::open(&self.path).inspect_err(|_| {
-            self.lock().open -= 1;
-            self.returned.notify_one();
-        })
+        Ok(Taking::Open(pool.path.clone(), pool.switches))
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
@@ -156,15 +192,26 @@ impl Readers {
     }
 }
 
+/// Where a query's connection comes from.
+enum Taking {
+    Idle(u64, Reader),
+    /// A new one is to be opened; it is counted already.
+    Open(PathBuf, u64),
+}
+
 /// A connection in use. It comes back whatever becomes of the query; one that panicked is closed.
 struct Taken<'a> {
     readers: &'a Readers,
+    switches: u64,
     reader: Option<Reader>,
 }
 
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         let mut pool = self.readers.lock();
+        if pool.switches != self.switches {
+            return;
+        }
         match self.reader.take() {
             Some(reader) if !pool.closed && !std::thread::panicking() => pool.idle.push(reader),
             _ => pool.open -= 1,

@@ -1,12 +1,12 @@
 //! How both databases are opened, and how SQLite's errors become ours.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
-use super::{FORMAT, StoreError};
+use super::StoreError;
 
 /// Another program's `sqlite3` may hold a lock for a moment; between our own connections none is ever waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,8 +34,7 @@ pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
     // The WAL is copied by `checkpoint`; SQLite's own checkpoint would run inside somebody's commit. A WAL that a
     // reader once made long shrinks when it starts again.
     let pragmas = format!(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = {level};
+        "PRAGMA synchronous = {level};
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 8388608;
          PRAGMA mmap_size = 0;
@@ -44,12 +43,19 @@ pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
          PRAGMA trusted_schema = OFF;"
     );
     let connection = open(path, flags, &pragmas)?;
-    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    if mode == "wal" {
+    if use_wal(&connection)? {
         return Ok(connection);
     }
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
     Err(rusqlite::Error::SqliteFailure(code, Some(NO_WAL.to_owned())))
+}
+
+/// Says whether the database has a WAL now. The row that says so comes before the switch is committed, so the statement
+/// is taken to its end: only there does it tell that the disk failed.
+fn use_wal(connection: &Connection) -> rusqlite::Result<bool> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let modes = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    Ok(modes == ["wal"])
 }
 
 /// Opens a database that is there for reading alone.
@@ -76,14 +82,16 @@ pub(super) fn is_final(error: &rusqlite::Error) -> bool {
         || matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull))
 }
 
-/// Makes the tables of a new database; a newer program's is left as it is, for the caller to refuse.
-pub(super) fn make_tables(connection: &Connection, schema: &str) -> rusqlite::Result<()> {
-    if format(connection)? > FORMAT {
+/// Makes the tables of a new database, or those that an older program's lacks; a newer program's is left as it is, for
+/// the caller to refuse.
+pub(super) fn make_tables(connection: &Connection, schema: &str, format_here: i64) -> rusqlite::Result<()> {
+    let found = format(connection)?;
+    if found > format_here {
         return Ok(());
     }
     connection.execute_batch(&format!("BEGIN IMMEDIATE; {schema} COMMIT;"))?;
-    if format(connection)? < FORMAT {
-        connection.pragma_update(None, "user_version", FORMAT)?;
+    if found < format_here {
+        connection.pragma_update(None, "user_version", format_here)?;
     }
     Ok(())
 }
@@ -91,6 +99,12 @@ pub(super) fn make_tables(connection: &Connection, schema: &str) -> rusqlite::Re
 /// The format of a database; 0 before it has any table.
 pub(super) fn format(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Looks at every page and every index; says what is wrong, if anything is.
+pub(super) fn whole(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let verdict: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    Ok((verdict != "ok").then_some(verdict))
 }
 
 /// Whether the file does not hold what SQLite wrote.
@@ -129,8 +143,14 @@ pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     }
 }
 
-/// Copies the whole WAL into the main file and empties it; for the start, before anybody else reads or writes. Every
-/// frame is written again: after a failed sync the system may hold pages for clean that never reached the disk.
+/// Where a database keeps its WAL.
+pub(super) fn wal(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// Copies the whole WAL into the main file and empties it; for the start, before anybody else reads or writes.
 pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
     connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE)?;
     Ok(())

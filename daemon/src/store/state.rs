@@ -14,6 +14,9 @@ use super::sqlite::{
 };
 use crate::boards::{Board, Boards};
 
+/// The format of state.db that this program writes; it refuses a newer one.
+pub(super) const FORMAT: i64 = 1;
+
 /// `requests` by index: that is the order of their age too.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS requests (
@@ -66,7 +69,7 @@ pub(super) struct Head {
 pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection, Head)> {
     let connection = open_writer(path, Synchronous::Normal)?;
     let tables: Vec<&str> = boards.iter().map(Board::schema).collect();
-    make_tables(&connection, &format!("{SCHEMA} {}", tables.join("\n")))?;
+    make_tables(&connection, &format!("{SCHEMA} {}", tables.join("\n")), FORMAT)?;
     truncate_wal(&connection)?;
     let head = head(&connection)?;
     Ok((connection, head))
@@ -90,7 +93,7 @@ pub(super) fn damage_mark(path: &Path) -> PathBuf {
 }
 
 /// How far the state is.
-fn head(connection: &Connection) -> rusqlite::Result<Head> {
+pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
     let head = connection
         .query_row(
             "SELECT idx, term, time_ms, configuration, configuration_idx, cluster_id, epoch, floor_ms, requests

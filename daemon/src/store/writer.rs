@@ -1,7 +1,8 @@
 //! The log's writer: one thread, group commit.
 //!
 //! While one transaction is on its way to disk the next writes gather; all that wait go into one transaction, in
-//! order. Then the promise file, then `persisted` for the last of them.
+//! order. Then the promise file, then `persisted` for the last of them. Old entries go in the same transactions, a few at
+//! a time (`compaction`); a snapshot that becomes the state takes their place in one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +10,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use chorus_proto::raft::Persist;
-use chorus_proto::types::{Entry, EntryId};
+use chorus_proto::types::{Entry, Index};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::applier::Inbox;
 use super::checkpoint::Checkpointer;
+use super::compaction::Compactor;
 use super::failure::Failure;
+use super::log::Ends;
 use super::promise::{Promise, PromiseFile};
 use super::sqlite::disk;
 use super::{Reports, StoreError, log};
@@ -31,7 +35,10 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) promise: PromiseFile,
     pub(super) checkpointer: Checkpointer,
-    pub(super) last_id: EntryId,
+    pub(super) ends: Ends,
+    pub(super) compactor: Compactor,
+    /// Of the thread that applies: it stands still while a snapshot becomes the state.
+    pub(super) inbox: Arc<Inbox>,
     /// Not bounded here: the core bounds what it has in flight.
     pub(super) waiting: Receiver<Persist>,
     pub(super) reports: Arc<dyn Reports>,
@@ -44,6 +51,7 @@ impl Writer {
     /// Lives until the last sender is gone.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         while let Some(batch) = self.next_batch()? {
+            let base = self.ends.base;
             self.commit(&batch)?;
             if self.failure.happened() {
                 return Ok(());
@@ -51,17 +59,24 @@ impl Writer {
             if let Some(last) = batch.last() {
                 self.reports.persisted(last.token);
             }
+            // A snapshot's base is the core's own doing.
+            if self.ends.base != base && !batch.iter().any(|persist| persist.install.is_some()) {
+                self.reports.compacted(self.ends.base);
+            }
             self.checkpointer.between_commits(&self.connection).map_err(disk(&self.path))?;
             self.sync_due_promise()?;
         }
         self.promise_due.map_or(Ok(()), |_| self.promise.sync())
     }
 
-    /// Waits for a write, and takes all that wait with it.
+    /// Waits for a write, and takes all that wait with it. Nothing at all when it is time to go on with the compaction.
     fn next_batch(&mut self) -> Result<Option<Vec<Persist>>, StoreError> {
-        let Some(first) = self.next()? else { return Ok(None) };
-        let mut bytes = weight(&first);
-        let mut batch = vec![first];
+        let mut batch = match self.next()? {
+            Next::Write(first) => vec![first],
+            Next::Compact => return Ok(Some(Vec::new())),
+            Next::End => return Ok(None),
+        };
+        let mut bytes = batch.iter().map(weight).sum::<usize>();
         while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
             match self.waiting.try_recv() {
                 Ok(persist) => {
@@ -74,21 +89,44 @@ impl Writer {
         Ok(Some(batch))
     }
 
-    fn next(&mut self) -> Result<Option<Persist>, StoreError> {
+    fn next(&mut self) -> Result<Next, StoreError> {
         loop {
-            let Some(due) = self.promise_due else { return Ok(self.waiting.recv().ok()) };
+            let compaction_due = self.compactor.due();
+            let Some(due) = self.promise_due.into_iter().chain(compaction_due).min() else {
+                return Ok(self.waiting.recv().map_or(Next::End, Next::Write));
+            };
             match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(persist) => return Ok(Some(persist)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+                Ok(persist) => return Ok(Next::Write(persist)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
                 Err(RecvTimeoutError::Timeout) => self.sync_due_promise()?,
+            }
+            if compaction_due.is_some_and(|due| due <= Instant::now()) {
+                return Ok(Next::Compact);
             }
         }
     }
 
     fn commit(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
+        let ticket =
+            batch.iter().rev().find_map(|persist| persist.install.as_ref()).map(|one| one.snapshot.ticket);
+        // Before its entries go: what it has not applied it may be about to read.
+        let applies = ticket.is_some() && self.inbox.halt()?;
         self.lower_promise(batch)?;
-        self.last_id = transact(&mut self.connection, batch, self.last_id).map_err(disk(&self.path))?;
-        self.promise_what_is_durable(batch)
+        self.ends = self.transact(batch).map_err(disk(&self.path))?;
+        self.promise_what_is_durable(batch)?;
+        if let Some(ticket) = ticket.filter(|_| applies) {
+            self.inbox.switch(ticket);
+        }
+        Ok(())
+    }
+
+    fn transact(&mut self, batch: &[Persist]) -> rusqlite::Result<Ends> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let ends =
+            batch.iter().try_fold(self.ends, |ends, persist| log::write(&transaction, persist, ends))?;
+        let ends = self.compactor.compact(&transaction, ends)?;
+        transaction.commit()?;
+        Ok(ends)
     }
 
     /// A promise that reaches past a cut would show a loss that is none, so it is lowered first, and synced. It may
@@ -96,13 +134,25 @@ impl Writer {
     /// stays until the log is past it.
     fn lower_promise(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
         let promised = self.promise.written();
-        let Some(from) = batch.iter().filter_map(|persist| persist.cut_from).min() else { return Ok(()) };
-        if promised.last_id.index < from || promised.last_id > self.last_id {
+        let cuts = batch.iter().filter_map(|persist| self.cut_by(persist, promised));
+        let Some(from) = cuts.min() else { return Ok(()) };
+        if promised.last_id.index < from || promised.last_id > self.ends.last {
             return Ok(());
         }
         let kept = log::id_at(&self.connection, from.previous()).map_err(disk(&self.path))?;
-        self.promise.write(Promise { last_id: kept.unwrap_or(EntryId::ZERO), ..promised })?;
+        self.promise.write(Promise { last_id: kept.unwrap_or(self.ends.base), ..promised })?;
         self.sync_promise()
+    }
+
+    /// From where a write takes entries away that others do not replace: a snapshot without the log behind it takes all
+    /// of them, and keeps the promise of what it holds itself.
+    fn cut_by(&self, persist: &Persist, promised: Promise) -> Option<Index> {
+        let replaced = persist
+            .install
+            .as_ref()
+            .is_some_and(|install| !install.keep_tail && promised.last_id > install.snapshot.id);
+        let all = replaced.then(|| self.ends.base.index.next());
+        all.into_iter().chain(persist.cut_from).min()
     }
 
     fn promise_what_is_durable(&mut self, batch: &[Persist]) -> Result<(), StoreError> {
@@ -110,7 +160,7 @@ impl Writer {
         let voted = batch.iter().rev().find_map(|persist| persist.hard_state);
         let promise = Promise {
             hard_state: voted.unwrap_or(before.hard_state),
-            last_id: before.last_id.max(self.last_id),
+            last_id: before.last_id.max(self.ends.last),
             boot: before.boot,
         };
         if promise == before {
@@ -137,11 +187,15 @@ impl Writer {
     }
 }
 
-fn transact(connection: &mut Connection, batch: &[Persist], last_id: EntryId) -> rusqlite::Result<EntryId> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let last_id = batch.iter().try_fold(last_id, |last, persist| log::write(&transaction, persist, last))?;
-    transaction.commit()?;
-    Ok(last_id)
+/// What the thread does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one at a time, taken apart at once: a box would cost every write"
+)]
+enum Next {
+    Write(Persist),
+    Compact,
+    End,
 }
 
 fn weight(persist: &Persist) -> usize {

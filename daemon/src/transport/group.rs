@@ -4,16 +4,12 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::UdpSocket;
 
 use super::interface::Membership;
 use super::watched::Watched;
 use super::{TransportError, Upkeep, kernel};
-
-/// What is asked of the system: a burst of a whole election, or of some thousand entries, while the node's
-/// thread does not run for 50 ms.
-const RECEIVE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A membership is renewed so often: a switch that snoops and missed a report learns it again.
 const REJOIN: Duration = Duration::from_secs(60);
@@ -28,7 +24,8 @@ pub(super) struct GroupSocket {
 }
 
 impl GroupSocket {
-    pub(super) fn open(membership: Membership) -> Result<Self, TransportError> {
+    /// If it `may_lack` at first, a group to which no interface has a route now is joined by `maintain` when one has.
+    pub(super) fn open(membership: Membership, may_lack: bool) -> Result<Self, TransportError> {
         let group = membership.group();
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
             .map_err(TransportError::system("opening the group's socket"))?;
@@ -38,21 +35,29 @@ impl GroupSocket {
         socket
             .set_multicast_all_v4(false)
             .map_err(TransportError::system("restricting the group's socket"))?;
-        enlarge(&socket);
+        kernel::enlarge_receive_buffer(&socket);
         socket.set_nonblocking(true).map_err(TransportError::system("opening the group's socket"))?;
         socket.bind(&SocketAddr::V4(group).into()).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => TransportError::GroupInUse { group },
             _ => TransportError::System { step: "binding the group's socket", source: error },
         })?;
         let socket: std::net::UdpSocket = socket.into();
-        membership.join(&socket)?;
+        let lost = match membership.join(&socket) {
+            Ok(_) => false,
+            Err(TransportError::NoRoute { .. }) if may_lack => true,
+            Err(error) => return Err(error),
+        };
         let socket =
             Watched::new(socket).map_err(TransportError::system("waiting for the group's socket"))?;
-        Ok(Self { socket, membership, joined: Instant::now(), lost: false })
+        Ok(Self { socket, membership, joined: Instant::now(), lost })
     }
 
     pub(super) fn socket(&self) -> &Watched {
         &self.socket
+    }
+
+    pub(super) fn into_socket(self) -> UdpSocket {
+        self.socket.into_tokio()
     }
 
     pub(super) fn address(&self) -> SocketAddrV4 {
@@ -67,9 +72,8 @@ impl GroupSocket {
         kernel::inode(self.socket.plain())
     }
 
-    /// The kernel doubles what was asked for, and counts its own bookkeeping in: half of it is for datagrams.
     pub(super) fn receive_buffer_bytes(&self) -> u64 {
-        sockopt::socket_recv_buffer_size(self.socket.plain()).map_or(0, |granted| granted as u64 / 2)
+        kernel::receive_buffer_bytes(self.socket.plain())
     }
 
     pub(super) fn maintain(&mut self) -> Upkeep {
@@ -98,14 +102,5 @@ impl GroupSocket {
     fn lose(&mut self) -> Upkeep {
         self.lost = true;
         Upkeep { rejoined: false, lost: true }
-    }
-}
-
-/// Asks for a large buffer: past the system's limit if this process may, else as much as the limit allows. What
-/// was granted is reported, and bounds what leaders send at once.
-fn enlarge(socket: &Socket) {
-    if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER_BYTES).is_err() {
-        // The kernel cuts the size to its limit (`net.core.rmem_max`) without an error.
-        let _granted_less = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
     }
 }

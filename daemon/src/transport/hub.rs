@@ -1,6 +1,6 @@
 //! A group in memory, behind the interface of the sockets: for tests of several nodes in one process.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,8 @@ struct Inner {
     ends: Vec<Arc<End>>,
     next_port: u16,
     loss: f64,
+    /// From whom to whom the group does not carry. What is sent direct still does.
+    group_cut: BTreeSet<(SocketAddr, SocketAddr)>,
     random: fastrand::Rng,
 }
 
@@ -60,7 +62,8 @@ impl Hub {
     #[must_use]
     pub fn new(loss: f64, seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { inner: Arc::new(Mutex::new(Inner { ends: Vec::new(), next_port: 1, loss, random })) }
+        let inner = Inner { ends: Vec::new(), next_port: 1, loss, group_cut: BTreeSet::new(), random };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
     /// A new place on it.
@@ -72,6 +75,13 @@ impl Hub {
         let end = Arc::new(End { address, queue: Mutex::default(), filled: Notify::new() });
         inner.ends.push(Arc::clone(&end));
         HubEnd { hub: self.clone(), end }
+    }
+
+    /// Where the next so many places will be.
+    #[must_use]
+    pub fn next_addresses(&self, places: u16) -> Vec<SocketAddr> {
+        let next = self.lock().next_port;
+        (next..next + places).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect()
     }
 
     /// Loses with this probability from now on.
@@ -86,15 +96,25 @@ impl Hub {
         }
     }
 
+    /// What `from` says to the group does not reach `to` any more, or does again.
+    pub fn set_group_cut(&self, from: SocketAddr, to: SocketAddr, cut: bool) {
+        let mut inner = self.lock();
+        if cut {
+            inner.group_cut.insert((from, to));
+        } else {
+            inner.group_cut.remove(&(from, to));
+        }
+    }
+
     fn carry(&self, from: &End, to: Destination, bytes: &[u8]) {
         if from.lock().cut {
             return;
         }
         let bytes: Arc<[u8]> = bytes.into();
         let mut inner = self.lock();
-        let Inner { ends, loss, random, .. } = &mut *inner;
+        let Inner { ends, loss, group_cut, random, .. } = &mut *inner;
         let reached = ends.iter().filter(|end| match to {
-            Destination::Group => true,
+            Destination::Group => !group_cut.contains(&(from.address, end.address)),
             Destination::Address(address) => end.address == address,
         });
         for end in reached {

@@ -1,6 +1,27 @@
-//! What the kernel counts about a socket.
+//! What the kernel grants a socket, and counts about it.
 
 use std::net::UdpSocket;
+
+use rustix::net::sockopt;
+use socket2::Socket;
+
+/// What is asked of the system: a burst of a whole election, or of some thousand entries, while the node's
+/// thread does not run for 50 ms.
+const RECEIVE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Asks for a large buffer: past the system's limit if this process may, else as much as the limit allows. What
+/// was granted is reported, and bounds what leaders send at once.
+pub(super) fn enlarge_receive_buffer(socket: &Socket) {
+    if sockopt::set_socket_recv_buffer_size_force(socket, RECEIVE_BUFFER_BYTES).is_err() {
+        // The kernel cuts the size to its limit (`net.core.rmem_max`) without an error.
+        let _granted_less = socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES);
+    }
+}
+
+/// The kernel doubles what was asked for, and counts its own bookkeeping in: half of it is for datagrams.
+pub(super) fn receive_buffer_bytes(socket: &UdpSocket) -> u64 {
+    sockopt::socket_recv_buffer_size(socket).map_or(0, |granted| granted as u64 / 2)
+}
 
 /// The number by which the kernel's tables name this socket.
 pub(super) fn inode(socket: &UdpSocket) -> Option<u64> {

@@ -51,6 +51,8 @@ pub struct Settings {
     pub ttl: u32,
     /// Address and port of the own socket; none: the interface's address and any port.
     pub unicast: Option<SocketAddr>,
+    /// There are peers to speak to by unicast: a group that cannot be joined is no reason not to start.
+    pub may_lack_group: bool,
     /// Test only: what is received is lost with this probability, 0 to 1.
     pub drop_received: f64,
 }
@@ -62,6 +64,7 @@ impl From<&Config> for Settings {
             interface: config.interface.clone(),
             ttl: config.ttl,
             unicast: config.unicast,
+            may_lack_group: !config.peers.is_empty(),
             drop_received: config.drop_received,
         }
     }
@@ -75,6 +78,15 @@ impl From<&Config> for Settings {
 pub fn controller_socket(settings: &Settings) -> Result<tokio::net::UdpSocket, TransportError> {
     let membership = interface::Membership::resolve(settings.group, &settings.interface)?;
     Ok(OwnSocket::open(settings, &membership)?.into_socket())
+}
+
+/// The group's socket alone, for whoever only listens. Must be called within the runtime that will wait for it.
+///
+/// # Errors
+/// With one sentence that names the value that does not work here.
+pub fn listening_socket(settings: &Settings) -> Result<tokio::net::UdpSocket, TransportError> {
+    let membership = interface::Membership::resolve(settings.group, &settings.interface)?;
+    Ok(GroupSocket::open(membership, false)?.into_socket())
 }
 
 /// Why datagrams cannot come and go. Each sentence names the value and the remedy.
@@ -92,7 +104,7 @@ pub enum TransportError {
     /// No interface was named, and the system finds none for the group.
     #[error(
         "no interface of this machine has a route to the group {group}: name one with --interface (127.0.0.1 for \
-         this machine alone)"
+         this machine alone), or list the others with --peers to do without multicast"
     )]
     NoRoute {
         /// The group.
@@ -230,11 +242,13 @@ impl Transport {
         }
     }
 
-    /// Bytes that the group's socket can hold, as the system granted them.
+    /// Bytes that the smaller of the two sockets can hold, as the system granted them: entries come in on either.
     #[must_use]
     pub fn receive_buffer_bytes(&self) -> u64 {
         match self {
-            Self::Sockets(sockets) => sockets.group.receive_buffer_bytes(),
+            Self::Sockets(sockets) => {
+                sockets.group.receive_buffer_bytes().min(sockets.own.receive_buffer_bytes())
+            }
             Self::Hub(end) => end.receive_buffer_bytes(),
         }
     }
@@ -245,6 +259,13 @@ impl Transport {
         match self {
             Self::Sockets(sockets) => kernel::drops(&sockets.inodes),
             Self::Hub(end) => end.overflows(),
+        }
+    }
+
+    /// Loses this share of what is received from now on, 0 to 1. A hub has faults of its own.
+    pub fn lose(&mut self, share: f64) {
+        if let Self::Sockets(sockets) = self {
+            sockets.drop_received = share.clamp(0.0, 1.0);
         }
     }
 
@@ -272,7 +293,7 @@ impl Sockets {
     fn open(settings: &Settings) -> Result<Self, TransportError> {
         let membership = interface::Membership::resolve(settings.group, &settings.interface)?;
         let own = OwnSocket::open(settings, &membership)?;
-        let group = GroupSocket::open(membership)?;
+        let group = GroupSocket::open(membership, settings.may_lack_group)?;
         let inodes = [own.inode(), group.inode()].into_iter().flatten().collect();
         let random = fastrand::Rng::with_seed(u64::from(own.address().port()));
         Ok(Self { group, own, inodes, drop_received: settings.drop_received, random })
@@ -293,7 +314,7 @@ impl Sockets {
                 Some(received) => direct(received),
                 None => to_all(self.group.socket().try_receive(buffer)?),
             };
-            // `drop_received` is 0 outside tests, and then nothing is drawn.
+            // `drop_received` is 0 outside tests and drills, and then nothing is drawn.
             if self.drop_received <= 0.0 || self.random.f64() >= self.drop_received {
                 return Some(arrived);
             }

@@ -10,8 +10,8 @@ use super::interface::Membership;
 use super::watched::Watched;
 use super::{Settings, TransportError, kernel};
 
-/// Room for a leader's burst to many, and for the answers of many voters.
-const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+/// Room for a leader's burst to many.
+const SEND_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
 #[derive(Debug)]
 pub(super) struct OwnSocket {
@@ -23,9 +23,9 @@ impl OwnSocket {
     pub(super) fn open(settings: &Settings, membership: &Membership) -> Result<Self, TransportError> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
             .map_err(TransportError::system("opening the node's own socket"))?;
-        // Limits of the system cut these sizes without an error; nothing depends on them.
-        let _granted_less = socket.set_recv_buffer_size(BUFFER_BYTES);
-        let _granted_less = socket.set_send_buffer_size(BUFFER_BYTES);
+        kernel::enlarge_receive_buffer(&socket);
+        // The system's limit cuts this size without an error; nothing depends on it.
+        let _granted_less = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
         socket
             .set_multicast_ttl_v4(settings.ttl)
             .and_then(|()| socket.set_multicast_loop_v4(true))
@@ -51,6 +51,10 @@ impl OwnSocket {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    pub(super) fn receive_buffer_bytes(&self) -> u64 {
+        kernel::receive_buffer_bytes(self.socket.plain())
     }
 
     pub(super) fn inode(&self) -> Option<u64> {

@@ -20,6 +20,7 @@ fn loopback(group: SocketAddrV4) -> Settings {
         interface: Interface::Address(Ipv4Addr::LOCALHOST.into()),
         ttl: 0,
         unicast: None,
+        may_lack_group: false,
         drop_received: 0.0,
     }
 }

@@ -1,6 +1,6 @@
 //! One node's web over real stores and a real socket; the loop is a stand-in that commits at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chorus::boards::{Boards, Command, Outcome};
 use chorus::http::{WebState, serve};
 use chorus::metrics::Metrics;
-use chorus::node::{Answer, ClusterView, Demand, NoAnswer, NodeHandle, Progress, Submission};
-use chorus::store::{Applied, AppliedEntry, Reports, StoreError, Stores};
+use chorus::node::{Answer, ClusterView, Demand, Lookout, NoAnswer, NodeHandle, Progress, Submission};
+use chorus::store::{Applied, AppliedEntry, Reports, Retention, StoreError, Stores};
 use chorus_proto::message::NodeReport;
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{
@@ -36,10 +36,14 @@ struct Audience {
     feed: broadcast::Sender<Arc<AppliedEntry>>,
     applied: watch::Sender<u64>,
     waiting: Arc<Waiting>,
+    durable: mpsc::UnboundedSender<Token>,
 }
 
 impl Reports for Audience {
-    fn persisted(&self, _: Token) {}
+    fn persisted(&self, token: Token) {
+        // Nobody hears it once the stage is gone.
+        let _gone = self.durable.send(token);
+    }
 
     fn applied(&self, applied: Applied) {
         for entry in applied.entries {
@@ -50,6 +54,14 @@ impl Reports for Audience {
             let _nobody = self.feed.send(entry);
         }
         self.applied.send_replace(applied.index.0);
+    }
+
+    fn compacted(&self, base: EntryId) {
+        panic!("nothing is old here: {base}");
+    }
+
+    fn installed(&self, id: EntryId) {
+        panic!("nobody offered a snapshot: {id}");
     }
 
     fn stuck(&self, detail: String) {
@@ -70,13 +82,16 @@ fn answer(index: u64, outcome: &Outcome) -> Answer {
 pub(crate) struct Log {
     stores: Stores,
     last: AtomicU64,
+    /// Not known to be on disk, in order.
+    undurable: Mutex<VecDeque<Entry>>,
     waiting: Arc<Waiting>,
     leaderless: AtomicBool,
 }
 
 impl Log {
-    /// Appends and commits one entry.
+    /// Appends one entry, which is committed once it is on disk.
     fn append(&self, payload: Payload, asker: Option<oneshot::Sender<Result<Answer, NoAnswer>>>) -> u64 {
+        let mut undurable = self.undurable.lock().expect("no test panics with it");
         let index = self.last.fetch_add(1, Ordering::SeqCst) + 1;
         if let Some(asker) = asker {
             self.waiting.lock().expect("no test panics with it").insert(index, asker);
@@ -85,10 +100,16 @@ impl Log {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         let time_ms = u64::try_from(now.as_millis()).expect("a clock of this age");
         let entry = Entry { id: EntryId { term, index: Index(index) }, time_ms, payload };
-        let append = vec![entry.clone()];
-        self.stores.persist(Persist { token: Token(index), append, ..Persist::default() });
-        self.stores.apply(Index(index), vec![entry]);
+        undurable.push_back(entry.clone());
+        self.stores.persist(Persist { token: Token(index), append: vec![entry], ..Persist::default() });
         index
+    }
+
+    /// As the loop would: what is applied is on disk.
+    fn on_persisted(&self, Token(upto): Token) {
+        let mut undurable = self.undurable.lock().expect("no test panics with it");
+        let count = undurable.partition_point(|entry| entry.id.index.0 <= upto);
+        self.stores.apply(Index(upto), undurable.drain(..count).collect());
     }
 
     /// A quote that nobody waits for.
@@ -148,14 +169,23 @@ impl Stage {
         let (feed, _) = broadcast::channel(feed_entries);
         let (applied, applied_seen) = watch::channel(0);
         let waiting = Arc::new(Waiting::default());
-        let audience = Audience { feed: feed.clone(), applied, waiting: Arc::clone(&waiting) };
+        let (durable, mut became_durable) = mpsc::unbounded_channel();
+        let audience = Audience { feed: feed.clone(), applied, waiting: Arc::clone(&waiting), durable };
         let opened =
-            Stores::open(directory.path(), &name, Boards::all(), Arc::new(audience)).expect("a new store");
+            Stores::open(directory.path(), &name, Boards::all(), Retention::default(), Arc::new(audience))
+                .expect("a new store");
         let log = Arc::new(Log {
             stores: opened.stores.clone(),
             last: AtomicU64::new(0),
+            undurable: Mutex::default(),
             waiting,
             leaderless: AtomicBool::new(false),
+        });
+        let writer = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Some(token) = became_durable.recv().await {
+                writer.on_persisted(token);
+            }
         });
         let url = format!("http://{}", listener.local_addr().expect("a bound socket"));
         let (view, view_seen) = watch::channel(Arc::new(view(&url, Some("n2"))));
@@ -170,6 +200,7 @@ impl Stage {
                         let leads = !stand_in.leaderless.load(Ordering::SeqCst);
                         let _gone = asker.send(if leads { Ok(index) } else { Err(no_leader()) });
                     }
+                    Demand::Lose(_) => {}
                     Demand::Stop => return,
                 }
             }
@@ -182,6 +213,7 @@ impl Stage {
             feed,
             stores: opened.stores,
             progress: Progress::default(),
+            lookout: Lookout::default(),
         };
         let cluster = Cluster { id: [1; 16], epoch: 1 };
         log.append(Payload::Founding(Founding { cluster, configuration: Configuration::default() }), None);
@@ -192,6 +224,8 @@ impl Stage {
             boards: Boards::all(),
             metrics: Arc::new(Metrics::default()),
             public_url: Some(url.clone()),
+            caches: true,
+            supervisor: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(serve(listener, state, async move {
@@ -268,6 +302,9 @@ fn view(url: &str, leader: Option<&str>) -> ClusterView {
         applied_index: Index(1),
         last_index: Index(1),
         heard_ms,
+        heard_by: (name == "n1").then(|| "unicast".to_owned()),
+        unicast_only: Vec::new(),
+        catching_up: (name == "n3").then(|| "45 % of the snapshot at 83,112 from n1, 12 MB/s".to_owned()),
         url: if name == "n2" { Some(url.to_owned()) } else { Some(format!("http://{name}.example")) },
         pid: Some(1),
         version: Some("0.1.0".to_owned()),
@@ -291,6 +328,7 @@ fn view(url: &str, leader: Option<&str>) -> ClusterView {
             node("n2", own_role, Some(0)),
             node("n3", "dead", Some(61_000)),
         ],
+        links: Vec::new(),
     }
 }
 
@@ -334,23 +372,29 @@ impl Socket {
 
     /// The next frame of this kind.
     pub(crate) async fn frame_of(&mut self, kind: &str) -> Value {
-        loop {
-            let frame = self.frame().await;
-            if frame["t"] == kind {
-                return frame;
+        within(async {
+            loop {
+                let frame = self.frame().await;
+                if frame["t"] == kind {
+                    return frame;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The code of the close frame, which must come.
     pub(crate) async fn close_code(&mut self) -> u16 {
-        loop {
-            match within(self.0.next()).await {
-                Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
-                Some(Ok(_)) => {}
-                other => panic!("no close frame: {other:?}"),
+        within(async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
+                    Some(Ok(_)) => {}
+                    other => panic!("no close frame: {other:?}"),
+                }
             }
-        }
+        })
+        .await
     }
 }
 

@@ -64,6 +64,7 @@ impl Cluster {
             (1..=nodes).map(|number| format!("n{number}").parse().expect("a name")).collect();
         let place = |(number, name): (usize, &NodeName)| Place {
             config: Config {
+                log_format: chorus::service::LogFormat::Auto,
                 name: name.clone(),
                 voters: if number < voters { names[..voters].to_vec() } else { Vec::new() },
                 secret: SECRET,
@@ -72,12 +73,17 @@ impl Cluster {
                 interface: Interface::Any,
                 ttl: 0,
                 unicast: None,
+                peers: Vec::new(),
+                transfer_listen: None,
                 data_dir: directory.path().join(name.as_str()),
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 public_url: Some(format!("http://{name}.example/")),
+                retention: chorus::store::Retention::default(),
                 heartbeat: Duration::from_millis(40),
                 election_timeout_min: Duration::from_millis(150),
                 election_timeout_max: Duration::from_millis(300),
+                allow_playdead: true,
+                no_cache: false,
                 drop_received: 0.0,
             },
             running: None,
@@ -114,6 +120,18 @@ impl Cluster {
     /// Cuts a place off from all others, or takes it back.
     pub(crate) fn set_cut(&self, place: usize, cut: bool) {
         self.hub.set_cut(self.places[place].address.expect("the node ran"), cut);
+    }
+
+    /// Where each place's node is, or was last.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.places.iter().map(|place| place.address.expect("the node ran")).collect()
+    }
+
+    /// The group carries nothing from each of these to each of those any more, or does again.
+    pub(crate) fn cut_group(&self, from: &[SocketAddr], to: &[SocketAddr], cut: bool) {
+        for from in from {
+            to.iter().for_each(|to| self.hub.set_group_cut(*from, *to, cut));
+        }
     }
 
     /// The places whose nodes run.

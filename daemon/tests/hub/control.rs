@@ -12,6 +12,7 @@ fn put(id: &str, key: &str, value: &str) -> Message {
     Message::Store(Store {
         request_id: request_id(id),
         repeated: false,
+        term: None,
         command: None,
         parts: None,
         board: Some("store".to_owned()),
@@ -184,11 +185,11 @@ async fn a_node_told_to_shut_down_answers_and_leaves() {
     .await;
 }
 
-fn node_id(text: &str) -> NodeId {
+pub(crate) fn node_id(text: &str) -> NodeId {
     NodeId(u64::from_str_radix(text, 16).expect("16 hexadecimal digits"))
 }
 
-fn answer_to(text: &str) -> impl FnMut(chorus_proto::wire::Opened) -> Option<Message> {
+pub(crate) fn answer_to(text: &str) -> impl FnMut(chorus_proto::wire::Opened) -> Option<Message> {
     let wanted = request_id(text);
     move |opened| match &opened.message {
         Message::Done(Done { request_id, .. }) if *request_id == wanted => Some(opened.message),

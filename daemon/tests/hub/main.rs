@@ -7,3 +7,5 @@ mod controller;
 mod commits;
 mod control;
 mod elections;
+mod playdead;
+mod unicast;

@@ -1,18 +1,16 @@
 //! What comes over the network and is not from the cluster: counted by its reason, dropped, never answered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use chorus_proto::message::{Ask, Heartbeat, Message, Recipient};
 use chorus_proto::types::{Boot, Cluster as ClusterId, DATAGRAM_BYTES_MAX, Index, RequestId, Round, Term};
 use chorus_proto::wire::{Endpoint, Secret, Under};
-use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::client::Client;
+use crate::client::dropped;
 use crate::cluster::Cluster;
 use crate::random::Random;
+use crate::voice::Voice;
 use crate::wait::wait_for;
 
 const TIMES: u64 = 20;
@@ -95,37 +93,21 @@ async fn twenty_thousand_random_and_mutated_datagrams_do_not_disturb_the_cluster
 
 /// Someone with the cluster's secret, and with bad intentions.
 struct Controller {
-    socket: UdpSocket,
-    secret: [u8; 32],
-    endpoint: Endpoint,
+    voice: Voice,
     unicast: BTreeMap<String, SocketAddr>,
 }
 
 impl Controller {
     fn new(cluster: &Cluster) -> Self {
-        let text = fs::read_to_string(cluster.key_file()).expect("the key file");
-        let mut secret = [0; 32];
-        for (n, byte) in secret.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&text[2 * n..2 * n + 2], 16).expect("64 hexadecimal digits");
-        }
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
-        socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).expect("loopback");
-        socket.set_multicast_ttl_v4(0).expect("a TTL");
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
-        let socket = UdpSocket::from(socket);
-        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a time limit");
-        let endpoint = Endpoint::controller(Secret::from(secret), 0x5EED, Boot(1), 1);
-        Self { socket, secret, endpoint, unicast: BTreeMap::new() }
+        Self { voice: Voice::new(cluster, 0x5EED), unicast: BTreeMap::new() }
     }
 
     /// Learns the address of every node's own socket from its answer.
     fn ask_all(&mut self, cluster: &Cluster) -> Vec<SocketAddr> {
         let status = self.seal_status("who");
         self.send(&status, cluster.group());
-        let mut buffer = [0; 2 * DATAGRAM_BYTES_MAX];
         while self.unicast.len() < cluster.len() {
-            let (length, from) = self.socket.recv_from(&mut buffer).expect("an answer of every node");
-            let opened = self.endpoint.open(&mut buffer[..length]).expect("an authentic answer");
+            let (opened, from) = self.voice.hear().expect("an answer of every node");
             self.unicast.insert(opened.sender_name, from);
         }
         self.unicast.values().copied().collect()
@@ -134,10 +116,8 @@ impl Controller {
     /// The next answers: who, and to which request.
     fn answers(&mut self, count: usize) -> BTreeSet<(String, String)> {
         let mut answers = BTreeSet::new();
-        let mut buffer = [0; 2 * DATAGRAM_BYTES_MAX];
         while answers.len() < count {
-            let (length, _) = self.socket.recv_from(&mut buffer).expect("an answer");
-            let opened = self.endpoint.open(&mut buffer[..length]).expect("an authentic answer");
+            let (opened, _) = self.voice.hear().expect("an answer");
             let Message::Done(done) = opened.message else { panic!("{:?}", opened.message) };
             answers.insert((opened.sender_name, done.request_id.as_str().to_owned()));
         }
@@ -145,11 +125,11 @@ impl Controller {
     }
 
     fn seal_status(&mut self, id: &str) -> Vec<u8> {
-        self.endpoint.seal(Under::Common, &Recipient::Everyone, &status(id)).expect("it fits")
+        self.voice.seal(&status(id))
     }
 
     fn send(&self, datagram: &[u8], to: SocketAddr) {
-        self.socket.send_to(datagram, to).expect("loopback takes it");
+        self.voice.send(datagram, to);
     }
 
     /// Bad ones by the reason for which they must be dropped. `seen` is one that every node has seen already.
@@ -163,7 +143,7 @@ impl Controller {
         let mut foreigner = Endpoint::controller(Secret::from([7; 32]), 1, Boot(1), 1);
         let foreign =
             foreigner.seal(Under::Common, &Recipient::Everyone, &status("foreign")).expect("it fits");
-        let mut neighbour = Endpoint::controller(Secret::from(self.secret), 2, Boot(1), 1);
+        let mut neighbour = Endpoint::controller(Secret::from(self.voice.secret), 2, Boot(1), 1);
         neighbour.set_cluster(Some(ClusterId { id: [9; 16], epoch: 1 }));
         let other_cluster =
             neighbour.seal(Under::Cluster, &Recipient::Everyone, &heartbeat()).expect("it fits");
@@ -213,15 +193,4 @@ async fn all_dropped(cluster: &Cluster) -> Vec<BTreeMap<String, u64>> {
         all.push(dropped(&client).await);
     }
     all
-}
-
-/// `chorus_datagrams_dropped_total` by reason.
-async fn dropped(client: &Client) -> BTreeMap<String, u64> {
-    let metrics = client.text("/metrics").await;
-    let counters = metrics.lines().filter_map(|line| {
-        let (reason, count) =
-            line.strip_prefix("chorus_datagrams_dropped_total{reason=\"")?.split_once("\"} ")?;
-        Some((reason.to_owned(), count.parse().expect("a number")))
-    });
-    counters.collect()
 }

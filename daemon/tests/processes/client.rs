@@ -1,5 +1,6 @@
 //! What a person's page or a program does over HTTP.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) struct View {
 pub(crate) struct NodeView {
     pub(crate) name: String,
     pub(crate) role: String,
+    pub(crate) voter: bool,
     pub(crate) pid: Option<i32>,
 }
 
@@ -155,4 +157,15 @@ pub(crate) async fn problem(answer: Response) -> Problem {
     let problem: Problem = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
     assert_eq!(problem.status, status.as_u16(), "{body}");
     problem
+}
+
+/// `chorus_datagrams_dropped_total` by reason.
+pub(crate) async fn dropped(client: &Client) -> BTreeMap<String, u64> {
+    let metrics = client.text("/metrics").await;
+    let counters = metrics.lines().filter_map(|line| {
+        let (reason, count) =
+            line.strip_prefix("chorus_datagrams_dropped_total{reason=\"")?.split_once("\"} ")?;
+        Some((reason.to_owned(), count.parse().expect("a number")))
+    });
+    counters.collect()
 }

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::lossy_network::{CLIENTS, address};
 use crate::wait::wait_for;
 
 /// The program under test.
@@ -134,6 +135,24 @@ impl Cluster {
         self.directory.path().join("key/cluster.key")
     }
 
+    pub(crate) fn control_key_file(&self) -> PathBuf {
+        self.directory.path().join("key/control.key")
+    }
+
+    /// A verb of the command line, for this cluster.
+    pub(crate) fn chorus(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(CHORUS);
+        command.args(words).args(["--group", &self.group().to_string()]);
+        if self.options.homes.is_empty() {
+            command.args(["--interface", "127.0.0.1", "--ttl", "0"]);
+        } else {
+            command.args(["--interface", &address(CLIENTS).to_string(), "--ttl", "1"]);
+        }
+        command.arg("--key-file").arg(self.key_file());
+        command.arg("--control-key").arg(self.control_key_file());
+        command
+    }
+
     pub(crate) fn data_dir(&self, k: usize) -> PathBuf {
         self.directory.path().join(self.name(k))
     }
@@ -209,11 +228,6 @@ impl Cluster {
         for child in &mut gone {
             child.wait().expect("its end");
         }
-    }
-
-    /// Asks node `k` with SIGTERM to end. It still counts as running until `wait_gone`.
-    pub(crate) fn terminate(&self, k: usize) {
-        self.signal(k, Signal::TERM);
     }
 
     /// Sends a signal to node `k`.

@@ -2,6 +2,8 @@
 
 use crate::cluster::{Cluster, Options};
 use crate::feed::Feed;
+use crate::up::{Up, five_free_ports, up_command};
+use crate::wait::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_learner_serves_what_the_voters_agree_on_and_counts_in_no_majority() {
@@ -31,4 +33,37 @@ async fn a_learner_serves_what_the_voters_agree_on_and_counts_in_no_majority() {
     cluster.client(learner).quote("one-left", "Ada", "Nobody leads.").await;
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn up_with_learners_serves_the_pages_from_each_of_them_and_keeps_their_number() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("chorus-data");
+    let port = five_free_ports();
+    let mut command = up_command(&data, 3, port);
+    command.args(["--learners", "2"]);
+    let up = Up::begin(command);
+    assert_eq!(up.ready.nodes.len(), 5);
+    up.client(0).quote("one", "Ada", "Posted to a voter.").await;
+    up.client(4).quote("two", "Grace", "Posted to a learner.").await;
+    for learner in [3, 4] {
+        let page = wait_for("a learner's page with both quotes", async || {
+            let page = up.client(learner).text("/").await;
+            (page.contains("Posted to a voter.") && page.contains("Posted to a learner.")).then_some(page)
+        });
+        assert!(page.await.contains("<form"), "it takes posts too");
+    }
+    wait_for("a learner to hear both", async || {
+        let nodes = up.client(3).view().await?.nodes;
+        let learners: Vec<&str> =
+            nodes.iter().filter(|node| node.role == "learner").map(|node| node.name.as_str()).collect();
+        (learners == ["n4", "n5"]).then_some(())
+    })
+    .await;
+    up.stop().await;
+
+    let up = Up::start(&data, 3, port);
+    assert_eq!(up.ready.nodes.len(), 5, "the directory says how many there are");
+    assert_eq!(up.client(4).all_quotes().await.len(), 2);
+    up.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Five hosts on one bridge: each node in a network namespace of its own, whose packet filter drops every fifth
-//! datagram that arrives. Nothing leaves these namespaces; making them needs root.
+//! Hosts on one bridge, each a network namespace of its own, whose packet filters drop a share of the datagrams that
+//! arrive. Nothing leaves these namespaces; making them needs root.
 
 use std::env;
 use std::net::Ipv4Addr;
@@ -8,48 +8,56 @@ use std::process::Command;
 use crate::cluster::{Home, Options};
 use crate::exactly_once::outlive_three_leaders;
 
+/// Where the clients are.
+pub(crate) const CLIENTS: u8 = 254;
+
 /// Set for the copy of this program that runs inside the namespace of the bridge.
 const INSIDE: &str = "CHORUS_TEST_NETWORK";
 
-const HOSTS: u8 = 5;
-
 #[test]
 fn a_thousand_quotes_outlive_three_killed_leaders_when_packet_filters_drop_every_fifth_datagram() {
-    match env::var(INSIDE) {
-        Ok(name) => run_inside(&Network { name }),
-        Err(_) => run_in_a_network_of_its_own(),
-    }
+    let test = "lossy_network::a_thousand_quotes_outlive_three_killed_leaders_when_packet_filters_drop_every_fifth_datagram";
+    let loss = Loss { at_hosts: 0.2, at_clients: 0.0 };
+    in_a_network_of_its_own(test, 5, loss, async |homes| {
+        let options = Options { homes, ..Options::default() };
+        outlive_three_leaders(options, "20 % lost by packet filters").await;
+    });
 }
 
-/// The clients must be on the bridge too, and a process cannot enter a namespace without unsafe code: so the test
-/// runs this one test of itself there.
-fn run_in_a_network_of_its_own() {
-    let network = Network { name: format!("chorus{}", std::process::id()) };
-    let _removed = network.make();
+/// The shares of UDP datagrams that are lost on arrival.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    /// At each node.
+    pub(crate) at_hosts: f64,
+    /// At the clients, who are on the bridge itself.
+    pub(crate) at_clients: f64,
+}
+
+/// Runs `story` in a network of `hosts` hosts. The clients must be on the bridge too, and a process cannot enter a
+/// namespace without unsafe code: so the test of this name runs itself once more there.
+pub(crate) fn in_a_network_of_its_own(test: &str, hosts: u8, loss: Loss, story: impl AsyncFnOnce(Vec<Home>)) {
+    if let Ok(name) = env::var(INSIDE) {
+        let network = Network { name, hosts };
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        return runtime.block_on(story(network.homes()));
+    }
+    let network = Network { name: format!("chorus{}", std::process::id()), hosts };
+    let _removed = network.make(loss);
     let itself = env::current_exe().expect("this program's path");
-    let name = "lossy_network::a_thousand_quotes_outlive_three_killed_leaders_when_packet_filters_drop_every_fifth_datagram";
     let status = Command::new("ip")
         .args(["netns", "exec", &network.bridge()])
         .arg(itself)
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env(INSIDE, &network.name)
         .status()
         .expect("ip netns exec");
     assert!(status.success(), "the test in the network's own namespace failed");
 }
 
-fn run_inside(network: &Network) {
-    let homes = (1..=HOSTS).map(|k| Home { namespace: network.host(k), address: address(k) }).collect();
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(outlive_three_leaders(
-        Options { homes, ..Options::default() },
-        "20 % lost by packet filters",
-    ));
-}
-
 /// A bridge in one namespace, and hosts on it in others.
 struct Network {
     name: String,
+    hosts: u8,
 }
 
 impl Network {
@@ -61,17 +69,22 @@ impl Network {
         format!("{}h{k}", self.name)
     }
 
+    fn homes(&self) -> Vec<Home> {
+        (1..=self.hosts).map(|k| Home { namespace: self.host(k), address: address(k) }).collect()
+    }
+
     /// Builds it; dropping the result takes it down.
-    fn make(&self) -> Removed {
+    fn make(&self, loss: Loss) -> Removed {
         let bridge = self.bridge();
         let mut removed = Removed(Vec::new());
         run("ip", &["netns", "add", &bridge]);
         removed.0.push(bridge.clone());
         run("ip", &["-n", &bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
-        run("ip", &["-n", &bridge, "address", "add", &format!("{}/24", address(254)), "dev", "br0"]);
+        run("ip", &["-n", &bridge, "address", "add", &format!("{}/24", address(CLIENTS)), "dev", "br0"]);
         run("ip", &["-n", &bridge, "link", "set", "br0", "up"]);
         run("ip", &["-n", &bridge, "link", "set", "lo", "up"]);
-        for k in 1..=HOSTS {
+        lose(&bridge, loss.at_clients);
+        for k in 1..=self.hosts {
             let host = self.host(k);
             run("ip", &["netns", "add", &host]);
             removed.0.push(host.clone());
@@ -87,12 +100,20 @@ impl Network {
             run("ip", &["-n", &host, "address", "add", &format!("{}/24", address(k)), "dev", "eth0"]);
             run("ip", &["-n", &host, "link", "set", "eth0", "up"]);
             run("ip", &["-n", &host, "link", "set", "lo", "up"]);
-            let lose = "iptables -w -A INPUT -p udp -m statistic --mode random --probability 0.2 -j DROP";
-            let mut arguments = vec!["netns", "exec", &host];
-            arguments.extend(lose.split(' '));
-            run("ip", &arguments);
+            lose(&host, loss.at_hosts);
         }
         removed
+    }
+}
+
+/// Whoever lives in this namespace loses this share of the datagrams that arrive.
+fn lose(namespace: &str, share: f64) {
+    if share > 0.0 {
+        let rule =
+            format!("iptables -w -A INPUT -p udp -m statistic --mode random --probability {share} -j DROP");
+        let mut arguments = vec!["netns", "exec", namespace];
+        arguments.extend(rule.split(' '));
+        run("ip", &arguments);
     }
 }
 
@@ -108,7 +129,8 @@ impl Drop for Removed {
     }
 }
 
-fn address(k: u8) -> Ipv4Addr {
+/// The address of host `k`, or of the clients.
+pub(crate) fn address(k: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 77, k)
 }
 

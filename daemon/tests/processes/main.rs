@@ -6,17 +6,26 @@
 
 #![expect(clippy::print_stdout, reason = "what was measured is for people to read")]
 
+#[path = "../support/python.rs"]
+mod python;
+
 mod client;
 mod cluster;
 mod feed;
 mod measure;
+mod puts;
 mod random;
+mod voice;
 mod wait;
 
 mod bad_datagrams;
 mod bad_requests;
+mod bench;
+mod books;
 mod browser;
+mod catch_up;
 mod directories;
+mod donors;
 mod exactly_once;
 mod failover;
 mod feed_latency;
@@ -24,7 +33,16 @@ mod feed_resume;
 mod idle;
 mod keys_and_values;
 mod learner;
+mod learners_cost;
+mod live_screen;
+mod lossy_controller;
 mod lossy_network;
+mod manual;
+mod members;
 mod no_leader;
+mod playdead;
 mod python_controller;
+mod shell;
+mod signed_commands;
+mod tap;
 mod up;

@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::python::python;
 use crate::up::{Up, five_free_ports};
 use crate::wait::wait_for;
 
@@ -102,7 +102,7 @@ fn refused(place: &[String], words: &[&str], code: i32, sentence: &str) {
 }
 
 fn controller(place: &[String], words: &[&str]) -> Output {
-    let mut command = Command::new(python());
+    let mut command = Command::new(python("controller-venv", &examples().join("requirements.txt")));
     command.env("PYTHONUTF8", "1").arg(examples().join("controller.py")).args(place).args(words);
     command.output().expect("python runs")
 }
@@ -120,45 +120,6 @@ fn leader_in(status: &str) -> String {
 /// Whether a line has all these words.
 fn has_row(table: &str, words: &[&str]) -> bool {
     table.lines().any(|line| words.iter().all(|word| line.split_whitespace().any(|other| other == *word)))
-}
-
-/// A Python that has what the controller needs. It is made once for each content of requirements.txt, and kept below
-/// `target`.
-fn python() -> &'static Path {
-    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("controller-venv");
-        let (python, installed) = (home.join("bin/python"), home.join("requirements.txt"));
-        let wanted = examples().join("requirements.txt");
-        let wants = fs::read_to_string(&wanted).expect("requirements.txt");
-        if fs::read_to_string(&installed).is_ok_and(|has| has == wants) {
-            return python;
-        }
-        let venv = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
-        must(venv, "python3 cannot make an environment; install python3 and python3-venv");
-        let pip = Command::new(&python)
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--only-binary",
-                ":all:",
-            ])
-            .arg("--requirement")
-            .arg(&wanted)
-            .output();
-        must(pip, "pip cannot install proto/examples/requirements.txt; is a package index within reach?");
-        // Last, so that an installation that was cut short is begun again.
-        fs::write(&installed, wants).expect("a file below target");
-        python
-    })
-}
-
-fn must(ended: std::io::Result<Output>, sentence: &str) {
-    let ended = ended.unwrap_or_else(|error| panic!("{sentence}: {error}"));
-    assert!(ended.status.success(), "{sentence}:\n{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 fn examples() -> PathBuf {

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::client::Client;
 use crate::cluster::{CHORUS, free_port};
@@ -21,11 +21,11 @@ pub(crate) struct Ready {
     pub(crate) nodes: Vec<ReadyNode>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ReadyNode {
     pub(crate) name: String,
     url: String,
-    pid: i32,
+    pub(crate) pid: i32,
     data_dir: String,
 }
 
@@ -39,9 +39,13 @@ pub(crate) struct Up {
 impl Up {
     /// Starts it with so many nodes, and waits until it is ready.
     pub(crate) fn start(directory: &Path, nodes: u16, port: u16) -> Self {
+        Self::begin(up_command(directory, nodes, port))
+    }
+
+    /// Starts what a command line says.
+    pub(crate) fn begin(mut command: Command) -> Self {
         let begun = Instant::now();
-        let mut process =
-            up_command(directory, nodes, port).stdout(Stdio::piped()).spawn().expect("chorus up starts");
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("chorus up starts");
         let mut line = String::new();
         let stdout = process.stdout.take().expect("a pipe");
         BufReader::new(stdout).read_line(&mut line).expect("a line");
@@ -142,7 +146,7 @@ async fn try_the_readme(up: &Up, data: &Path) {
     assert!(said(&chorus(data, &["quote", "list"])).contains("From the shell."));
 }
 
-fn up_command(directory: &Path, nodes: u16, port: u16) -> Command {
+pub(crate) fn up_command(directory: &Path, nodes: u16, port: u16) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json", "--nodes", &nodes.to_string()]);
     command.args(["--port", &port.to_string(), "--data-dir"]).arg(directory).stdin(Stdio::null());

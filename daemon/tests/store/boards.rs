@@ -5,7 +5,7 @@ use chorus_proto::types::{Entry, Payload};
 use serde_json::{Value, json};
 
 use super::support::{
-    EPOCH_MS, Node, board, code, command, entry, id, list, noop, open, put, quote, uuid_v7,
+    EPOCH_MS, Node, board, code, command, entry, id, list, list_by, noop, open, put, quote, uuid_v7,
 };
 
 fn check(name: &str, op: &str, key: Option<&str>, body: Value) -> Result<Vec<u8>, Vec<Invalid>> {
@@ -58,7 +58,7 @@ fn quotes_are_listed_newest_first_and_found_by_seq_and_by_id() {
         json!({"seq": 1, "id": uuid, "author": "Ada", "text": "one", "at_ms": EPOCH_MS, "node": "n1"});
     let page = |before, limit| {
         let query = ListQuery { limit, before, ..ListQuery::default() };
-        node.stores().read(|connection| board("quotes").list(connection, &query)).unwrap()
+        list_by(node.stores(), "quotes", &query)
     };
     assert_eq!(page(None, 2)["items"][0]["seq"], 3);
     assert_eq!(page(None, 2)["next"], 2);
@@ -156,13 +156,9 @@ fn keys_are_listed_in_byte_order_by_prefix_and_page() {
     let puts = keys.iter().zip(1..).map(|(key, i)| entry(i, EPOCH_MS, &put(&format!("r{i}"), key, "v")));
     node.run(puts.collect());
     let page = |prefix: &str, after: Option<&str>, limit| {
-        let query = ListQuery {
-            limit,
-            prefix: Some(prefix.to_owned()),
-            after: after.map(str::to_owned),
-            ..ListQuery::default()
-        };
-        let page = node.stores().read(|connection| board("store").list(connection, &query)).unwrap();
+        let filters = [("prefix", prefix.to_owned())].into();
+        let query = ListQuery { limit, filters, after: after.map(str::to_owned), ..ListQuery::default() };
+        let page = list_by(node.stores(), "store", &query);
         let keys =
             page["items"].as_array().unwrap().iter().map(|item| item["key"].as_str().unwrap().to_owned());
         (keys.collect::<Vec<_>>(), page["next"].clone())
@@ -250,4 +246,56 @@ fn a_command_is_written_as_the_protocol_says() {
         put("req-2", "colour", "red").encode().iter().map(|byte| format!("{byte:02x}")).collect();
     let protocol = include_str!("../../../proto/PROTOCOL.md");
     assert!(protocol.replace('\n', "").contains(&hex), "{hex} is not the example of PROTOCOL.md");
+}
+
+#[test]
+fn a_hidden_quote_is_gone_from_the_board_until_it_is_restored_and_the_log_knows_who_did_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let act = |op: &str, at: u64, key: &str| {
+        let body = json!({ "by": "Grace" });
+        let input = Input { key: Some(key.to_owned()), if_match: None, body };
+        entry(at, EPOCH_MS, &command(&format!("m{at}"), "quotes", op, input))
+    };
+    node.run(vec![entry(1, EPOCH_MS, &quote("a", "one")), entry(2, EPOCH_MS, &quote("b", "two"))]);
+    let hidden = node.run(vec![act("hide", 3, "1"), act("hide", 4, "1"), act("hide", 5, "9")]);
+    assert!(matches!(hidden[0], Outcome::Done { change: Change::Deleted, index: 3, .. }), "{hidden:?}");
+    assert_eq!(code(&hidden[2]), "not_found");
+    let seqs = |hidden: &str| {
+        let query =
+            ListQuery { limit: 9, filters: [("hidden", hidden.to_owned())].into(), ..ListQuery::default() };
+        let page = list_by(node.stores(), "quotes", &query);
+        page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((seqs("no"), seqs("yes")), (vec![2], vec![1]));
+    let found = node.stores().read(|connection| board("quotes").find(connection, "1")).unwrap().unwrap();
+    assert_eq!((&found["hidden_by"], &found["text"]), (&json!("Grace"), &Value::Null));
+    let told = node.stores().events(2, 5, 10).unwrap();
+    assert_eq!(told.len(), 1, "what was hidden already is not told again: {told:?}");
+    assert_eq!((told[0].index, told[0].items[0].kind), (3, Change::Deleted));
+    node.run(vec![act("restore", 6, "1")]);
+    let all: Vec<_> =
+        list(node.stores(), "quotes").iter().map(|item| item["seq"].as_u64().unwrap()).collect();
+    assert_eq!(all, [2, 1]);
+}
+
+#[test]
+fn quotes_are_searched_by_what_they_say_and_who_said_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    let texts = ["Half of it", "100 % of it", "snake_case", "back\\slash", "by ADA herself"];
+    node.run(
+        (1..).zip(texts).map(|(at, text)| entry(at, EPOCH_MS, &quote(&format!("q{at}"), text))).collect(),
+    );
+    let found = |part: &str| {
+        let query = ListQuery { limit: 9, filters: [("q", part.to_owned())].into(), ..ListQuery::default() };
+        let page = list_by(node.stores(), "quotes", &query);
+        page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("OF IT"), [2, 1]);
+    assert_eq!(found("%"), [2], "a sign of LIKE stands for itself");
+    assert_eq!(found("_"), [3]);
+    assert_eq!(found("\\"), [4]);
+    assert_eq!(found("ada"), [5, 4, 3, 2, 1], "the author is Ada");
+    assert_eq!(found("nobody"), [0_u64; 0]);
 }

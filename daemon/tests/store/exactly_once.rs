@@ -3,7 +3,7 @@
 use chorus::boards::Outcome;
 use chorus_proto::types::Entry;
 
-use super::support::{EPOCH_MS, code, copy, entry, list, noop, noops, open, put, quote, uuid_v7};
+use super::support::{EPOCH_MS, code, copy, entry, everything, list, noop, noops, open, put, quote, uuid_v7};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -72,32 +72,6 @@ fn an_older_state_is_brought_to_the_same_rows_by_the_log() {
     assert_eq!(again.first().unwrap().index, 701);
     node.close();
     assert_eq!(everything(&path), rows);
-}
-
-/// Every row of every table of state.db, as SQLite quotes them.
-fn everything(path: &std::path::Path) -> Vec<String> {
-    let connection = rusqlite::Connection::open(path.join("state/1/state.db")).unwrap();
-    let tables: Vec<String> = connection
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
-        .unwrap()
-        .query_map([], |row| row.get(0))
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
-    assert!(tables.len() >= 5, "{tables:?}");
-    let mut all = Vec::new();
-    for table in tables {
-        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
-        let columns = statement.column_count();
-        let rows = statement
-            .query_map([], |row| {
-                Ok((0..columns).map(|n| format!("{:?}|", row.get_ref(n).unwrap())).collect::<String>())
-            })
-            .unwrap();
-        all.extend(rows.map(|row| format!("{table}: {}", row.unwrap())));
-    }
-    assert!(all.len() > 1_000);
-    all
 }
 
 #[test]

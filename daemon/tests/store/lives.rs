@@ -14,7 +14,7 @@ use chorus_proto::types::{
 
 use super::support::{EPOCH_MS, Said, code, copy, entry, hard_state, id, name, noops, open, quote, try_open};
 
-fn founding() -> Entry {
+pub(crate) fn founding() -> Entry {
     let voter = Voter { name: name("n1"), identity: Identity([7; 16]) };
     let configuration = Configuration { voters: vec![voter] };
     let cluster = Cluster { id: [1; 16], epoch: 1 };
@@ -77,7 +77,7 @@ fn everything_that_was_persisted_is_there_after_a_restart() {
     assert_eq!(durable.hard_state, vote);
     assert_eq!(durable.cluster, Some(cluster));
     assert!(durable.founded && !durable.empty);
-    assert_eq!((durable.first_index, durable.last_id), (Index(1), id(3, 9)));
+    assert_eq!((durable.base_id, durable.last_id), (EntryId::ZERO, id(3, 9)));
     assert_eq!(durable.term_starts, [id(0, 1), id(2, 2), id(3, 6)]);
     assert_eq!((durable.applied_id, durable.promised_id), (id(3, 7), id(3, 9)));
     assert_eq!(durable.last_time_ms, EPOCH_MS + 9);
@@ -337,14 +337,54 @@ fn damage_that_shows_late_ends_this_life_and_the_next_makes_the_state_again() {
 }
 
 #[test]
+fn a_log_of_format_1_is_taken_to_format_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.vote(hard_state(4));
+    node.append(noops(4, 1, 3));
+    node.close();
+    let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+    let before = "DROP TABLE base; ALTER TABLE self DROP COLUMN checksum; PRAGMA user_version = 1;";
+    log.execute_batch(before).unwrap();
+    drop(log);
+    for _ in 0..2 {
+        let node = open(dir.path());
+        let durable = &node.opened.durable;
+        assert_eq!((durable.last_id, durable.hard_state), (id(4, 3), hard_state(4)));
+        node.close();
+    }
+}
+
+#[test]
+fn what_log_db_says_of_the_node_or_its_base_is_refused_when_it_is_not_what_was_written() {
+    for (change, says) in [
+        ("UPDATE self SET term = term + 1", "what it says of this node"),
+        ("UPDATE self SET state_number = 2", "what it says of this node"),
+        ("UPDATE self SET founded = 1", "what it says of this node"),
+        ("INSERT INTO base VALUES (1, 4, 1, 17)", "where the log begins"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut node = open(dir.path());
+        node.vote(hard_state(4));
+        node.append(noops(4, 1, 3));
+        node.close();
+        let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
+        assert_eq!(log.execute(change, []).unwrap(), 1);
+        drop(log);
+        let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
+        assert!(refused.contains(says) && refused.contains("log.db"), "{refused}");
+    }
+}
+
+#[test]
 fn two_votes_in_one_term_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());
     node.vote(HardState { term: Term(5), vote: Some(NodeId(0xab)) });
+    let promise = fs::read(dir.path().join("promise")).unwrap();
+    node.vote(HardState { term: Term(5), vote: Some(NodeId(0xac)) });
     node.close();
-    let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
-    log.execute("UPDATE self SET vote = '00000000000000ac'", []).unwrap();
-    drop(log);
+    fs::write(dir.path().join("promise"), promise).unwrap();
     let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
     assert!(refused.contains("two votes in one term"), "{refused}");
 }

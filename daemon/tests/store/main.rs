@@ -2,10 +2,20 @@
 #![allow(clippy::unwrap_used, reason = "helpers of the tests fail as tests do")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
+mod backups;
 mod boards;
+mod books;
+mod changes;
+mod compaction;
+mod digest;
+mod donors;
 mod exactly_once;
+mod flipped;
 mod group_commit;
 mod lives;
 mod measured;
+mod power;
+mod snapshots;
 mod support;
+mod tasks;
 mod wal;

@@ -1,12 +1,13 @@
 //! A node's stores with a listener, and entries to feed them.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chorus::boards::{Board, Boards, Command, Input, Outcome};
-use chorus::store::{Applied, AppliedEntry, Opened, Reports, StoreError, Stores};
+use chorus::boards::{Board, Boards, Command, Input, ListQuery, Listed, Outcome};
+use chorus::store::{Applied, AppliedEntry, Opened, Reports, Retention, StoreError, Stores};
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{Entry, EntryId, HardState, Index, NodeName, Payload, RequestId, Term, Token};
 use serde_json::{Value, json};
@@ -21,6 +22,8 @@ pub(crate) const EPOCH_MS: u64 = 1_720_000_000_000;
 pub(crate) enum Said {
     Persisted(Token),
     Applied(Applied),
+    Compacted(EntryId),
+    Installed(EntryId),
     Stuck(String),
     Failed(StoreError),
 }
@@ -40,6 +43,12 @@ impl Reports for Ear {
     fn applied(&self, applied: Applied) {
         self.hear(Said::Applied(applied));
     }
+    fn compacted(&self, base: EntryId) {
+        self.hear(Said::Compacted(base));
+    }
+    fn installed(&self, id: EntryId) {
+        self.hear(Said::Installed(id));
+    }
     fn stuck(&self, detail: String) {
         self.hear(Said::Stuck(detail));
     }
@@ -54,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) said: Receiver<Said>,
     pub(crate) path: PathBuf,
     token: u64,
+    /// Up to where the log was last said to be deleted.
+    compacted: Cell<EntryId>,
 }
 
 pub(crate) fn name(text: &str) -> NodeName {
@@ -62,9 +73,15 @@ pub(crate) fn name(text: &str) -> NodeName {
 
 /// Opens the directory for a node of this name.
 pub(crate) fn try_open(path: &Path, node: &str) -> Result<Node, StoreError> {
+    open_keeping(path, node, Retention::default())
+}
+
+/// Opens it with so much of the log to be kept.
+pub(crate) fn open_keeping(path: &Path, node: &str, retention: Retention) -> Result<Node, StoreError> {
     let (sender, said) = channel();
-    let opened = Stores::open(path, &name(node), Boards::all(), Arc::new(Ear(Mutex::new(sender))))?;
-    Ok(Node { opened, said, path: path.to_owned(), token: 0 })
+    let ear = Arc::new(Ear(Mutex::new(sender)));
+    let opened = Stores::open(path, &name(node), Boards::all(), retention, ear)?;
+    Ok(Node { opened, said, path: path.to_owned(), token: 0, compacted: Cell::default() })
 }
 
 /// Opens it for n1.
@@ -138,6 +155,9 @@ impl Node {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let said = self.said.recv_timeout(left).expect("the stores say what is waited for");
+            if let Said::Compacted(base) = said {
+                self.compacted.set(base);
+            }
             if likes(&said) {
                 return said;
             }
@@ -145,6 +165,19 @@ impl Node {
                 panic!("the stores failed: {error}");
             }
         }
+    }
+
+    /// Up to where the log is deleted, as far as it was heard.
+    pub(crate) fn compacted(&self) -> EntryId {
+        self.compacted.get()
+    }
+
+    /// Waits until everything up to `index` or more is deleted; tells up to where exactly.
+    pub(crate) fn wait_compacted(&self, index: u64) -> EntryId {
+        if self.compacted().index.0 < index {
+            self.wait_for(|said| matches!(said, Said::Compacted(base) if base.index.0 >= index));
+        }
+        self.compacted()
     }
 
     /// Ends this life in order.
@@ -229,9 +262,48 @@ pub(crate) fn board(name: &str) -> &'static dyn Board {
 
 /// All rows of a board's list.
 pub(crate) fn list(stores: &Stores, name: &str) -> Vec<Value> {
-    let query = chorus::boards::ListQuery { limit: 500, ..Default::default() };
-    let listed = stores.read(|connection| board(name).list(connection, &query)).unwrap();
-    listed["items"].as_array().unwrap().clone()
+    let query = ListQuery { limit: 500, ..Default::default() };
+    list_by(stores, name, &query)[board(name).rows()].as_array().unwrap().clone()
+}
+
+/// What a board's list answers to a query.
+pub(crate) fn list_by(stores: &Stores, name: &str, query: &ListQuery) -> Value {
+    match stores.read(|connection| board(name).list(connection, query)).unwrap() {
+        Listed::Rows(rows) => rows,
+        Listed::Invalid(invalid) => panic!("{invalid:?}"),
+    }
+}
+
+/// Every row of every table of state.db, as SQLite quotes them.
+pub(crate) fn everything(path: &Path) -> Vec<String> {
+    let all = everything_of(path, 1);
+    assert!(all.len() > 1_000);
+    all
+}
+
+/// The same of the state of this number.
+pub(crate) fn everything_of(path: &Path, number: u64) -> Vec<String> {
+    let connection = rusqlite::Connection::open(path.join(format!("state/{number}/state.db"))).unwrap();
+    let tables: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    assert!(tables.len() >= 5, "{tables:?}");
+    let mut all = Vec::new();
+    for table in tables {
+        let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).unwrap();
+        let columns = statement.column_count();
+        let rows = statement
+            .query_map([], |row| {
+                Ok((0..columns).map(|n| format!("{:?}|", row.get_ref(n).unwrap())).collect::<String>())
+            })
+            .unwrap();
+        all.extend(rows.map(|row| format!("{table}: {}", row.unwrap())));
+    }
+    all
 }
 
 /// Copies a directory as a crash would leave it: while it is in use.

@@ -1,12 +1,14 @@
 //! One node: the core while it runs, its disk, and its state machine.
 
+use chorus_proto::planted;
 use chorus_proto::raft::{Actions, Config, Raft};
+use chorus_proto::text::Names;
 use chorus_proto::types::{
     Boot, Cluster, Configuration, Entry, EntryId, Founding, HardState, Identity, Index, NodeId, Now, Payload,
     Span, Term, Voter,
 };
 
-use crate::disk::{Disk, Image};
+use crate::disk::{Disk, End, Image};
 use crate::machine::Machine;
 
 /// A machine that a node runs on.
@@ -22,20 +24,48 @@ pub struct Host {
     pub machine: Machine,
     /// The core; none while the process is down.
     pub raft: Option<Raft>,
+    /// Its disk once lost something that it had synced.
+    pub rotten: bool,
+    /// The state before the present one, where that one is not synced.
+    unsynced: Option<Machine>,
+    /// Its state is lost, and no snapshot has taken its place yet.
+    pub stateless: bool,
+}
+
+/// Hosts by their names, for those who tell what was said.
+#[derive(Debug)]
+pub struct Roster<'a>(pub &'a [Host]);
+
+impl Names for Roster<'_> {
+    fn name(&self, id: NodeId) -> String {
+        let host = self.0.iter().find(|host| host.id == id);
+        host.map_or_else(|| id.to_string(), |host| host.config.name.to_string())
+    }
 }
 
 impl Host {
     /// A host that was never started.
     #[must_use]
     pub fn new(config: Config, image: Image) -> Self {
-        Self { id: config.id(), config, disk: Disk::new(image), machine: Machine::default(), raft: None }
+        let (disk, machine) = (Disk::new(image), Machine::default());
+        Self {
+            id: config.id(),
+            config,
+            disk,
+            machine,
+            raft: None,
+            rotten: false,
+            unsynced: None,
+            stateless: false,
+        }
     }
 
-    /// Starts the process with what the disk holds.
+    /// Starts the process with what the disk holds. Its boot is later than every earlier one, and than its clock.
     pub fn start(&mut self, now: Now, seed: u64) -> Actions {
-        self.config.boot = Boot(self.config.boot.0 + 1);
+        self.config.boot = Boot((self.config.boot.0 + 1).max(now.clock_ms * 1_000));
+        self.disk.open();
         self.config.seed = seed;
-        let durable = self.disk.durable(self.machine.applied_index());
+        let durable = self.disk.durable(&self.machine);
         let (raft, actions) = Raft::new(self.config.clone(), durable, now);
         self.raft = Some(raft);
         actions
@@ -46,6 +76,36 @@ impl Host {
         self.raft = None;
         self.disk.crash(survivors);
         self.machine.fall_back(state_kept);
+        self.switch_state();
+    }
+
+    /// Ends the process between any two steps of what it does. The state falls back to `state_kept` only with the power.
+    pub fn end(&mut self, end: End, state_kept: Index, rng: &mut fastrand::Rng) {
+        self.raft = None;
+        self.disk.end(end, rng);
+        if end == End::PowerLoss {
+            self.machine.fall_back(state_kept.max(self.machine.checkpoint()));
+        }
+        self.switch_state();
+        if let Some(before) = self.unsynced.take_if(|_| end == End::PowerLoss) {
+            self.machine = before;
+        }
+    }
+
+    /// The state is the one that log.db names. True if that is another one than before.
+    pub fn switch_state(&mut self) -> bool {
+        let Some(installed) = self.disk.take_installed() else { return false };
+        let before = std::mem::replace(&mut self.machine, installed.machine.clone());
+        self.unsynced = Some(before).filter(|_| planted!(RecordBeforeData));
+        self.stateless = false;
+        true
+    }
+
+    /// The state is set aside as damaged: it is made again from the log, if that reaches back far enough.
+    pub fn lose_state(&mut self) {
+        let began = self.disk.synced.base == EntryId::ZERO;
+        self.stateless = !began;
+        self.machine = Machine::default();
     }
 
     /// The core.
@@ -110,5 +170,5 @@ pub fn founded(founding: &Founding, hard_state: HardState, terms: &[u64], voter:
     // A learner begins without any log: it adopts the cluster and is sent everything.
     let log =
         if voter { std::iter::once(record).chain((2..).zip(terms).map(entry)).collect() } else { Vec::new() };
-    Image { hard_state, cluster: Some(founding.cluster), founded: voter, log }
+    Image { hard_state, cluster: Some(founding.cluster), founded: voter, base: EntryId::ZERO, log }
 }

@@ -18,7 +18,7 @@ use crate::types::{
 const ADOPT_AFTER: Span = Span::from_millis(2_000);
 
 /// Where this node stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Place {
     /// In no cluster.
     Outside(Outside),
@@ -27,7 +27,7 @@ pub(super) enum Place {
 }
 
 /// In no cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outside {
     /// Its disk holds nothing, so that it may be part of a founding.
     pub(super) empty: bool,
@@ -38,7 +38,7 @@ pub(super) struct Outside {
 }
 
 /// In a cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Inside {
     pub(super) cluster: Cluster,
     /// The founding record, while it is all that the log holds or since this node stored it.

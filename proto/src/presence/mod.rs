@@ -5,8 +5,12 @@
 //! comes out as [`Observed`]; the core writes it down and says when it is on disk. Presence keeps no clock of its own,
 //! writes nothing and sends nothing.
 //!
+//! HELLO leaves to the group and direct at the same moment, so that each node finds out from whom the group carries
+//! (`ear`) and says so. [`Presence::besides`] is what follows from it: who gets by unicast what goes to the group.
+//!
 //! It leaves out: addresses (the driver learns them from datagrams), and who leads (the core's matter).
 
+mod ear;
 mod founding;
 mod peers;
 #[cfg(test)]
@@ -16,7 +20,8 @@ use std::collections::BTreeSet;
 
 pub use peers::Peer;
 
-use crate::message::{Hello, Role, Sender, Welcome};
+use crate::message::{HeardBy, Hello, Message, Role, Sender, Welcome};
+use crate::planted;
 use crate::raft::{Config, Durable};
 use crate::types::{Boot, Cluster, Configuration, EntryId, Index, NodeId, NodeName, Now, Span, Term, Time};
 use founding::{Inside, Place};
@@ -25,8 +30,23 @@ use peers::{HEARD_WITHIN, Noted, Peers};
 /// Between two HELLOs, give or take a fifth.
 const HELLO_INTERVAL: Span = Span::from_millis(1_000);
 
-/// The same at a voter whose cluster is not founded yet, so that a founding takes a fraction of a second.
-const HELLO_INTERVAL_FOUNDING: Span = Span::from_millis(100);
+/// The same at a voter whose cluster is not founded yet, so that a founding takes a fraction of a second; and for some
+/// HELLOs at one that has no leader: perhaps the group is what is missing, and then this shows soon.
+const HELLO_INTERVAL_HURRIED: Span = Span::from_millis(100);
+
+/// And at least so much for each node that it goes to direct: not more than 100 of those a second, also in the fifth that an
+/// interval may be shorter.
+const HELLO_INTERVAL_EACH: Span = Span(12_500);
+
+/// Hurried HELLOs of a voter without a leader, until it has one again.
+const HURRIED_MAX: u32 = 20;
+
+/// A HELLO brings the news of how others are heard so long after the last one: a network that loses a lot makes news
+/// all the time.
+const NEWS_AFTER: Span = Span::from_millis(400);
+
+/// Most nodes that HELLOs, and that copies of what goes to the group, are sent to by unicast.
+const DIRECT_MAX: usize = 64;
 
 /// A voter that hears a newcomer says HELLO after at most so long.
 const HELLO_TO_NEWCOMER: Span = Span::from_millis(100);
@@ -40,11 +60,14 @@ const REVIEW_INTERVAL: Span = Span::from_millis(1_000);
 /// Most nodes that one HELLO names as heard.
 const HEARD_MAX: usize = 256;
 
-/// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
-const HELLO_BYTES: usize = 720;
+/// Most nodes that one HELLO tells what they had.
+const HAD_MAX: usize = 4;
 
-/// Bytes of one heard node and its boot in MessagePack.
-const HEARD_BYTES: usize = 19;
+/// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
+const HELLO_BYTES: usize = 704;
+
+/// Bytes of one heard node, its boot, and its place in `direct_only` in MessagePack.
+const HEARD_BYTES: usize = 20;
 
 /// A start that was first heard within this span is named before the others: it waits for that.
 const NEWCOMER_FOR: Span = Span::from_millis(5_000);
@@ -88,12 +111,14 @@ pub enum Observed {
     Cloned(String),
     /// The cluster went on in a higher epoch without this node.
     HigherEpoch(Cluster),
+    /// This node's disk once held what is committed up to here, as another remembers. When it no longer does, it lost it.
+    Had(Index),
     /// Something that people should know, said once until it changes.
     Trouble(String),
 }
 
 /// The table of nodes heard, and the founding.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Presence {
     config: Config,
     rng: fastrand::Rng,
@@ -101,6 +126,8 @@ pub struct Presence {
     place: Place,
     /// Another process speaks with this node's identity.
     cloned: bool,
+    /// Its start, when that is later than this one: it cannot hear that by itself.
+    later_start: Option<Boot>,
     /// The highest epoch of this node's cluster that was heard, when it is higher than this node's.
     higher_epoch: Option<u64>,
     /// Sentences that hold at the moment and were said.
@@ -110,8 +137,17 @@ pub struct Presence {
     started: Time,
     /// The last moment that was told: what is due at once is due then.
     last: Time,
+    last_hello: Option<Time>,
     next_hello: Time,
+    /// Hurried HELLOs left to a voter without a leader.
+    hurried_left: u32,
     next_review: Time,
+    /// When an ear has to be asked.
+    next_ear: Option<Time>,
+    /// Whom the last HELLO goes to direct besides.
+    hello_to: Vec<NodeId>,
+    /// Whom the group of this node does not reach.
+    copies_to: Vec<NodeId>,
     /// Where the naming of those heard goes on, when one HELLO does not hold them all.
     heard_cursor: NodeId,
 }
@@ -128,13 +164,19 @@ impl Presence {
             peers: Peers::default(),
             place: Place::new(own, durable),
             cloned: false,
+            later_start: None,
             higher_epoch: None,
             troubles: BTreeSet::new(),
             list_differs: list_differs(config, durable),
             started: now.time,
             last: now.time,
+            last_hello: None,
             next_hello: now.time,
+            hurried_left: HURRIED_MAX,
             next_review: now.time,
+            next_ear: None,
+            hello_to: Vec::new(),
+            copies_to: Vec::new(),
             heard_cursor: own,
         }
     }
@@ -142,7 +184,39 @@ impl Presence {
     /// Notes that something authenticated came from `from`.
     pub fn hear(&mut self, now: Now, from: Sender) {
         self.last = now.time;
-        self.peers.hear(now.time, from);
+        if self.peers.hear(now.time, from) {
+            self.hurry_news(now.time);
+        }
+    }
+
+    /// The leader's HEARTBEATs stayed away. If it still lives it hears at once that they do not arrive.
+    pub fn miss(&mut self, now: Now, leader: NodeId) {
+        if let Some(peer) = self.peers.one_mut(leader) {
+            peer.listen(ear::Ear::doubt);
+        }
+        self.hurry(now);
+    }
+
+    /// Says HELLO at once: this node has no leader any more.
+    pub fn hurry(&mut self, now: Now) {
+        self.hurry_hello(now.time, HELLO_INTERVAL_HURRIED);
+    }
+
+    /// Who gets a message to the group by unicast as well; at most 64. HELLO: every voter, and who hears or is heard by
+    /// unicast alone. Anything else: those whom the group does not reach from here, as they say themselves. A copy is
+    /// the same datagram, so that whoever gets both takes one; a HELLO is sealed anew for each, so that both count.
+    #[must_use]
+    pub fn besides(&self, message: &Message) -> &[NodeId] {
+        match message {
+            Message::Hello(_) => &self.hello_to,
+            _ => &self.copies_to,
+        }
+    }
+
+    /// Those whom the group does not reach from here, as they say themselves: voters first, at most 64.
+    #[must_use]
+    pub fn copies_to(&self) -> &[NodeId] {
+        &self.copies_to
     }
 
     /// Takes in a HELLO.
@@ -155,15 +229,23 @@ impl Presence {
         if from.id == self.config.id() {
             return self.on_own_identity(from.boot, &hello.heard).into_iter().collect();
         }
+        let had = hello.had.iter().find(|(id, _)| *id == self.config.id()).map(|(_, index)| *index);
+        let lacks_group = hello.hears(self.config.id(), self.config.boot) == Some(HeardBy::Unicast);
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),
-            Noted::New => self.hurry_hello(now.time),
+            Noted::New => self.answer_newcomer(now.time),
             Noted::Known => {}
         }
-        match self.place {
+        self.listen(now.time, from);
+        if lacks_group != self.copies_to.contains(&from.id) {
+            self.count_copies(now.time);
+        }
+        let mut observed = match self.place {
             Place::Outside(_) => self.enter(now),
             Place::Inside(_) => self.meet(now.time, from.id),
-        }
+        };
+        observed.extend(had.map(Observed::Had));
+        observed
     }
 
     /// Takes in the boot of a datagram that bears this node's own identity and is not its own echo, and what it says
@@ -172,12 +254,15 @@ impl Presence {
     pub fn on_own_identity(&mut self, boot: Boot, heard: &[(NodeId, Boot)]) -> Option<Observed> {
         let own = self.config.boot;
         let later = boot > own;
+        if later {
+            self.later_start = self.later_start.max(Some(boot));
+        }
         // An old datagram of an earlier start proves nothing, unless it knows this start.
         let knows_us = boot < own && heard.contains(&(self.config.id(), own));
-        if self.cloned || !(later || knows_us) {
+        if self.cloned || !(later || knows_us) || planted!(CloneUnnoticed) {
             return None;
         }
-        self.cloned = true;
+        self.cloned = !planted!(CloneVotes);
         Some(Observed::Cloned(format!(
             "another process speaks with the identity of {} (its boot {boot}, ours {own}): two were started from one \
              data directory, or from a copy of it; stop one of them and empty its directory",
@@ -204,20 +289,26 @@ impl Presence {
     #[must_use]
     pub fn deadline(&self) -> Time {
         let at_once = matches!(&self.place, Place::Inside(inside) if inside.is_confirmed());
-        if at_once { self.last } else { self.next_hello.min(self.next_review) }
+        let next = self.next_hello.min(self.next_review);
+        if at_once { self.last } else { self.next_ear.map_or(next, |ear| next.min(ear)) }
     }
 
     /// Composes the HELLO that leaves now.
     #[must_use]
     pub fn hello(&mut self, now: Now, standing: &Standing) -> Hello {
         self.last = now.time;
-        self.next_hello = now.time + self.draw_interval();
+        self.last_hello = Some(now.time);
+        self.hello_to = self.draw_direct(now.time, standing);
+        self.next_hello = now.time + self.draw_interval(standing);
+        let (heard, direct_only) = self.draw_heard(now.time);
         let (empty, founded) = match &self.place {
             Place::Outside(outside) => (outside.empty, false),
             Place::Inside(inside) => (false, inside.founded),
         };
         let mut voters = self.config.voters.clone();
         voters.sort();
+        let lost = self.peers.fresh(now.time).filter_map(|(id, peer)| Some((id, peer.lost()?)));
+        let had = lost.take(HAD_MAX).collect();
         Hello {
             name: self.config.name.clone(),
             identity: self.config.identity,
@@ -238,7 +329,9 @@ impl Presence {
             public_url: self.config.public_url.clone(),
             receive_buffer_bytes: self.config.receive_buffer_bytes,
             pid: self.config.pid,
-            heard: self.draw_heard(now.time),
+            heard,
+            direct_only,
+            had,
         }
     }
 
@@ -252,7 +345,11 @@ impl Presence {
         };
         if now.time >= self.next_review {
             self.next_review = now.time + REVIEW_INTERVAL;
+            self.count_copies(now.time);
             observed.extend(self.review(now.time));
+        }
+        if self.next_ear.is_some_and(|due| now.time >= due) {
+            self.settle_ears(now.time);
         }
         observed
     }
@@ -307,10 +404,24 @@ impl Presence {
         self.peers.all()
     }
 
+    /// Those heard in the last 3 s by unicast alone, by id.
+    pub fn heard_by_unicast(&self, now: Now) -> impl Iterator<Item = NodeId> {
+        let by_unicast = move |peer: &Peer| {
+            now.time.since(peer.heard) <= HEARD_WITHIN && peer.heard_by() == HeardBy::Unicast
+        };
+        self.peers.all().filter(move |(_, peer)| by_unicast(peer)).map(|(id, _)| id)
+    }
+
     /// One node.
     #[must_use]
     pub fn peer(&self, id: NodeId) -> Option<&Peer> {
         self.peers.one(id)
+    }
+
+    /// That node was heard lately, in a HELLO too, as a founded member of this node's cluster.
+    #[must_use]
+    pub fn is_fresh_member(&self, now: Now, peer: &Peer) -> bool {
+        peer.is_fresh(now.time) && peer.hello.founded && peer.hello.cluster == self.cluster()
     }
 
     /// The median of the clocks of these voters and this node, each as last heard and moved on by the time since;
@@ -419,44 +530,119 @@ impl Presence {
     }
 
     /// A voter answers a newcomer soon: the two know each other within a fraction of a second.
-    fn hurry_hello(&mut self, now: Time) {
+    fn answer_newcomer(&mut self, now: Time) {
         if !self.config.voters.is_empty() {
             let soon = now + Span(self.rng.u64(0..=HELLO_TO_NEWCOMER.0));
             self.next_hello = self.next_hello.min(soon);
         }
     }
 
-    fn draw_interval(&mut self) -> Span {
-        let waits = match &self.place {
-            Place::Outside(outside) => outside.empty,
-            Place::Inside(inside) => inside.record.is_some() && !inside.founded,
+    /// What others are told to send by unicast, or need not any more, they hear soon.
+    fn hurry_news(&mut self, now: Time) {
+        self.hurry_hello(now, NEWS_AFTER);
+    }
+
+    /// The next HELLO leaves now, or when so much time has passed since the last one.
+    fn hurry_hello(&mut self, now: Time, after_last: Span) {
+        let at = self.last_hello.map_or(now, |last| now.max(last + after_last));
+        self.next_hello = self.next_hello.min(at);
+    }
+
+    /// Over which way the HELLO of `from` came.
+    fn listen(&mut self, now: Time, from: Sender) {
+        let Some(peer) = self.peers.one_mut(from.id) else { return };
+        let changed =
+            peer.listen(|ear| if from.direct { ear.on_direct_hello(now) } else { ear.on_group(now) });
+        let due = peer.ear.due();
+        self.next_ear = [self.next_ear, due].into_iter().flatten().min();
+        if changed {
+            self.hurry_news(now);
+        }
+    }
+
+    fn settle_ears(&mut self, now: Time) {
+        let (changed, next) = self.peers.settle(now);
+        self.next_ear = next;
+        if changed {
+            self.hurry_news(now);
+        }
+    }
+
+    /// Those who say that they hear this start of this node by unicast alone; voters first, if there are too many.
+    fn count_copies(&mut self, now: Time) {
+        let (own, boot) = (self.config.id(), self.config.boot);
+        let lacks_group = |peer: &Peer| peer.hello.hears(own, boot) == Some(HeardBy::Unicast);
+        let lacking = self.peers.fresh(now).filter(|(_, peer)| lacks_group(peer));
+        self.copies_to = first_of(lacking.map(|(id, peer)| (u8::from(!peer.votes()), id)).collect());
+    }
+
+    /// Whom a HELLO goes to direct: the voters, whether heard or not; who hears this node by unicast alone or is heard so;
+    /// and, from a voter, who hears the group and not this node, or neither.
+    fn draw_direct(&self, now: Time, standing: &Standing) -> Vec<NodeId> {
+        let (own, boot) = (self.config.id(), self.config.boot);
+        let votes = standing.role != Role::Learner || !self.config.voters.is_empty();
+        let class = |peer: &Peer| match peer.hello.hears(own, boot) {
+            _ if self.may_be_voter(peer) => Some(0),
+            _ if !peer.is_fresh(now) => None,
+            _ if peer.heard_by() == HeardBy::Unicast => Some(1),
+            Some(HeardBy::Unicast) => Some(1),
+            None if votes => Some(2),
+            _ => None,
         };
-        let hurried = waits && !self.config.voters.is_empty();
-        let interval = if hurried { HELLO_INTERVAL_FOUNDING } else { HELLO_INTERVAL };
+        first_of(self.peers.all().filter_map(|(id, peer)| Some((class(peer)?, id))).collect())
+    }
+
+    /// It votes, or is one of those who shall found the cluster.
+    fn may_be_voter(&self, peer: &Peer) -> bool {
+        peer.votes() || self.config.voters.contains(&peer.hello.name)
+    }
+
+    fn draw_interval(&mut self, standing: &Standing) -> Span {
+        let (waits, alone) = match &self.place {
+            Place::Outside(outside) => (outside.empty, false),
+            Place::Inside(inside) => {
+                let alone = standing.leader.is_none() && standing.role != Role::Learner;
+                (inside.record.is_some() && !inside.founded, alone)
+            }
+        };
+        if standing.leader.is_some() {
+            self.hurried_left = HURRIED_MAX;
+        }
+        let hurried = (waits && !self.config.voters.is_empty()) || (alone && self.hurried_left > 0);
+        self.hurried_left -= u32::from(alone && self.hurried_left > 0);
+        let each = HELLO_INTERVAL_EACH.times(self.hello_to.len() as u64);
+        let interval = if hurried { HELLO_INTERVAL_HURRIED.max(each) } else { HELLO_INTERVAL };
         Span(self.rng.u64(interval.0 * 4 / 5..=interval.0 * 6 / 5))
     }
 
-    /// Those heard in the last 3 s, as many as one HELLO holds: the voters, then newcomers, then the others in turn.
-    fn draw_heard(&mut self, now: Time) -> Vec<(NodeId, Boot)> {
-        let mut heard: Vec<(u8, bool, NodeId, Boot)> = self
+    /// Those heard in the last 3 s, as many as one HELLO holds: the voters, then newcomers, then the others in turn. And
+    /// the places of those that are heard by unicast alone.
+    fn draw_heard(&mut self, now: Time) -> (Vec<(NodeId, Boot)>, Vec<u8>) {
+        let mut heard: Vec<(u8, bool, NodeId, Boot, HeardBy)> = self
             .peers
             .all()
             .filter(|(_, peer)| now.since(peer.heard) <= HEARD_WITHIN)
             .map(|(id, peer)| {
                 let class = match () {
-                    () if self.config.voters.contains(&peer.hello.name) => 0,
+                    () if self.may_be_voter(peer) => 0,
                     () if now.since(peer.since) <= NEWCOMER_FOR => 1,
                     () => 2,
                 };
-                (class, id <= self.heard_cursor, id, peer.boot)
+                (class, id <= self.heard_cursor, id, peer.boot, peer.heard_by())
             })
             .collect();
-        heard.sort_unstable();
-        heard.truncate(self.heard_max());
-        if let Some((2, _, last, _)) = heard.last() {
+        // First of all the later start of this node's own identity: that process learns of this one from nobody else.
+        let later = self.later_start.map(|boot| (self.config.id(), boot));
+        heard.sort_unstable_by_key(|(class, before, id, ..)| (*class, *before, *id));
+        heard.truncate(self.heard_max() - usize::from(later.is_some()));
+        if let Some((2, _, last, ..)) = heard.last() {
             self.heard_cursor = *last;
         }
-        heard.into_iter().map(|(_, _, id, boot)| (id, boot)).collect()
+        let places = (u8::from(later.is_some())..=u8::MAX).zip(&heard);
+        let places = places.filter(|(_, (.., by))| *by == HeardBy::Unicast);
+        let direct_only = places.map(|(place, _)| place).collect();
+        let heard = heard.into_iter().map(|(_, _, id, boot, _)| (id, boot));
+        (later.into_iter().chain(heard).collect(), direct_only)
     }
 
     /// How many of those heard fit one datagram beside this node's own names.
@@ -465,6 +651,13 @@ impl Presence {
         let url = self.config.public_url.as_ref().map_or(0, String::len);
         (HELLO_BYTES.saturating_sub(list + url) / HEARD_BYTES).clamp(8, HEARD_MAX)
     }
+}
+
+/// As many as are sent to by unicast, those of the lower class first.
+fn first_of(mut nodes: Vec<(u8, NodeId)>) -> Vec<NodeId> {
+    nodes.sort_unstable();
+    nodes.truncate(DIRECT_MAX);
+    nodes.into_iter().map(|(_, id)| id).collect()
 }
 
 /// After the founding the log says who votes; a list that says otherwise is only reported.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use crate::message::{Hello, Sender};
-use crate::types::{Boot, NodeId, Span, Time};
+use super::ear::Ear;
+use crate::message::{HeardBy, Hello, Role, Sender};
+use crate::types::{Boot, Index, NodeId, Span, Time};
 
 /// Most nodes kept; the longest silent goes first.
 const PEERS_MAX: usize = 1_024;
@@ -25,11 +26,38 @@ pub struct Peer {
     pub hello_heard: Time,
     /// When this start of it was heard first.
     pub since: Time,
+    /// The last entry that any start of it named as committed and on its disk.
+    had: Index,
     /// When it was last sent the founding record.
     pub(super) greeted: Option<Time>,
+    /// Over which way it is heard.
+    pub(super) ear: Ear,
 }
 
 impl Peer {
+    /// Over which way it is heard here.
+    #[must_use]
+    pub fn heard_by(&self) -> HeardBy {
+        self.ear.heard_by()
+    }
+
+    /// Lets its ear take something in; whether that shows that a voter is heard over another way than before.
+    pub(super) fn listen(&mut self, take: impl FnOnce(&mut Ear)) -> bool {
+        let before = self.heard_by();
+        take(&mut self.ear);
+        self.votes() && self.heard_by() != before
+    }
+
+    /// What its disk held and, by its last HELLO, holds no more.
+    pub(super) fn lost(&self) -> Option<Index> {
+        (self.hello.durable.index < self.had).then_some(self.had)
+    }
+
+    /// It votes, as far as its last HELLO says.
+    pub(super) fn votes(&self) -> bool {
+        self.hello.role != Role::Learner
+    }
+
     /// Its last HELLO is fresh.
     pub(super) fn is_fresh(&self, now: Time) -> bool {
         now.since(self.hello_heard) <= HEARD_WITHIN
@@ -53,7 +81,7 @@ pub(super) enum Noted {
 }
 
 /// The nodes heard since the start, by id.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peers {
     by_id: BTreeMap<NodeId, Peer>,
 }
@@ -64,7 +92,18 @@ impl Peers {
         if !self.by_id.contains_key(&from.id) && self.by_id.len() >= PEERS_MAX {
             self.drop_longest_silent();
         }
-        let fresh = Peer { hello, boot: from.boot, heard: now, hello_heard: now, since: now, greeted: None };
+        // What is committed is never cut: a disk that once held it and holds it no more has lost it.
+        let had = hello.durable.index.min(hello.commit_index);
+        let fresh = Peer {
+            hello,
+            boot: from.boot,
+            heard: now,
+            hello_heard: now,
+            since: now,
+            had,
+            greeted: None,
+            ear: Ear::default(),
+        };
         match self.by_id.entry(from.id) {
             Entry::Vacant(place) => {
                 place.insert(fresh);
@@ -78,17 +117,32 @@ impl Peers {
                 let same = known.boot == from.boot;
                 let since = if same { known.since } else { now };
                 let greeted = known.greeted.filter(|_| same);
-                place.insert(Peer { since, greeted, ..fresh });
+                // A new start of a node is reached over the same way as the old one.
+                let ear = known.ear.clone();
+                let had = known.had.max(had);
+                place.insert(Peer { since, had, greeted, ear, ..fresh });
                 if same { Noted::Known } else { Noted::New }
             }
         }
     }
 
-    /// Notes a sign of life. Who never said HELLO may be a controller and is not kept.
-    pub(super) fn hear(&mut self, now: Time, from: Sender) {
-        if let Some(peer) = self.by_id.get_mut(&from.id).filter(|peer| peer.boot == from.boot) {
-            peer.heard = now;
-        }
+    /// Notes a sign of life, and whether it shows that a voter is heard over another way than before. Who never said
+    /// HELLO may be a controller and is not kept.
+    pub(super) fn hear(&mut self, now: Time, from: Sender) -> bool {
+        let Some(peer) = self.by_id.get_mut(&from.id).filter(|peer| peer.boot == from.boot) else {
+            return false;
+        };
+        peer.heard = now;
+        !from.direct && peer.listen(|ear| ear.on_group(now))
+    }
+
+    /// Asks every ear what time alone has shown: whether a voter is heard over another way than before, and when to ask
+    /// again.
+    pub(super) fn settle(&mut self, now: Time) -> (bool, Option<Time>) {
+        let changes =
+            self.by_id.values_mut().filter_map(|peer| peer.listen(|ear| ear.settle(now)).then_some(()));
+        let changed = changes.count() > 0;
+        (changed, self.by_id.values().filter_map(|peer| peer.ear.due()).min())
     }
 
     fn drop_longest_silent(&mut self) {

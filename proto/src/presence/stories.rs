@@ -1,9 +1,9 @@
 //! Stories of several nodes that say HELLO to each other on a clock of the test's own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Observed, Presence, Standing};
-use crate::message::{Role, Sender, Welcome};
+use crate::message::{Hello, Message, Role, Sender, Vote, Welcome};
 use crate::raft::{Config, Durable};
 use crate::types::{
     Boot, Cluster, EntryId, HardState, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
@@ -17,10 +17,12 @@ struct Node {
     observed: Vec<Observed>,
 }
 
-/// Some nodes around one table, where everybody hears everybody at once.
+/// Some nodes around one table, where everybody hears everybody at once, but for what is cut.
 struct Table {
     now: Now,
     nodes: Vec<Node>,
+    /// From whom to whom the group does not carry. What is sent direct always does.
+    group_cut: BTreeSet<(usize, usize)>,
 }
 
 fn name(text: &str) -> NodeName {
@@ -57,9 +59,16 @@ fn standing() -> Standing {
     }
 }
 
+/// Who has no list is a learner.
+fn standing_of(config: &Config) -> Standing {
+    let role = if config.voters.is_empty() { Role::Learner } else { Role::Follower };
+    Standing { role, ..standing() }
+}
+
 impl Table {
     fn of(configs: Vec<Config>) -> Self {
-        let mut table = Self { now: Now { time: Time(0), clock_ms: 1_000_000 }, nodes: Vec::new() };
+        let now = Now { time: Time(0), clock_ms: 1_000_000 };
+        let mut table = Self { now, nodes: Vec::new(), group_cut: BTreeSet::new() };
         configs.into_iter().for_each(|config| table.add(config));
         table
     }
@@ -110,21 +119,64 @@ impl Table {
 
     fn step(&mut self, at: usize) {
         let now = self.now;
+        let standing = standing_of(&self.nodes[at].config);
         let Some(presence) = self.nodes[at].presence.as_mut().filter(|it| it.deadline() <= now.time) else {
             return;
         };
         let observed = presence.tick(now);
-        let hello = presence.hello_due(now).then(|| presence.hello(now, &standing()));
+        let hello = presence.hello_due(now).then(|| presence.hello(now, &standing));
+        let direct =
+            hello.iter().flat_map(|hello| presence.besides(&Message::Hello(Box::new(hello.clone()))));
+        let direct: Vec<NodeId> = direct.copied().collect();
         self.carry_out(at, observed);
         let Some(hello) = hello else { return };
-        let from = self.sender(at);
-        for other in 0..self.nodes.len() {
-            let Some(presence) = self.nodes[other].presence.as_mut().filter(|_| other != at) else {
-                continue;
-            };
-            let observed = presence.on_hello(now, from, hello.clone());
-            self.carry_out(other, observed);
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            if !self.group_cut.contains(&(at, other)) {
+                self.say(at, other, &hello, false);
+            }
+            if direct.contains(&self.nodes[other].config.id()) {
+                self.say(at, other, &hello, true);
+            }
         }
+    }
+
+    fn say(&mut self, at: usize, other: usize, hello: &Hello, direct: bool) {
+        let (now, from) = (self.now, Sender { direct, ..self.sender(at) });
+        let Some(presence) = &mut self.nodes[other].presence else { return };
+        presence.hear(now, from);
+        let observed = presence.on_hello(now, from, hello.clone());
+        self.carry_out(other, observed);
+    }
+
+    /// Cuts the group's way from each of these to each of those.
+    fn cut_group(&mut self, from: &[usize], to: &[usize]) {
+        let ways = from.iter().flat_map(|from| to.iter().map(move |to| (*from, *to)));
+        self.group_cut.extend(ways.filter(|(from, to)| from != to));
+    }
+
+    /// Who gets by unicast what each node says to the group.
+    fn copies(&self) -> Vec<Vec<usize>> {
+        let place =
+            |id: &NodeId| self.nodes.iter().position(|node| node.config.id() == *id).expect("a node here");
+        let anything = Message::LeadMe(Vote { term: Term(1) });
+        let besides = |node: &Node| {
+            let presence = node.presence.as_ref().expect("the node runs");
+            let mut places: Vec<usize> = presence.besides(&anything).iter().map(place).collect();
+            places.sort_unstable();
+            places
+        };
+        self.nodes.iter().map(besides).collect()
+    }
+
+    /// Passes time until copies go these ways; how long it took, in ms.
+    fn until_copies(&mut self, expected: &[Vec<usize>]) -> u64 {
+        let begun = self.now.time;
+        while self.copies() != expected {
+            let passed = self.now.time.since(begun);
+            assert!(passed < Span::from_millis(20_000), "copies go {:?}, not {expected:?}", self.copies());
+            self.pass(5);
+        }
+        self.now.time.since(begun).0 / 1_000
     }
 
     fn sender(&self, at: usize) -> Sender {
@@ -151,7 +203,7 @@ impl Table {
                     self.nodes[at].durable.founded = true;
                     self.running(at).founded();
                 }
-                Observed::Cloned(_) | Observed::HigherEpoch(_) | Observed::Trouble(_) => {}
+                Observed::Cloned(_) | Observed::HigherEpoch(_) | Observed::Had(_) | Observed::Trouble(_) => {}
             }
         }
     }
@@ -383,6 +435,9 @@ fn a_clone_shows_itself_to_the_earlier_and_to_the_later_process() {
     assert!(matches!(presence.on_own_identity(Boot(own.0 + 1), &[]), Some(Observed::Cloned(_))));
     assert_eq!(presence.on_own_identity(Boot(own.0 + 2), &[]), None, "said once");
     assert!(!presence.may_vote());
+    // The later one hears it from the earlier: nobody else may name the earlier one's start any more.
+    let hello = presence.hello(Now::default(), &standing());
+    assert_eq!(hello.heard.first(), Some(&(id, Boot(own.0 + 2))));
 }
 
 #[test]
@@ -435,6 +490,29 @@ fn a_hello_that_names_another_identity_than_its_sender_is_not_believed() {
 }
 
 #[test]
+fn what_a_disk_had_is_remembered_until_it_has_it_again() {
+    let mut table = Table::voters(2);
+    table.until("founded", 1_000, Node::may_vote);
+    let (now, from) = (table.now, table.sender(1));
+    let hello = table.running(1).hello(now, &standing());
+    let said = |table: &mut Table, boot: u64, durable: u64, commit: u64| {
+        let durable = EntryId::new(1, durable);
+        let hello = crate::message::Hello { durable, commit_index: Index(commit), ..hello.clone() };
+        let from = Sender { boot: Boot(from.boot.0 + boot), ..from };
+        let _ = table.running(0).on_hello(now, from, hello);
+        table.running(0).hello(now, &standing()).had
+    };
+    assert_eq!(said(&mut table, 0, 90, 80), []);
+    assert_eq!(said(&mut table, 1, 85, 80), [], "what was not committed may be cut");
+    assert_eq!(said(&mut table, 2, 40, 30), [(from.id, Index(80))]);
+    assert_eq!(said(&mut table, 2, 79, 200), [(from.id, Index(80))], "it is not there yet");
+    assert_eq!(said(&mut table, 2, 80, 80), []);
+    let hello = crate::message::Hello { had: vec![(from.id, Index(7))], ..hello };
+    let observed = table.running(1).on_hello(now, Sender { id: NodeId(5), ..from }, hello);
+    assert!(observed.is_empty(), "another identity than its sender's is not believed");
+}
+
+#[test]
 fn the_median_clock_ignores_a_clock_that_runs_ahead() {
     let mut table = Table::voters(3);
     table.until("founded", 1_000, Node::may_vote);
@@ -456,4 +534,117 @@ fn heard_and_missing_name_every_voter() {
     let now = table.now;
     let (heard, missing) = table.running(0).heard_and_missing(now, &crate::types::Configuration::default());
     assert_eq!((heard, missing), (vec!["n1".to_owned(), "n2".to_owned()], vec!["n3".to_owned()]));
+}
+
+/// Three voters that know each other.
+fn acquainted() -> Table {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    table.pass(5_000);
+    table
+}
+
+const NOBODY: Vec<usize> = Vec::new();
+
+#[test]
+fn while_the_group_reaches_everybody_nothing_is_copied() {
+    let mut table = Table::voters(5);
+    for _ in 0..4_000 {
+        table.pass(5);
+        assert_eq!(table.copies(), [NOBODY; 5]);
+    }
+}
+
+#[test]
+fn what_the_group_does_not_carry_is_copied_within_two_seconds_and_no_longer_than_needed() {
+    let (all, none) = ([0, 1, 2], [NOBODY; 3]);
+    // Nobody's words arrive; one hears nobody; one is heard by nobody; one way between two; two sides.
+    type Case<'a> = (&'a [usize], &'a [usize], [Vec<usize>; 3]);
+    let cases: [Case<'_>; 5] = [
+        (&all, &all, [vec![1, 2], vec![0, 2], vec![0, 1]]),
+        (&all, &[1], [vec![1], NOBODY, vec![1]]),
+        (&[1], &all, [NOBODY, vec![0, 2], NOBODY]),
+        (&[0], &[2], [vec![2], NOBODY, NOBODY]),
+        (&[0, 1], &[2], [vec![2], vec![2], NOBODY]),
+    ];
+    for (from, to, expected) in cases {
+        let mut table = acquainted();
+        for _ in 0..3 {
+            table.cut_group(from, to);
+            let took = table.until_copies(&expected);
+            assert!(took <= 2_000, "{took} ms until copies go {expected:?}");
+            table.pass(10_000);
+            assert_eq!(table.copies(), expected, "as long as it lasts");
+            table.group_cut.clear();
+            let took = table.until_copies(&none);
+            assert!(took <= 4_000, "{took} ms until nothing is copied any more");
+            table.pass(10_000);
+            assert_eq!(table.copies(), none);
+        }
+    }
+}
+
+#[test]
+fn a_leader_that_is_missed_hears_of_it_at_once() {
+    let mut table = acquainted();
+    table.cut_group(&[0], &[1]);
+    let (now, leader) = (table.now, table.nodes[0].config.id());
+    table.running(1).miss(now, leader);
+    let took = table.until_copies(&[vec![1], NOBODY, NOBODY]);
+    assert!(took <= 100, "{took} ms");
+    // It was the leader's process that stood still: what it says next comes over the group.
+    table.group_cut.clear();
+    let took = table.until_copies(&[NOBODY, NOBODY, NOBODY]);
+    assert!(took <= 2_400, "{took} ms");
+}
+
+#[test]
+fn a_learner_that_hears_nothing_from_the_group_is_found_by_the_voters() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    table.add(config("l1", 7, &[]));
+    table.cut_group(&[0, 1, 2], &[3]);
+    table.until_copies(&[vec![3], vec![3], vec![3], NOBODY]);
+    table.pass(4_000);
+    assert_eq!(table.clusters()[3], table.clusters()[0]);
+}
+
+#[test]
+fn learners_that_hear_the_group_get_no_hello_of_their_own() {
+    let mut table = Table::voters(3);
+    table.until("founded", 1_000, Node::may_vote);
+    table.add(config("l1", 7, &[]));
+    table.pass(6_000);
+    let now = table.now;
+    let hello = Message::Hello(Box::new(table.running(0).hello(now, &standing())));
+    let voters = [table.nodes[1].config.id(), table.nodes[2].config.id()];
+    let mut direct = table.running(0).besides(&hello).to_vec();
+    direct.sort_unstable();
+    let mut expected = voters.to_vec();
+    expected.sort_unstable();
+    assert_eq!(direct, expected);
+}
+
+#[test]
+fn a_voter_without_a_leader_hurries_for_a_while_only() {
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    let mut count = |ms: u64| {
+        let begun = table.now.time;
+        let mut hellos = 0;
+        while table.now.time.since(begun) < Span::from_millis(ms) {
+            table.now.time = table.now.time + Span::from_millis(5);
+            let now = table.now;
+            let alone = Standing { role: Role::Candidate, ..standing() };
+            if table.running(0).hello_due(now) {
+                let _ = table.running(0).hello(now, &alone);
+                hellos += 1;
+            }
+        }
+        hellos
+    };
+    let first = count(2_000);
+    assert!((16..=26).contains(&first), "{first} HELLOs in the first 2 s");
+    let later = count(60_000);
+    assert!(later <= 80, "{later} HELLOs in the minute after");
 }

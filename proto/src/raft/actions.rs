@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use crate::message::{Message, Role};
-use crate::types::{Cluster, Entry, EntryId, HardState, Index, NodeId, Term, Time, Token};
+use crate::message::{Message, Role, SnapshotOffer};
+use crate::types::{Cluster, Configuration, Entry, EntryId, HardState, Index, NodeId, Term, Time, Token};
 
 /// Everything that one input asks of the driver.
 #[must_use = "what the core asks for must be carried out, all of it"]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Actions {
     /// Writes to log.db, to be carried out in this order.
     pub persist: Vec<Persist>,
@@ -19,7 +19,7 @@ pub struct Actions {
     pub read: Vec<ReadLog>,
     /// What happened, for the driver and for people.
     pub events: Vec<Event>,
-    /// When `tick` is due at the latest, if nothing else happens.
+    /// When `tick` is due at the latest, if nothing else happens; none while the node plays dead.
     pub deadline: Option<Time>,
 }
 
@@ -35,10 +35,38 @@ pub struct Persist {
     pub cluster: Option<Cluster>,
     /// Every voter of the founding record was heard, or one that had: voting is allowed from now on.
     pub founded: bool,
+    /// Put a snapshot in the place of the state and of the log up to it. Such a write brings nothing else.
+    pub install: Option<Install>,
     /// Delete the entries from this index on, before anything is appended.
     pub cut_from: Option<Index>,
     /// Append these, in order.
     pub append: Vec<Entry>,
+}
+
+/// A snapshot that was fetched and found whole: what the core has to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The store's own name for it, repeated in [`Install`] or in [`Event::SnapshotUnused`].
+    pub ticket: u64,
+    /// The last entry that it holds.
+    pub id: EntryId,
+    /// That entry's log time, in milliseconds of Unix time.
+    pub time_ms: u64,
+    /// The configuration in force at `id`, and the entry that brought it.
+    pub configuration: (Index, Configuration),
+    /// Whose it is.
+    pub cluster: Cluster,
+}
+
+/// A snapshot to put in force, in one transaction of log.db: the state that `ticket` names is the state, `snapshot.id`
+/// is the base of the log (thesis 5.3). A crash leaves what was before, or all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Install {
+    /// Which.
+    pub snapshot: Fetched,
+    /// The log holds `snapshot.id`: only the rows up to it go, and what follows stays. Else the whole log goes, and a
+    /// promise above `snapshot.id` falls as it does before a cut, unless the node is behind.
+    pub keep_tail: bool,
 }
 
 /// Whom a message goes to.
@@ -140,6 +168,14 @@ pub enum Event {
         /// To here.
         index: Index,
     },
+    /// Others vote from now on, as this node's log says. A change is settled when its entry is committed; before, it may be
+    /// taken back, and then this names what was in force before it.
+    Configuration {
+        /// The entry that brought it.
+        index: Index,
+        /// Who votes.
+        configuration: Configuration,
+    },
     /// Entries that this node appended were cut away by another leader's: their commands may come again.
     Cut {
         /// The first that is gone.
@@ -193,6 +229,31 @@ pub enum Event {
     },
     /// What `Behind` said is over.
     Restored,
+    /// Another node is below what this one retains: a snapshot goes to it, by `offer_snapshot`. Comes again for as long
+    /// as it asks.
+    SnapshotWanted {
+        /// Who asks.
+        by: NodeId,
+    },
+    /// This snapshot is to be fetched and examined: `fetched` or `fetch_failed` follows, and no other is fetched before.
+    FetchSnapshot {
+        /// Who offers it.
+        source: NodeId,
+        /// What and where.
+        offer: SnapshotOffer,
+    },
+    /// What was fetched is of no use any more: the store may delete it.
+    SnapshotUnused {
+        /// That of [`Fetched`].
+        ticket: u64,
+    },
+    /// A snapshot is installed: the state machine holds everything up to `id`, and `apply` goes on after it.
+    Installed {
+        /// That of [`Fetched`].
+        ticket: u64,
+        /// The last entry that it holds.
+        id: EntryId,
+    },
     /// Something that no correct cluster does, seen in what was received. Loud in log and feed.
     SafetyViolation {
         /// With the numbers.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::quorum::is_majority;
+use super::quorum::{is_majority, majority};
 use super::{Office, Raft, To};
 use crate::message::{Consent, Message, Vote, VoteConsensus, VoteMe};
-use crate::types::{EntryId, HardState, NodeId, Round, Span, Term, Time};
+use crate::types::{EntryId, HardState, Index, NodeId, Round, Span, Term, Time, Voter};
+use crate::{mark, planted};
 
 /// The longest that a candidate waits between two rounds, however many it lost.
 const ROUND_SPAN_MAX: Span = Span::from_millis(5_000);
 
 /// How far a campaign is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Stage {
     /// VOTECONSENSUS was said; these consent.
     Asking { round: Round, consenting: BTreeSet<NodeId> },
@@ -22,7 +23,7 @@ enum Stage {
 }
 
 /// What a candidate keeps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Candidate {
     stage: Stage,
     /// The leader handed over to this node.
@@ -45,10 +46,11 @@ impl Candidate {
 }
 
 impl Raft {
-    /// Campaigns at once, with pre-vote, unless a leader is known.
+    /// Campaigns at once, with pre-vote, unless a leader is known or the node plays dead.
     pub fn campaign(&mut self, now: crate::types::Now) -> super::Actions {
         self.now = now;
-        if self.leader.is_none() && self.may_vote() && !matches!(self.office, Office::Candidate(_)) {
+        let free = self.leader.is_none() && !self.silent && !matches!(self.office, Office::Candidate(_));
+        if free && self.may_campaign() {
             self.ask_consensus();
         }
         self.finish()
@@ -65,13 +67,18 @@ impl Raft {
 
     /// A new term, with this node's vote: both are written before anything is said (thesis 3.4).
     pub(super) fn start_election(&mut self, transfer: bool) {
+        mark!(ElectionOverUnwrittenTerm, !self.settled());
         self.adopt_term(self.term.next(), Some(self.id));
         self.begin_stage(Stage::Writing, transfer);
+        if planted!(OwnVoteBeforeDisk) {
+            self.begin_voting();
+        }
     }
 
     /// The term and the vote are on disk: this node's vote counts, and VOTEME leaves.
     pub(super) fn begin_voting(&mut self) {
         let written = self.disk == HardState { term: self.term, vote: Some(self.id) };
+        let written = written || planted!(OwnVoteBeforeDisk);
         let Office::Candidate(Candidate { stage: Stage::Writing, transfer, .. }) = self.office else {
             return;
         };
@@ -98,6 +105,7 @@ impl Raft {
     /// Says (again) what the stage asks.
     fn say_question(&mut self) {
         let last = self.log.last_id();
+        let configuration_index = self.membership.index();
         let interval = self.config.heartbeat_interval;
         let Office::Candidate(candidate) = &mut self.office else { return };
         candidate.repeat_at = self.now.time + interval;
@@ -107,6 +115,7 @@ impl Raft {
                 last_log_term: last.term,
                 last_log_index: last.index,
                 round: *round,
+                configuration_index,
             }),
             Stage::Writing => return,
             Stage::Voting { .. } => Message::VoteMe(VoteMe {
@@ -114,6 +123,7 @@ impl Raft {
                 last_log_term: last.term,
                 last_log_index: last.index,
                 transfer: candidate.transfer,
+                configuration_index,
             }),
         };
         self.send(To::Group, message);
@@ -125,6 +135,7 @@ impl Raft {
             self.become_follower(self.term, None);
         } else if self.now.time >= candidate.round_ends_at && !matches!(candidate.stage, Stage::Writing) {
             self.failed_rounds += 1;
+            mark!(FiveRoundsLost, self.failed_rounds == 5);
             self.ask_consensus();
         } else if self.now.time >= candidate.repeat_at {
             self.say_question();
@@ -163,12 +174,17 @@ impl Raft {
     }
 
     pub(super) fn on_lead_me(&mut self, from: NodeId, term: Term) {
+        mark!(StaleVoteCame, term < self.term);
         let Office::Candidate(Candidate { stage: Stage::Voting { granted, .. }, .. }) = &mut self.office
         else {
             return;
         };
-        if term == self.term {
-            granted.insert(from);
+        if term == self.term || planted!(StaleVoteCounted) {
+            let first = granted.insert(from);
+            if !first && planted!(VoteCountedTwice) {
+                let mut voters = self.membership.current().voters.iter().map(Voter::id);
+                granted.extend(voters.find(|id| !granted.contains(id)));
+            }
             self.maybe_lead();
         }
     }
@@ -177,23 +193,32 @@ impl Raft {
         let Office::Candidate(Candidate { stage: Stage::Voting { granted, .. }, .. }) = &self.office else {
             return;
         };
-        if is_majority(self.membership.current(), |id| granted.contains(&id)) {
+        let voters = self.membership.current();
+        let by_anybody = planted!(RemovedVoteCounted) && granted.len() >= majority(voters.voters.len());
+        if is_majority(voters, |id| granted.contains(&id)) || by_anybody {
             self.become_leader();
         }
     }
 
     pub(super) fn on_not_lead_me(&mut self, from: NodeId, term: Term) {
+        if planted!(RefusalTakenAsVote) {
+            return self.on_lead_me(from, term);
+        }
         if term > self.term {
             self.become_follower(term, None);
             return;
         }
-        let Office::Candidate(Candidate { stage: Stage::Voting { refused, .. }, .. }) = &mut self.office
+        // A vote that went to a rival does not come with patience: the long timeouts are for slow voters.
+        let next_round_at = self.now.time + self.draw_election_timeout();
+        let Office::Candidate(Candidate { stage: Stage::Voting { refused, .. }, round_ends_at, .. }) =
+            &mut self.office
         else {
             return;
         };
-        if term == self.term {
-            refused.insert(from);
+        if term == self.term && refused.insert(from) {
+            *round_ends_at = next_round_at.min(*round_ends_at);
             if is_majority(self.membership.current(), |id| refused.contains(&id)) {
+                mark!(RefusedByMajority);
                 self.failed_rounds += 1;
                 self.become_follower(self.term, None);
             }
@@ -202,12 +227,18 @@ impl Raft {
 
     // --- the voter's side ---
 
+    /// This node votes, or may be a voter of the candidate's configuration, which it has not heard of yet (thesis 4.1: its vote
+    /// may be the one that is needed). Learners that know as much as the candidate say nothing.
+    fn may_answer_candidate(&self, configuration_index: Index) -> bool {
+        self.may_vote() || self.is_fit() && configuration_index > self.membership.index()
+    }
+
     pub(super) fn on_vote_consensus(&mut self, from: NodeId, ask: &VoteConsensus) {
-        if from == self.id || !self.may_vote() || !self.membership.is_voter(from) {
+        if from == self.id || !self.may_answer_candidate(ask.configuration_index) {
             return;
         }
         let last = EntryId { term: ask.last_log_term, index: ask.last_log_index };
-        let granted = !self.hears_leader() && self.log.last_id() <= last && ask.term > self.term;
+        let granted = !self.hears_leader() && self.is_up_to_date(last) && ask.term > self.term;
         let consent = Consent {
             asked_term: ask.term,
             round: ask.round,
@@ -220,7 +251,8 @@ impl Raft {
 
     /// RequestVote at its receiver (thesis figure 3.1).
     pub(super) fn on_vote_me(&mut self, from: NodeId, ask: &VoteMe) {
-        if from == self.id || !self.may_vote() || !self.membership.is_voter(from) {
+        // Whether the candidate stands in this node's configuration is no question: its own counts (thesis 4.1).
+        if from == self.id || !self.may_answer_candidate(ask.configuration_index) {
             return;
         }
         // Who hears a leader keeps it, and does not let a stranger raise the term (thesis 4.2.3).
@@ -234,12 +266,19 @@ impl Raft {
         // One vote a term, and only for a log at least as up-to-date as ours (thesis 3.6.1). It leaves through
         // `persisted`, so that a crash cannot make us vote twice.
         let last = EntryId { term: ask.last_log_term, index: ask.last_log_index };
-        let granted = self.vote.is_none_or(|vote| vote == from) && self.log.last_id() <= last;
+        let free = self.vote.is_none_or(|vote| vote == from) || planted!(VoteForAnybody);
+        let granted = free && self.is_up_to_date(last);
+        mark!(SecondCandidateRefused, !free && !self.is_up_to_date(last));
         if granted {
             self.owe_vote(from);
         } else {
             self.refuse_vote(from);
         }
+    }
+
+    /// A log that ends with `last` is at least as up-to-date as this one (thesis 3.6.1).
+    fn is_up_to_date(&self, last: EntryId) -> bool {
+        self.log.last_id() <= last || planted!(UpToDateByIndex) && self.log.last_index() <= last.index
     }
 
     fn owe_vote(&mut self, candidate: NodeId) {
@@ -256,7 +295,8 @@ impl Raft {
     pub(super) fn pay_vote(&mut self) {
         let Some(candidate) = self.vote_owed else { return };
         let voted = HardState { term: self.term, vote: Some(candidate) };
-        if self.disk == voted && self.write.hard_state.is_none() && self.may_vote() {
+        let written = self.disk == voted && self.write.hard_state.is_none();
+        if (written || planted!(VoteBeforeDisk)) && self.is_fit() {
             self.vote_owed = None;
             self.restart_election_timer();
             self.send(To::Node(candidate), Message::LeadMe(Vote { term: self.term }));

@@ -52,13 +52,15 @@ pub struct Durable {
     pub cluster: Option<Cluster>,
     /// It has heard every voter of the founding record.
     pub founded: bool,
-    /// The first retained entry; 0 when there is none.
-    pub first_index: Index,
-    /// The last entry.
+    /// The entry before the first retained one: what a snapshot or compaction put in the place of all up to it. `ZERO` when
+    /// the log begins with entry 1.
+    pub base_id: EntryId,
+    /// The last entry; `base_id` when none is retained.
     pub last_id: EntryId,
     /// The first retained entry of each term, in order: terms never fall, so that these name every entry's term.
     pub term_starts: Vec<EntryId>,
-    /// The state machine holds everything up to here.
+    /// The state machine holds everything up to here. Below `base_id` when the state is lost, and cannot be made again from
+    /// the log: the core then asks for a snapshot.
     pub applied_id: EntryId,
     /// Log time of the last entry, in milliseconds of Unix time.
     pub last_time_ms: u64,

@@ -4,6 +4,7 @@
 use super::{Office, Raft, To};
 use crate::message::{AppendReply, Carried, Heartbeat, Message, Resign};
 use crate::types::{Entry, EntryId, Index, NodeId, Payload, Round, Time};
+use crate::{mark, planted};
 
 /// Bytes that may wait for the disk before more entries are left to repair.
 const UNDURABLE_BYTES_MAX: usize = 16 << 20;
@@ -12,7 +13,7 @@ const UNDURABLE_BYTES_MAX: usize = 16 << 20;
 const LATE_TICKS_MAX: u32 = 2;
 
 /// What a follower keeps.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Follower {
     /// When it campaigns, unless it hears a leader or grants a vote.
     pub(super) election_at: Time,
@@ -57,7 +58,7 @@ impl Trust {
 }
 
 /// What became of received entries.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// All that may be trusted are in the log.
     All,
@@ -70,7 +71,9 @@ pub(super) enum Taken {
 impl Raft {
     /// AppendEntries at its receiver (thesis figure 3.1).
     pub(super) fn on_heartbeat(&mut self, from: NodeId, heartbeat: Heartbeat) {
-        if heartbeat.term < self.term {
+        if heartbeat.term < self.term && !planted!(OldHeartbeatTaken) {
+            mark!(OldLeaderUnanswered, !self.settled() && !heartbeat.entries.is_empty());
+            mark!(OldEntriesCame, heartbeat.entries.iter().any(|carried| !self.log.holds(carried.id())));
             self.reply_to_old_leader(from);
             return;
         }
@@ -94,6 +97,9 @@ impl Raft {
 
     /// Takes entries, those that were held back for them, and keeps for later what does not fit yet.
     pub(super) fn take_or_hold(&mut self, previous: EntryId, entries: Vec<Carried>, trust: Trust) {
+        if self.installs() {
+            return self.repair.hold(previous, entries, trust);
+        }
         match self.take(previous, entries, trust) {
             Taken::All => self.take_held(),
             Taken::Gap(entries) => self.repair.hold(previous, entries, trust),
@@ -105,7 +111,7 @@ impl Raft {
 
     /// The disk has room again for entries that were held back.
     pub(super) fn take_after_write(&mut self) {
-        if !matches!(self.office, Office::Leader(_)) {
+        if !self.leads() {
             self.take_held();
             self.follow_commit();
             self.note_gaps();
@@ -114,7 +120,16 @@ impl Raft {
 
     /// What was held back, as far as it fits now.
     pub(super) fn take_held(&mut self) {
-        while let Some(held) = self.repair.pop_held(|id| self.log.holds(id)) {
+        while !self.installs()
+            && let Some(mut held) = self.repair.pop_held(|id| {
+                self.log.holds(id)
+                    || id.index < self.log.base().index
+                    || planted!(HeldWithoutPrevious) && self.log.id_at(id.index).is_some()
+            })
+        {
+            if planted!(HeldWithoutPrevious) {
+                held.previous = self.log.id_at(held.previous.index).unwrap_or(held.previous);
+            }
             match self.take(held.previous, held.entries, held.trust) {
                 Taken::All | Taken::Gap(_) => {}
                 Taken::Rest(previous, rest) => {
@@ -127,6 +142,7 @@ impl Raft {
 
     /// Takes entries whose previous entry is in the log, and raises `matched` by the rules of the essay.
     fn take(&mut self, previous: EntryId, entries: Vec<Carried>, trust: Trust) -> Taken {
+        let Some((previous, entries)) = self.after_base(previous, entries, trust) else { return Taken::All };
         if !self.agrees_at(previous) || !trust.covers(previous.index) {
             return Taken::Gap(entries);
         }
@@ -136,7 +152,8 @@ impl Raft {
             if !trust.covers(next.id().index) {
                 break;
             }
-            if !self.log.holds(next.id()) {
+            let conflict_kept = planted!(ConflictKept) && self.log.id_at(next.id().index).is_some();
+            if !self.log.holds(next.id()) && !conflict_kept {
                 let room = self.log.undurable_bytes() <= UNDURABLE_BYTES_MAX;
                 let Some(entry) = self.whole(&next).filter(|_| room) else {
                     self.raise_matched(last.index);
@@ -148,13 +165,39 @@ impl Raft {
             }
             last = next.id();
         }
+        if planted!(DelayedAppendTruncates)
+            && trust == Trust::Leader
+            && (self.commit_index..self.log.last_index()).contains(&last.index)
+        {
+            self.cut(last.index.next());
+        }
         self.raise_matched(last.index);
         Taken::All
     }
 
+    /// What lies at or before the base of the log is committed here, whoever says it again: entries count from there on.
+    fn after_base(
+        &mut self,
+        previous: EntryId,
+        entries: Vec<Carried>,
+        trust: Trust,
+    ) -> Option<(EntryId, Vec<Carried>)> {
+        let base = self.log.base();
+        if previous.index >= base.index {
+            return Some((previous, entries));
+        }
+        let place = usize::try_from(base.index.0 - previous.index.0 - 1).ok()?;
+        let at_base = entries.get(place).filter(|_| trust.covers(base.index))?.id();
+        if at_base != base {
+            self.violation(format!("{at_base} is said to be where {base} is committed"));
+            return None;
+        }
+        Some((base, entries.into_iter().skip(place + 1).collect()))
+    }
+
     /// The log agrees with the sender's at `id`: it holds it, or it is committed on both sides.
     fn agrees_at(&mut self, id: EntryId) -> bool {
-        if self.log.holds(id) {
+        if self.log.holds(id) || planted!(PreviousByIndex) && self.log.id_at(id.index).is_some() {
             return true;
         }
         let ours = self.log.id_at(id.index);
@@ -176,6 +219,8 @@ impl Raft {
             return false;
         }
         if index <= self.log.last_index() {
+            mark!(DurableTailCut, index.0 + 4 <= self.log.durable_index().0);
+            mark!(ManyCut, self.log.last_index().0 >= index.0 + 5);
             self.cut(index);
         }
         self.append(entry);
@@ -202,8 +247,10 @@ impl Raft {
 
     /// Answers the leader: each round once, and again whenever more is both durable and matched.
     pub(super) fn maybe_reply(&mut self) {
-        let match_index = self.matched.min(self.log.durable_index());
-        let (Some(leader), true, true) = (self.leader, self.settled(), self.may_answer()) else { return };
+        let matched = if planted!(UnmatchedTailAcked) { self.log.last_index() } else { self.matched };
+        let match_index = matched.min(self.log.durable_index());
+        let may_answer = self.may_answer() || planted!(LearnerCounted);
+        let (Some(leader), true, true) = (self.leader, self.settled(), may_answer) else { return };
         let Office::Follower(follower) = &mut self.office else { return };
         if follower.round <= follower.answered_round && match_index <= follower.answered_match {
             return;
@@ -228,7 +275,11 @@ impl Raft {
     /// The leader hands over: its successor campaigns at once (thesis 3.10).
     pub(super) fn on_resign(&mut self, from: NodeId, resign: &Resign) {
         let counts = resign.term == self.term && self.leader == Some(from);
-        if counts && resign.successor == self.id && self.may_vote() {
+        mark!(
+            ResignOfOther,
+            resign.successor == self.id && self.leader.is_some_and(|it| it != from && it != self.id)
+        );
+        if counts && resign.successor == self.id && self.may_campaign() {
             self.start_election(true);
         }
     }
@@ -242,22 +293,26 @@ impl Raft {
     }
 
     pub(super) fn tick_follower(&mut self) {
-        let (now, may_vote) = (self.now.time, self.may_vote());
+        let (now, may_campaign) = (self.now.time, self.may_campaign());
         let Office::Follower(follower) = &mut self.office else { return };
-        if !may_vote || now < follower.election_at {
+        if !may_campaign || now < follower.election_at {
             return;
         }
         let late = now.since(follower.election_at) > self.config.heartbeat_interval;
         if late && follower.late_ticks < LATE_TICKS_MAX {
             // This process stood still, so that its silence proves nothing about the leader's.
             let late_ticks = follower.late_ticks + 1;
+            mark!(LateTwice, late_ticks == LATE_TICKS_MAX);
             self.restart_election_timer();
             if let Office::Follower(follower) = &mut self.office {
                 follower.late_ticks = late_ticks;
             }
             return;
         }
-        self.leader = None;
+        mark!(LateThrice, late);
+        if let Some(leader) = self.leader.take() {
+            self.presence.miss(self.now, leader);
+        }
         self.ask_consensus();
     }
 }

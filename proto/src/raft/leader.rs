@@ -1,14 +1,15 @@
 //! The leader: takes commands, says HEARTBEAT, counts copies, hands over (thesis 3.5, 3.6.2, 6.2, 3.10).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::membership::Past;
 use super::progress::Progress;
 use super::quorum::{is_majority, reached};
 use super::reads::Reads;
 use super::{Actions, Command, Event, Office, Proposed, Raft, Refusal, SYNC_STALL_MAX, To};
 use crate::message::{AppendReply, Carried, Heartbeat, Message, Resign};
-use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time};
-use crate::wire;
+use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time, Voter};
+use crate::{mark, planted, wire};
 
 /// How far the log's time may be from the median of the voters' clocks, unless the log is ahead of it already.
 const CLOCK_OFF_MAX_MS: u64 = 10_000;
@@ -26,7 +27,7 @@ struct HandOver {
 }
 
 /// What a leader keeps for the length of its term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Leader {
     /// The other voters.
     progress: BTreeMap<NodeId, Progress>,
@@ -41,12 +42,18 @@ pub(super) struct Leader {
     in_flight_bytes: usize,
     hand_over: Option<HandOver>,
     pub(super) reads: Reads,
+    pub(super) past: Past,
 }
 
 impl Leader {
     /// The last round that this voter has answered.
     pub(super) fn answered_round(&self, id: NodeId) -> Round {
         self.progress.get(&id).map_or(Round(0), |progress| progress.round)
+    }
+
+    /// It looks for a successor.
+    pub(super) fn hands_over(&self) -> bool {
+        self.hand_over.is_some()
     }
 }
 
@@ -55,10 +62,8 @@ impl Raft {
     pub(super) fn become_leader(&mut self) {
         assert!(self.settled(), "elected in a term that is not on disk");
         let now = self.now.time;
-        let voters = self.membership.current().voters.iter();
-        let others = voters.map(crate::types::Voter::id).filter(|id| *id != self.id);
         self.office = Office::Leader(Leader {
-            progress: others.map(|id| (id, Progress::new(now))).collect(),
+            progress: BTreeMap::new(),
             round: Round(0),
             heartbeat_at: now + self.config.heartbeat_interval,
             elected: now,
@@ -67,12 +72,18 @@ impl Raft {
             in_flight_bytes: 0,
             hand_over: None,
             reads: Reads::default(),
+            past: Past::default(),
         });
+        self.follow_configuration();
         self.leader = Some(self.id);
         self.leader_heard = Some(now);
         self.failed_rounds = 0;
         self.repair.new_term();
         self.new_round();
+        if planted!(NoFirstEntry) {
+            self.matched = self.log.last_index();
+            return;
+        }
         let noop = self.lead_entry(Payload::Noop);
         self.say_entries(noop.index);
     }
@@ -117,7 +128,7 @@ impl Raft {
     }
 
     /// Appends an entry of this leader's own.
-    fn lead_entry(&mut self, payload: Payload) -> EntryId {
+    pub(super) fn lead_entry(&mut self, payload: Payload) -> EntryId {
         let id = EntryId { term: self.term, index: self.log.last_index().next() };
         let entry = Entry { id, time_ms: self.entry_time_ms(), payload };
         let weight = entry.weight();
@@ -130,13 +141,26 @@ impl Raft {
         id
     }
 
+    /// Other voters count from now on: what is known of those that stay is kept.
+    pub(super) fn follow_configuration(&mut self) {
+        let now = self.now.time;
+        let voters = self.membership.current().voters.iter();
+        let others: BTreeSet<NodeId> = voters.map(Voter::id).filter(|id| *id != self.id).collect();
+        let Office::Leader(leader) = &mut self.office else { return };
+        leader.progress.retain(|id, _| others.contains(id));
+        for id in others {
+            leader.progress.entry(id).or_insert_with(|| Progress::new(now));
+        }
+    }
+
     fn entry_time_ms(&self) -> u64 {
         let median_ms = self.presence.median_clock_ms(self.now, self.membership.current());
-        log_time_ms(self.log.last_time_ms(), self.now.clock_ms, median_ms)
+        let last_ms = if planted!(LogTimeFalls) { 0 } else { self.log.last_time_ms() };
+        log_time_ms(last_ms, self.now.clock_ms, median_ms)
     }
 
     /// Says the entries from `from` on, the parts of large ones first.
-    fn say_entries(&mut self, from: Index) {
+    pub(super) fn say_entries(&mut self, from: Index) {
         let entries: Vec<Carried> = self.log.between(from, self.log.last_index()).map(wire::named).collect();
         for index in entries.iter().filter(|carried| matches!(carried, Carried::Named { .. })) {
             self.say_parts(To::Group, index.id().index, &[]);
@@ -180,13 +204,20 @@ impl Raft {
     }
 
     pub(super) fn on_append_reply(&mut self, from: NodeId, reply: &AppendReply) {
-        if reply.term > self.term {
+        if reply.term > self.term && !planted!(HigherTermInReplyIgnored) {
             self.become_follower(reply.term, None);
             return;
         }
         let (now, last_index) = (self.now.time, self.log.last_index());
         let Office::Leader(leader) = &mut self.office else { return };
-        let Some(progress) = leader.progress.get_mut(&from).filter(|_| reply.term == self.term) else {
+        mark!(StaleReplyCame, reply.term < self.term && reply.match_index > Index(0));
+        let counts = reply.term == self.term || planted!(StaleReplyCounted);
+        let mut counted_for = from;
+        if planted!(LearnerCounted) && !leader.progress.contains_key(&from) {
+            let slowest = leader.progress.iter().min_by_key(|(_, progress)| progress.match_index);
+            counted_for = slowest.map_or(from, |(id, _)| *id);
+        }
+        let Some(progress) = leader.progress.get_mut(&counted_for).filter(|_| counts) else {
             return;
         };
         if reply.match_index > last_index || reply.round > leader.round {
@@ -194,15 +225,28 @@ impl Raft {
             self.violation(detail);
             return;
         }
-        progress.answered(now, reply.match_index, reply.round);
+        let nack_as_ack = planted!(NackTakenAsAck) && !reply.success;
+        let match_index = if nack_as_ack { last_index } else { reply.match_index };
+        progress.answered(now, match_index, reply.round);
         self.maybe_commit();
         self.confirm_reads();
         self.go_on_handing_over();
     }
 
+    /// The last entry that `id` is known to hold as this leader's log does: its own durable one, or that of a voter's last
+    /// answer. None when this node does not lead, or `id` is no voter.
+    #[must_use]
+    pub fn match_index(&self, id: NodeId) -> Option<Index> {
+        let Office::Leader(leader) = &self.office else { return None };
+        if id == self.id {
+            return Some(self.log.durable_index());
+        }
+        leader.progress.get(&id).map(|progress| progress.match_index)
+    }
+
     /// Commits what a majority holds on disk, if it is of this term (thesis 3.6.2); older entries follow with it.
     pub(super) fn maybe_commit(&mut self) {
-        let own = self.log.durable_index();
+        let own = if planted!(LeaderCountsBeforeDisk) { self.matched } else { self.log.durable_index() };
         let Office::Leader(leader) = &mut self.office else { return };
         let match_index = |id: NodeId| {
             if id == self.id {
@@ -211,10 +255,18 @@ impl Raft {
                 leader.progress.get(&id).map_or(Index(0), |progress| progress.match_index)
             }
         };
-        let index = reached(self.membership.current(), match_index);
-        if index <= self.commit_index || self.log.term_at(index) != Some(self.term) {
+        let reached = reached(self.membership.current(), match_index);
+        let index = if planted!(CommitByMinority) { own } else { reached };
+        let own_term = self.log.term_at(index) == Some(self.term) || planted!(CommitOlderTerm);
+        mark!(
+            OlderCopiesDidNotCount,
+            index > self.commit_index
+                && self.log.term_at(index).is_some_and(|term| term.0 + 9 <= self.term.0)
+        );
+        if index <= self.commit_index || !own_term {
             return;
         }
+        mark!(CommittedBeforeOwnDisk, index.0 >= own.0 + 10);
         while leader.in_flight.front().is_some_and(|(at, _)| *at <= index) {
             let (_, weight) = leader.in_flight.pop_front().expect("there is a first one");
             leader.in_flight_bytes -= weight;
@@ -223,6 +275,17 @@ impl Raft {
         self.commit_to(index);
         self.say_presence();
         self.start_reads();
+        self.maybe_make_way();
+    }
+
+    /// A leader whose removal is committed has nothing more to lead (thesis 4.2.2). It can only be one that was elected
+    /// while that was open: a leader is never removed by itself. A successor is told, so that nobody has to miss it first.
+    fn maybe_make_way(&mut self) {
+        if self.membership.takes_part(self.id) {
+            return;
+        }
+        let until = self.now.time + self.config.election_timeout_max;
+        self.begin_hand_over(None, until);
     }
 
     // --- time ---
@@ -235,7 +298,13 @@ impl Raft {
 
     pub(super) fn tick_leader(&mut self) {
         let now = self.now.time;
-        if !self.may_vote() || self.disk_hangs() || !self.hears_majority() {
+        if self.must_make_way() || self.disk_hangs() || !self.hears_majority() {
+            mark!(LeadersDiskHung, self.disk_hangs());
+            mark!(
+                LeaderUnheard,
+                !self.hears_majority() && self.log.last_index().0 >= self.commit_index.0 + 10
+            );
+            self.presence.hurry(self.now);
             self.become_follower(self.term, None);
             return;
         }
@@ -243,10 +312,18 @@ impl Raft {
         let Office::Leader(leader) = &mut self.office else { return };
         if now >= leader.heartbeat_at {
             leader.heartbeat_at = now + interval;
+            self.note_past();
             self.say_round();
             self.confirm_reads();
         }
         self.tick_hand_over();
+    }
+
+    /// It may not vote, so that it may not lead either; one that was removed looks for a successor first.
+    fn must_make_way(&self) -> bool {
+        let Office::Leader(leader) = &self.office else { return false };
+        let removed = !self.membership.takes_part(self.id) && self.presence.may_vote();
+        if removed { !leader.hands_over() } else { !self.may_vote() }
     }
 
     fn disk_hangs(&self) -> bool {
@@ -256,15 +333,20 @@ impl Raft {
     /// Check-quorum (thesis 6.2): a leader that a majority does not answer makes way.
     fn hears_majority(&self) -> bool {
         let Office::Leader(leader) = &self.office else { return false };
-        let span = Span(self.config.election_timeout_max.0 * 2);
-        let heard = |id: NodeId| {
-            id == self.id
-                || leader
-                    .progress
-                    .get(&id)
-                    .is_some_and(|progress| self.now.time.since(progress.heard) <= span)
-        };
-        self.now.time.since(leader.elected) <= span || is_majority(self.membership.current(), heard)
+        self.now.time.since(leader.elected) <= self.quorum_span()
+            || is_majority(self.membership.current(), |id| self.is_heard(id))
+    }
+
+    /// For so long after its last answer a voter counts as heard.
+    fn quorum_span(&self) -> Span {
+        self.config.election_timeout_max.times(2)
+    }
+
+    /// It is this node, or a voter that answered it lately.
+    pub(super) fn is_heard(&self, id: NodeId) -> bool {
+        let Office::Leader(leader) = &self.office else { return false };
+        let answered = |progress: &Progress| self.now.time.since(progress.heard) <= self.quorum_span();
+        id == self.id || leader.progress.get(&id).is_some_and(answered)
     }
 
     // --- handing over ---
@@ -274,17 +356,24 @@ impl Raft {
     pub fn resign(&mut self, now: Now, successor: Option<NodeId>) -> Actions {
         self.now = now;
         let until = now.time + self.config.election_timeout_max;
+        self.begin_hand_over(successor, until);
+        self.finish()
+    }
+
+    fn begin_hand_over(&mut self, wanted: Option<NodeId>, until: Time) {
+        let repeat_at = self.now.time;
         if let Office::Leader(leader) = &mut self.office {
-            leader.hand_over = Some(HandOver { wanted: successor, until, repeat_at: now.time, said: false });
+            leader.hand_over = Some(HandOver { wanted, until, repeat_at, said: false });
             self.tick_hand_over();
         }
-        self.finish()
     }
 
     fn tick_hand_over(&mut self) {
         let now = self.now.time;
         let Office::Leader(leader) = &self.office else { return };
         let Some(hand_over) = leader.hand_over else { return };
+        mark!(NobodyToHandTo, now >= hand_over.until && !hand_over.said && !leader.in_flight.is_empty());
+        mark!(SuccessorFailed, now >= hand_over.until && hand_over.said);
         if now >= hand_over.until || leader.progress.is_empty() {
             self.end_hand_over(false);
         } else if now >= hand_over.repeat_at {

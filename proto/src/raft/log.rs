@@ -6,15 +6,17 @@
 use std::collections::VecDeque;
 
 use super::Durable;
+use crate::planted;
 use crate::types::{Entry, EntryId, Index, Term};
 
 /// Bytes of durable entries that stay in memory for repair and apply.
 const CACHE_BYTES_MAX: usize = 2 << 20;
 
 /// The log of one node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Log {
-    first_index: Index,
+    /// The entry before the first retained one: committed, and its term is all that is known of it (thesis 5.1).
+    base: EntryId,
     /// The first retained entry of each term, in order.
     term_starts: Vec<EntryId>,
     last_index: Index,
@@ -31,7 +33,7 @@ pub(super) struct Log {
 impl Log {
     pub(super) fn new(durable: &Durable) -> Self {
         Self {
-            first_index: durable.first_index,
+            base: durable.base_id,
             term_starts: durable.term_starts.clone(),
             last_index: durable.last_id.index,
             durable_index: durable.last_id.index,
@@ -42,8 +44,14 @@ impl Log {
         }
     }
 
+    /// The entry before the first retained one; `ZERO` when none was ever dropped.
+    pub(super) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The first retained entry, or the first that will be; 0 when the log is empty and nothing was ever dropped.
     pub(super) fn first_index(&self) -> Index {
-        self.first_index
+        if self.last_index == Index(0) { Index(0) } else { self.base.index.next() }
     }
 
     pub(super) fn last_index(&self) -> Index {
@@ -71,12 +79,12 @@ impl Log {
         self.id_at(self.durable_index).expect("a durable entry has a term")
     }
 
-    /// The entry at `index`; none outside the retained log. The place before the first entry of all is `ZERO`.
+    /// The entry at `index`, from the base on; none outside the retained log.
     pub(super) fn id_at(&self, index: Index) -> Option<EntryId> {
-        if index == Index(0) {
-            return Some(EntryId::ZERO);
+        if index == self.base.index {
+            return Some(self.base);
         }
-        if index < self.first_index || index > self.last_index {
+        if index < self.base.index || index > self.last_index {
             return None;
         }
         let after = self.term_starts.partition_point(|start| start.index <= index);
@@ -95,13 +103,10 @@ impl Log {
     /// Appends the next entry.
     pub(super) fn append(&mut self, entry: Entry) {
         assert_eq!(entry.id.index, self.last_index.next(), "entries are appended without a gap");
-        let last_term = self.term_starts.last().map(|start| start.term);
-        assert!(last_term <= Some(entry.id.term), "term {} after {last_term:?}", entry.id.term);
-        if last_term != Some(entry.id.term) {
+        let last_term = self.last_id().term;
+        assert!(last_term <= entry.id.term, "term {} after {last_term}", entry.id.term);
+        if self.term_starts.last().is_none_or(|start| start.term != entry.id.term) {
             self.term_starts.push(entry.id);
-        }
-        if self.first_index == Index(0) {
-            self.first_index = entry.id.index;
         }
         self.last_index = entry.id.index;
         self.last_time_ms = self.last_time_ms.max(entry.time_ms);
@@ -122,7 +127,46 @@ impl Log {
         }
         self.term_starts.retain(|start| start.index < from);
         self.last_index = self.last_index.min(from.previous());
-        self.durable_index = self.durable_index.min(self.last_index);
+        if !planted!(CutKeepsDurable) {
+            self.durable_index = self.durable_index.min(self.last_index);
+        }
+    }
+
+    /// Forgets the entries up to `base`, which the state machine holds (thesis 5.1).
+    pub(super) fn compact(&mut self, base: EntryId) {
+        assert!(self.holds(base) && base.index <= self.durable_index, "compacted to {base}");
+        let first = base.index.next();
+        let run = self.id_at(first);
+        self.term_starts.retain(|start| start.index > first);
+        self.term_starts.splice(0..0, run);
+        self.base = base;
+        while self.cache.front().is_some_and(|entry| entry.id.index <= base.index) {
+            let entry = self.cache.pop_front().expect("there is a first entry");
+            self.cache_bytes -= entry.weight();
+        }
+    }
+
+    /// What is durable beyond `kept` counts no more: a snapshot is about to take its place.
+    pub(super) fn give_up_beyond(&mut self, kept: Index) {
+        if kept < self.durable_index {
+            let doubted: usize = self.between(kept.next(), self.durable_index).map(Entry::weight).sum();
+            self.undurable_bytes += doubted;
+            self.durable_index = kept;
+        }
+    }
+
+    /// Begins anew after a snapshot that is on disk (thesis 5.3).
+    pub(super) fn restart(&mut self, base: EntryId, time_ms: u64) {
+        *self = Self {
+            base,
+            term_starts: Vec::new(),
+            last_index: base.index,
+            durable_index: base.index,
+            last_time_ms: self.last_time_ms.max(time_ms),
+            cache: VecDeque::new(),
+            cache_bytes: 0,
+            undurable_bytes: 0,
+        };
     }
 
     /// Everything up to `index` is on disk.
@@ -200,6 +244,31 @@ mod tests {
         log.append(entry(4, 3));
         assert_eq!((log.last_id(), log.durable_index()), (EntryId::new(4, 3), Index(2)));
         assert_eq!(log.undurable_bytes(), entry(4, 3).weight());
+    }
+
+    #[test]
+    fn a_compacted_log_knows_its_base_and_what_follows() {
+        let mut log = log(&[(1, 1), (1, 2), (3, 3), (3, 4), (3, 5), (4, 6)]);
+        log.made_durable(Index(6));
+        log.compact(EntryId::new(3, 4));
+        let terms: Vec<_> = (0..=7).map(|index| log.term_at(Index(index)).map(|term| term.0)).collect();
+        assert_eq!(terms, [None, None, None, None, Some(3), Some(3), Some(4), None]);
+        assert_eq!((log.first_index(), log.between(Index(1), Index(9)).count()), (Index(5), 2));
+        log.compact(EntryId::new(4, 6));
+        assert_eq!((log.first_index(), log.last_id(), log.cache_bytes), (Index(7), EntryId::new(4, 6), 0));
+        log.append(entry(4, 7));
+        assert_eq!((log.last_id(), log.term_at(Index(6))), (EntryId::new(4, 7), Some(Term(4))));
+    }
+
+    #[test]
+    fn a_log_that_begins_anew_holds_its_base_alone() {
+        let mut log = log(&[(1, 1), (2, 2)]);
+        log.restart(EntryId::new(5, 90), 7);
+        assert_eq!((log.last_id(), log.durable_id()), (EntryId::new(5, 90), EntryId::new(5, 90)));
+        assert_eq!((log.first_index(), log.last_time_ms(), log.undurable_bytes()), (Index(91), 7, 0));
+        log.append(entry(5, 91));
+        log.cut(Index(91));
+        assert_eq!(log.last_id(), EntryId::new(5, 90));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! Every input (`receive`, `propose`, `persisted`, `loaded`, `applied`, `tick`, …) changes the state and returns
 //! [`Actions`]. Nothing here waits, fails, logs, or asks for the time; randomness comes from the seed in
 //! [`Config`]. `mod.rs` (this file) owns what all roles share: the term, the disk, matched and committed, and the
-//! way in and out. `follower.rs` answers; `candidate.rs` campaigns; `leader.rs` leads; `repair.rs` closes gaps;
+//! way in and out. `follower.rs` answers; `candidate.rs` campaigns; `leader.rs` leads; `repair/` closes gaps;
 //! `reads.rs` confirms reads. `log.rs`, `progress.rs`, `quorum.rs` and `membership.rs` are plain data beneath them.
 //!
 //! ## Nothing is said before it is on disk
@@ -36,11 +36,23 @@
 //! A voter that hears no leader for its timeout asks by VOTECONSENSUS whether others miss it too (pre-vote, thesis
 //! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader that has not
 //! heard a majority for twice the longest timeout steps down (check-quorum, 6.2), as does one whose disk hangs.
-//! Leadership is handed over by RESIGN (3.10).
+//! Leadership is handed over by RESIGN (3.10). A node that plays dead (`silence.rs`) takes no part in any of it.
+//!
+//! ## Who votes
+//! The configuration is an entry of the log, in force from the moment it is appended (4.1). It changes by one voter at a
+//! time, and only after the change before it and something of the leader's own term are committed. A leader removes others,
+//! never itself: it hands over first. Learners stand in no configuration and are known to nobody.
 //!
 //! ## Gaps
 //! HEARTBEATs go to all at once and are not repeated for those who missed one. Each names the leader's last index,
 //! so that whoever lacks something knows it, and asks all by LAGGING; whoever has it answers with CATCHUP.
+//!
+//! ## A log without its beginning
+//! The store drops entries that the state machine holds (`compacted`, thesis 5.1). The entry before the first retained
+//! one stays known as the log's *base*: everything up to it is committed history, which is neither compared nor offered
+//! any more. Who lacks what nobody near retains, or has lost its state, asks one source for a snapshot (`repair/snapshot.rs`).
+//! The core says which file to fetch, and whether what came is still of use; a snapshot counts when the one write that puts
+//! it in force is on disk (thesis 5.3), and until then the log stays as it is. It raises the commit index and never lowers it.
 //!
 //! ## What is left out
 //! Sockets, names and keys (`wire` and the daemon), the founding (`presence`), and what commands mean (`boards`).
@@ -56,20 +68,26 @@ mod progress;
 mod quorum;
 mod reads;
 mod repair;
+mod silence;
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-pub use actions::{Actions, Command, Event, Outgoing, Persist, Proposed, ReadFor, ReadLog, Refusal, To};
+pub use actions::{
+    Actions, Command, Event, Fetched, Install, Outgoing, Persist, Proposed, ReadFor, ReadLog, Refusal, To,
+};
 pub use config::{Config, Durable};
+pub use membership::{Change, ChangeRefusal, Changed};
 
 use crate::message::{Digest, Message, Role, Sender, Welcome};
 use crate::presence::{Observed, Presence, Standing};
 use crate::types::{
-    Boot, Configuration, Entry, EntryId, HardState, Index, NodeId, Now, Payload, Span, Term, Time, Token,
+    Boot, Configuration, Entry, EntryId, HardState, Index, NodeId, Now, Payload, Queue, Span, Term, Time,
+    Token,
 };
 use crate::wire::Assembler;
+use crate::{mark, planted};
 use candidate::Candidate;
 use follower::Follower;
 use leader::Leader;
@@ -81,7 +99,7 @@ use repair::Repair;
 const SYNC_STALL_MAX: Span = Span::from_millis(1_000);
 
 /// What the node does; learners are followers that stand in no configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Office {
     Follower(Follower),
     Candidate(Candidate),
@@ -89,7 +107,7 @@ enum Office {
 }
 
 /// A write that was asked for and is not known to be on disk.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Write {
     token: Token,
     asked: Time,
@@ -98,6 +116,18 @@ struct Write {
     upto: Option<Index>,
     record: Option<Welcome>,
     founded: bool,
+    install: Option<Install>,
+}
+
+/// The term and the vote that a node begins with: those of its disk.
+fn known_hard_state(durable: &Durable) -> HardState {
+    if planted!(VoteForgotten) {
+        return HardState { vote: None, ..durable.hard_state };
+    }
+    if planted!(TermForgotten) {
+        return HardState { term: durable.last_id.term, vote: None };
+    }
+    durable.hard_state
 }
 
 /// A node that lost entries it had promised to hold (its log ends before its promise).
@@ -108,8 +138,8 @@ struct Behind {
     start_term: Term,
 }
 
-/// One node's consensus.
-#[derive(Debug)]
+/// One node's consensus. A copy goes its own way from the same state: a search follows both.
+#[derive(Clone, Debug)]
 pub struct Raft {
     config: Config,
     id: NodeId,
@@ -145,6 +175,8 @@ pub struct Raft {
     office: Office,
     /// Elections lost in a row: each doubles the candidate's timeout.
     failed_rounds: u32,
+    /// It plays dead: nothing is heard, and nothing leaves.
+    silent: bool,
 
     repair: Repair,
     parts: Assembler,
@@ -164,18 +196,20 @@ impl Raft {
     /// Begins as a follower with what the disk holds.
     pub fn new(config: Config, durable: Durable, now: Now) -> (Self, Actions) {
         let mut rng = fastrand::Rng::with_seed(config.seed);
-        let committed = durable.applied_id.index;
+        let known = durable.applied_id.index.max(durable.base_id.index);
+        let committed = if planted!(CommittedAtStart) { durable.last_id.index } else { known };
+        let hard_state = known_hard_state(&durable);
         let behind = (durable.last_id < durable.promised_id)
             .then_some(Behind { promised: durable.promised_id, start_term: durable.hard_state.term });
         let mut raft = Self {
             id: config.id(),
             now,
-            term: durable.hard_state.term,
-            vote: durable.hard_state.vote,
-            disk: durable.hard_state,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            disk: hard_state,
             vote_owed: None,
             log: Log::new(&durable),
-            membership: Membership::new(&durable.configurations),
+            membership: Membership::new(&durable.configurations, committed),
             behind,
             leader: None,
             leader_heard: None,
@@ -183,10 +217,11 @@ impl Raft {
             heard_commit_index: committed,
             commit_index: committed,
             commit_index_on_leaving: committed,
-            applied_index: committed,
-            apply_asked: committed,
+            applied_index: durable.applied_id.index.min(committed),
+            apply_asked: durable.applied_id.index.min(committed),
             office: Office::Follower(Follower::new(now.time)),
             failed_rounds: 0,
+            silent: false,
             repair: Repair::new(rng.fork(), now.time),
             parts: Assembler::default(),
             presence: Presence::new(&config, &durable, now),
@@ -199,9 +234,11 @@ impl Raft {
             rng,
             config,
         };
+        mark!(StartedUnfounded, raft.presence.record().is_some() && !durable.founded);
         raft.restart_election_timer();
         raft.commit_founding();
         if let Some(Behind { promised, .. }) = behind {
+            mark!(Behind);
             raft.event(Event::Behind { last: durable.last_id, promised });
         }
         let actions = raft.finish();
@@ -211,6 +248,9 @@ impl Raft {
     /// Takes in a message that `wire` opened. Messages that are not the core's are ignored.
     pub fn receive(&mut self, now: Now, from: Sender, message: Message) -> Actions {
         self.now = now;
+        if self.silent {
+            return self.finish();
+        }
         self.presence.hear(now, from);
         let id = from.id;
         match message {
@@ -244,8 +284,10 @@ impl Raft {
     /// its HELLO says of others if it was one.
     pub fn own_identity(&mut self, now: Now, boot: Boot, heard: &[(NodeId, Boot)]) -> Actions {
         self.now = now;
-        let observed = self.presence.on_own_identity(boot, heard);
-        self.observe(observed.into_iter().collect());
+        if !self.silent {
+            let observed = self.presence.on_own_identity(boot, heard);
+            self.observe(observed.into_iter().collect());
+        }
         self.finish()
     }
 
@@ -275,6 +317,9 @@ impl Raft {
     /// Time has passed.
     pub fn tick(&mut self, now: Now) -> Actions {
         self.now = now;
+        if self.silent {
+            return self.finish();
+        }
         let observed = self.presence.tick(now);
         self.observe(observed);
         match self.office {
@@ -285,6 +330,15 @@ impl Raft {
         self.tick_repair();
         self.maybe_hello();
         self.finish()
+    }
+
+    /// When this node would campaign if it heard no leader until then (thesis 3.4); none if it would not.
+    #[must_use]
+    pub fn election_at(&self) -> Option<Time> {
+        match &self.office {
+            Office::Follower(follower) if !self.silent => self.may_vote().then_some(follower.election_at),
+            _ => None,
+        }
     }
 
     /// What the node is and has at this moment.
@@ -327,7 +381,30 @@ impl Raft {
         self.parts.whole(&digest)
     }
 
+    /// How full everything is that others can fill, for whoever watches over the limits.
+    #[must_use]
+    pub fn queues(&self) -> [Queue; 6] {
+        let reads = match &self.office {
+            Office::Leader(leader) => leader.reads.waiting(),
+            _ => 0,
+        };
+        let [held, answers, infos] = self.repair.queues();
+        let [commands, bytes] = self.parts.queues();
+        [
+            held,
+            answers,
+            infos,
+            commands,
+            bytes,
+            Queue { name: "reads wait", length: reads, limit: reads::WAITING_MAX },
+        ]
+    }
+
     // --- what all roles share ---
+
+    fn leads(&self) -> bool {
+        matches!(self.office, Office::Leader(_))
+    }
 
     fn role(&self) -> Role {
         match self.office {
@@ -340,12 +417,23 @@ impl Raft {
 
     /// This node's word counts: as a vote, a consent, a candidacy.
     fn may_vote(&self) -> bool {
-        self.behind.is_none() && self.may_answer()
+        self.membership.takes_part(self.id) && self.is_fit()
     }
 
-    /// This node's acknowledgements count: it is a voter with a cluster, and the only one of its identity.
+    /// Its vote can be relied on: nothing that it promised is lost, and nobody else has its identity.
+    fn is_fit(&self) -> bool {
+        (self.behind.is_none() || planted!(BehindVotes)) && self.presence.may_vote()
+    }
+
+    /// It may lead: what it commits it can apply, and its log stays as it is.
+    fn may_campaign(&self) -> bool {
+        self.may_vote() && !self.needs_state() && !self.installs()
+    }
+
+    /// This node's acknowledgements count, or may: it votes (or did, and that is not settled yet) in a cluster, and is the
+    /// only one of its identity.
     fn may_answer(&self) -> bool {
-        self.membership.is_voter(self.id) && self.presence.may_vote()
+        self.membership.takes_part(self.id) && self.presence.may_vote()
     }
 
     /// The term is on disk: messages may name it.
@@ -356,12 +444,18 @@ impl Raft {
     /// What this node may say is committed, beside the term on its disk. What it learned in a higher term is not for
     /// those who follow a leader of this one: that leader's log may hold other entries there, and they would commit them.
     fn commit_index_to_say(&self) -> Index {
-        if self.settled() { self.commit_index } else { self.commit_index_on_leaving }
+        let says_all = self.settled() || planted!(CommitSaidBesideOldTerm);
+        if says_all { self.commit_index } else { self.commit_index_on_leaving }
     }
 
     /// A new term (or a step down within this one) makes a follower of anybody (thesis 3.3).
     fn become_follower(&mut self, term: Term, leader: Option<NodeId>) {
         assert!(term >= self.term, "from term {} back to {term}", self.term);
+        mark!(DeposedWithGap, self.leads() && self.log.durable_index().0 + 5 <= self.log.last_index().0);
+        mark!(
+            DeposedBeforeFirstCommit,
+            self.leads() && self.log.term_at(self.commit_index) != Some(self.term)
+        );
         self.lose_reads();
         self.end_hand_over(term > self.term);
         if term > self.term {
@@ -375,6 +469,11 @@ impl Raft {
     /// Takes a term and a vote, and has them written. What was matched with another leader's log is matched no more.
     fn adopt_term(&mut self, term: Term, vote: Option<NodeId>) {
         assert!(term > self.term, "term {term} after {}", self.term);
+        mark!(VoteNeverPaid, self.vote_owed.is_some());
+        mark!(
+            LearnedInUnwrittenTerm,
+            !self.settled() && self.commit_index.0 >= self.commit_index_on_leaving.0 + 5
+        );
         if self.settled() {
             self.commit_index_on_leaving = self.commit_index;
         }
@@ -383,7 +482,9 @@ impl Raft {
         self.write.hard_state = Some(HardState { term, vote });
         self.vote_owed = None;
         self.leader = None;
-        self.matched = self.commit_index;
+        if !planted!(MatchedKeptInNewTerm) {
+            self.matched = self.commit_index;
+        }
         self.repair.new_term();
     }
 
@@ -391,6 +492,7 @@ impl Raft {
     fn hear_leader(&mut self, leader: NodeId) {
         self.leader = Some(leader);
         self.leader_heard = Some(self.now.time);
+        mark!(CandidateFollows, self.failed_rounds >= 2 && self.vote == Some(self.id));
         self.failed_rounds = 0;
         if let Office::Candidate(_) = self.office {
             self.office = Office::Follower(Follower::new(self.now.time));
@@ -401,7 +503,7 @@ impl Raft {
     /// The condition under which CONSENT is refused (thesis 4.2.3): a leader was heard a moment ago, or is this node.
     fn hears_leader(&self) -> bool {
         let recent = |heard: Time| self.now.time.since(heard) < self.config.election_timeout_min;
-        matches!(self.office, Office::Leader(_)) || self.leader_heard.is_some_and(recent)
+        self.leads() || self.leader_heard.is_some_and(recent)
     }
 
     /// Drawn anew for every use (thesis 3.4).
@@ -421,6 +523,9 @@ impl Raft {
             self.presence.recorded(record);
             self.welcome_all();
         }
+        if let Some(install) = write.install {
+            self.on_installed(install);
+        }
         if write.founded {
             self.presence.founded();
             self.restart_election_timer();
@@ -430,7 +535,17 @@ impl Raft {
 
     /// Appends to log and disk.
     fn append(&mut self, entry: Entry) {
+        assert!(!self.installs(), "appended while a snapshot is put in force");
+        let took_part = self.membership.takes_part(self.id);
         self.membership.appended(&entry);
+        if !took_part && self.membership.takes_part(self.id) {
+            // Its patience begins now: as a learner it had no use for any.
+            self.restart_election_timer();
+        }
+        if let Payload::Configuration(configuration) = &entry.payload {
+            let (index, configuration) = (entry.id.index, configuration.clone());
+            self.event(Event::Configuration { index, configuration });
+        }
         self.log.append(entry.clone());
         self.write.append.push(entry);
     }
@@ -438,20 +553,28 @@ impl Raft {
     /// Cuts the log from `from` on, in memory, on disk, and in what earlier writes will count for.
     fn cut(&mut self, from: Index) {
         assert!(from > self.commit_index, "cut at {from}, but {} is committed", self.commit_index);
+        assert!(!self.installs(), "cut while a snapshot is put in force");
+        mark!(CutWhileWriting, self.writes.iter().any(|write| write.upto.is_some_and(|upto| upto >= from)));
         self.flush_write();
         self.log.cut(from);
+        let in_force = self.membership.index();
         self.membership.cut(from);
+        if self.membership.index() != in_force {
+            let (index, configuration) = (self.membership.index(), self.membership.current().clone());
+            self.event(Event::Configuration { index, configuration });
+        }
         self.matched = self.matched.min(from.previous());
-        for write in &mut self.writes {
+        for write in self.writes.iter_mut().filter(|_| !planted!(CutWriteCounted)) {
             write.upto = write.upto.map(|upto| upto.min(from.previous()));
         }
-        self.write.cut_from = Some(from);
+        self.write.cut_from = Some(from).filter(|_| !planted!(CutNotWritten));
         self.event(Event::Cut { from });
     }
 
     /// Commits what is both heard to be committed and matched.
     fn follow_commit(&mut self) {
-        self.commit_to(self.heard_commit_index.min(self.matched));
+        let matched = if planted!(CommitBeyondMatched) { self.log.last_index() } else { self.matched };
+        self.commit_to(self.heard_commit_index.min(matched));
     }
 
     fn commit_to(&mut self, index: Index) {
@@ -474,10 +597,17 @@ impl Raft {
     fn maybe_apply(&mut self) {
         // What is applied is known to be committed after a restart, beside the term that is on disk then: so what was learned
         // in a term waits for it, as it does before it is said.
-        let upto = self.commit_index_to_say().min(self.log.durable_index());
+        let committed =
+            if planted!(AppliedInUnwrittenTerm) { self.commit_index } else { self.commit_index_to_say() };
+        if self.installs() || self.needs_state() {
+            return;
+        }
+        let durable = self.log.durable_index();
+        let upto = if planted!(AppliedBeforeDurable) { committed } else { committed.min(durable) };
         if upto > self.apply_asked {
             self.apply_asked = upto;
-            self.actions.apply = Some(upto);
+            let unmatched = planted!(ApplyBeyondMatched).then(|| self.heard_commit_index.min(durable));
+            self.actions.apply = unmatched.or(Some(upto));
         }
     }
 
@@ -489,8 +619,21 @@ impl Raft {
         if held >= promised.index && self.log.term_at(held).is_some_and(|term| term > start_term) {
             self.behind = None;
             self.restart_election_timer();
+            mark!(MadeGood);
             self.event(Event::Restored);
         }
+    }
+
+    /// Another node remembers that this one's disk held what was committed up to `index`. A shorter log now is an old copy, or
+    /// one that lost its end together with the promise: what it acknowledged may be gone.
+    fn compare_with_what_it_had(&mut self, index: Index) {
+        // While a snapshot is put in force less counts as durable than the disk holds.
+        if index <= self.log.durable_index() || self.behind.is_some() || self.installs() {
+            return;
+        }
+        let promised = EntryId { term: self.log.durable_id().term, index };
+        self.behind = Some(Behind { promised, start_term: self.term });
+        self.fence(Event::Behind { last: self.log.durable_id(), promised });
     }
 
     // --- presence ---
@@ -507,6 +650,7 @@ impl Raft {
                 Observed::Founded => self.write.founded = true,
                 Observed::Cloned(detail) => self.fence(Event::Cloned { detail }),
                 Observed::HigherEpoch(cluster) => self.fence(Event::HigherEpoch { cluster }),
+                Observed::Had(index) => self.compare_with_what_it_had(index),
                 Observed::Trouble(detail) => self.event(Event::Trouble { detail }),
             }
         }
@@ -524,6 +668,9 @@ impl Raft {
             time_ms: record.time_ms,
             payload: Payload::Founding(record.founding.clone()),
         });
+        if planted!(WelcomeBeforeDisk) {
+            self.send(To::Group, Message::Welcome(record.clone()));
+        }
         self.write_record = Some(record);
         self.commit_founding();
         self.event(Event::Joined { cluster });
@@ -547,6 +694,7 @@ impl Raft {
     fn fence(&mut self, event: Event) {
         self.event(event);
         if !matches!(self.office, Office::Follower(_)) {
+            mark!(LeaderFenced);
             self.become_follower(self.term, None);
         }
     }
@@ -591,7 +739,9 @@ impl Raft {
             upto: write.append.last().map(|entry| entry.id.index),
             record: self.write_record.take(),
             founded: write.founded,
+            install: write.install.clone(),
         });
+        mark!(ManyWritesWaited, self.writes.len() > 50);
         self.actions.persist.push(Persist { token: self.last_token, ..write });
     }
 
@@ -600,7 +750,10 @@ impl Raft {
         self.flush_write();
         self.tell_changes();
         self.check_invariants();
-        self.actions.deadline = Some(self.deadline());
+        if self.silent {
+            self.actions.send.clear();
+        }
+        self.actions.deadline = (!self.silent).then(|| self.deadline());
         std::mem::take(&mut self.actions)
     }
 
@@ -618,7 +771,7 @@ impl Raft {
 
     fn deadline(&self) -> Time {
         let office = match &self.office {
-            Office::Follower(follower) => self.may_vote().then_some(follower.election_at),
+            Office::Follower(follower) => self.may_campaign().then_some(follower.election_at),
             Office::Candidate(candidate) => Some(candidate.deadline()),
             Office::Leader(leader) => Some(self.leader_deadline(leader)),
         };
@@ -632,10 +785,13 @@ impl Raft {
         assert!(commit <= self.matched, "committed {commit}, matched {}", self.matched);
         assert!(self.matched <= log.last_index(), "matched {}, last {}", self.matched, log.last_index());
         assert!(self.apply_asked <= commit, "applied {}, committed {commit}", self.apply_asked);
+        assert!(log.base().index <= commit, "the log begins after {}, committed {commit}", log.base());
         assert!(log.durable_index() <= log.last_index(), "durable {}", log.durable_index());
         if let Office::Leader(_) = self.office {
             assert!(self.settled() && self.leader == Some(self.id), "a leader in a term that is not on disk");
             assert_eq!(self.matched, log.last_index(), "a leader's log agrees with itself");
         }
+        let follows_nobody = matches!(self.office, Office::Follower(_)) && self.leader.is_none();
+        assert!(!self.silent || follows_nobody, "a node that plays dead takes part");
     }
 }

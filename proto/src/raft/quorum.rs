@@ -1,11 +1,12 @@
 //! Majorities, as pure functions of a configuration and what is known of each voter.
 
+use crate::planted;
 use crate::types::{Configuration, Index, NodeId};
 
 /// How many of `voters` are a majority.
 #[must_use]
 pub(super) fn majority(voters: usize) -> usize {
-    voters / 2 + 1
+    if planted!(HalfIsMajority) { voters.div_ceil(2) } else { voters / 2 + 1 }
 }
 
 /// Whether the voters for which `holds` is true are a majority. Nobody is a majority of no voters.

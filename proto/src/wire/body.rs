@@ -6,9 +6,9 @@
 use std::marker::PhantomData;
 
 use rmp_serde::decode::Error;
+use serde::Deserialize;
 use serde::de::value::BorrowedStrDeserializer;
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Serialize};
 
 use super::seal::Dropped;
 use super::sense::is_sensible;
@@ -41,7 +41,7 @@ pub(super) fn encode(
     message: &Message,
 ) {
     scratch.clear();
-    write_own(scratch, message);
+    rmp_serde::encode::write_named(scratch, message).expect("every message has a MessagePack form");
     let mut own = &scratch[..];
     let fields = rmp::decode::read_map_len(&mut own).expect("a message is written as a map");
     let recipient = match recipient {
@@ -57,36 +57,6 @@ pub(super) fn encode(
 }
 
 const ROOM: &str = "a vector takes every byte";
-
-fn write_own(out: &mut Vec<u8>, message: &Message) {
-    fn write(out: &mut Vec<u8>, fields: &impl Serialize) {
-        rmp_serde::encode::write_named(out, fields).expect("every message has a MessagePack form");
-    }
-    match message {
-        Message::Hello(fields) => write(out, fields),
-        Message::VoteConsensus(fields) => write(out, fields),
-        Message::Consent(fields) => write(out, fields),
-        Message::VoteMe(fields) => write(out, fields),
-        Message::LeadMe(fields) | Message::NotLeadMe(fields) => write(out, fields),
-        Message::Heartbeat(fields) => write(out, fields),
-        Message::Part(fields) => write(out, fields),
-        Message::AppendReply(fields) => write(out, fields),
-        Message::Resign(fields) => write(out, fields),
-        Message::Lagging(fields) => write(out, fields),
-        Message::Catchup(fields) => write(out, fields),
-        Message::LeaderInfo(fields) => write(out, fields),
-        Message::CatchMeUp(fields) => write(out, fields),
-        Message::Store(fields) => write(out, fields),
-        Message::Read(fields) => write(out, fields),
-        Message::ReadIndex(fields) => write(out, fields),
-        Message::Status(fields) | Message::Ping(fields) => write(out, fields),
-        Message::Retrieve(fields) => write(out, fields),
-        Message::Follow(fields) | Message::TryLead(fields) | Message::Shutdown(fields) => write(out, fields),
-        Message::Done(fields) => write(out, fields),
-        Message::Refused(fields) => write(out, fields),
-        Message::Welcome(fields) => write(out, fields),
-    }
-}
 
 /// Reads a body that is authentic already.
 pub(super) fn decode(bytes: &[u8]) -> Result<Body, Dropped> {
@@ -136,7 +106,10 @@ fn read_own(request: &str, bytes: &[u8], unknown: &mut u32) -> Result<Option<Mes
         "PING" => Message::Ping(read(bytes, unknown)?),
         "FOLLOW" => Message::Follow(read(bytes, unknown)?),
         "TRYLEAD" => Message::TryLead(read(bytes, unknown)?),
+        "PLAYDEAD" => Message::PlayDead(read(bytes, unknown)?),
+        "REVIVE" => Message::Revive(read(bytes, unknown)?),
         "SHUTDOWN" => Message::Shutdown(read(bytes, unknown)?),
+        "MEMBERS" => Message::Members(read(bytes, unknown)?),
         "DONE" => Message::Done(read(bytes, unknown)?),
         "REFUSED" => Message::Refused(read(bytes, unknown)?),
         "WELCOME" => Message::Welcome(read(bytes, unknown)?),

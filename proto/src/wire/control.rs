@@ -2,7 +2,7 @@
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
-use crate::message::{Control, Message};
+use crate::message::{Control, MemberChange, Message};
 use crate::types::{Boot, NodeId, RequestId};
 
 /// First in every signed string, so that a signature of this key for anything else is none for a command.
@@ -15,8 +15,14 @@ pub enum Verb {
     Follow,
     /// TRYLEAD: lead.
     TryLead,
+    /// PLAYDEAD: fall silent, if the node allows it.
+    PlayDead,
+    /// REVIVE: come back.
+    Revive,
     /// SHUTDOWN: leave.
     Shutdown,
+    /// MEMBERS: let others vote.
+    Members,
 }
 
 impl Verb {
@@ -26,7 +32,10 @@ impl Verb {
         match self {
             Self::Follow => "FOLLOW",
             Self::TryLead => "TRYLEAD",
+            Self::PlayDead => "PLAYDEAD",
+            Self::Revive => "REVIVE",
             Self::Shutdown => "SHUTDOWN",
+            Self::Members => "MEMBERS",
         }
     }
 
@@ -36,7 +45,10 @@ impl Verb {
         match self {
             Self::Follow => Message::Follow(control),
             Self::TryLead => Message::TryLead(control),
+            Self::PlayDead => Message::PlayDead(control),
+            Self::Revive => Message::Revive(control),
             Self::Shutdown => Message::Shutdown(control),
+            Self::Members => Message::Members(control),
         }
     }
 }
@@ -66,8 +78,25 @@ impl ControlKey {
     /// Signs a command to one start of one node.
     #[must_use]
     pub fn sign(&self, verb: Verb, target: NodeId, target_boot: Boot, request_id: RequestId) -> Control {
-        let signature = self.0.sign(&signed_bytes(verb, target, target_boot, &request_id));
-        Control { request_id, target, target_boot, signature: signature.as_ref().to_vec() }
+        self.signed(verb, Control { request_id, target, target_boot, signature: Vec::new(), change: None })
+    }
+
+    /// Signs MEMBERS to one start of the leader.
+    #[must_use]
+    pub fn sign_change(
+        &self,
+        target: NodeId,
+        target_boot: Boot,
+        request_id: RequestId,
+        change: MemberChange,
+    ) -> Control {
+        let change = Some(change);
+        self.signed(Verb::Members, Control { request_id, target, target_boot, signature: Vec::new(), change })
+    }
+
+    fn signed(&self, verb: Verb, control: Control) -> Control {
+        let signature = self.0.sign(&signed_bytes(verb, &control)).as_ref().to_vec();
+        Control { signature, ..control }
     }
 }
 
@@ -75,19 +104,24 @@ impl ControlKey {
 /// question.
 #[must_use]
 pub fn verify(public: &[u8; 32], verb: Verb, control: &Control) -> bool {
-    let signed = signed_bytes(verb, control.target, control.target_boot, &control.request_id);
+    let signed = signed_bytes(verb, control);
     UnparsedPublicKey::new(&ED25519, public).verify(&signed, &control.signature).is_ok()
 }
 
-/// Context, verb, target, its boot, request id; texts behind one byte of length. A verb with arguments appends them.
-fn signed_bytes(verb: Verb, target: NodeId, target_boot: Boot, request_id: &RequestId) -> Vec<u8> {
+/// Context, verb, target, its boot, request id, and what the verb changes; texts behind one byte of length.
+fn signed_bytes(verb: Verb, control: &Control) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let change = control.change.as_ref().map(|MemberChange { add, name, node }| {
+        let node = node.map_or_else(|| vec![0], |node| [&[1][..], &node.0.to_be_bytes()].concat());
+        [&[u8::from(*add)], &text(name.as_str())[..], &node].concat()
+    });
     [
         CONTEXT,
         &text(verb.name()),
-        &target.0.to_be_bytes(),
-        &target_boot.0.to_be_bytes(),
-        &text(request_id.as_str()),
+        &control.target.0.to_be_bytes(),
+        &control.target_boot.0.to_be_bytes(),
+        &text(control.request_id.as_str()),
+        &change.unwrap_or_default(),
     ]
     .concat()
 }
@@ -110,5 +144,23 @@ mod tests {
         assert!(!verify(&public, Verb::TryLead, &Control { signature: vec![0; 64], ..signed.clone() }));
         assert!(!verify(&public, Verb::TryLead, &Control { signature: Vec::new(), ..signed.clone() }));
         assert!(!verify(&ControlKey::new(&[4; 32]).public(), Verb::TryLead, &signed), "another key");
+    }
+
+    #[test]
+    fn a_signature_covers_every_part_of_a_change() {
+        let key = ControlKey::new(&[3; 32]);
+        let name = |name: &str| name.parse().expect("a good name");
+        let id = RequestId::try_from("r-1".to_owned()).expect("a good id");
+        let change = MemberChange { add: true, name: name("n6"), node: Some(NodeId(5)) };
+        let signed = key.sign_change(NodeId(7), Boot(9), id, change.clone());
+        let holds = |change: Option<MemberChange>| {
+            verify(&key.public(), Verb::Members, &Control { change, ..signed.clone() })
+        };
+        assert!(holds(Some(change.clone())));
+        assert!(!holds(Some(MemberChange { add: false, ..change.clone() })));
+        assert!(!holds(Some(MemberChange { name: name("n7"), ..change.clone() })));
+        assert!(!holds(Some(MemberChange { node: Some(NodeId(6)), ..change.clone() })));
+        assert!(!holds(Some(MemberChange { node: None, ..change })));
+        assert!(!holds(None));
     }
 }

@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use super::body;
 use super::header::{HEADER_BYTES, SEAL_BYTES};
 use super::sense::TEXT_BYTES_MAX;
-use crate::message::{Carried, Done, Hello, Lagging, LogLine, Message, Recipient, Refused, Report, Welcome};
+use crate::message::{
+    Carried, Done, Hello, Lagging, LogLine, Message, NodeReport, Recipient, Refused, Report, Welcome,
+};
 use crate::types::{
     Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Identity, Index, NAME_BYTES_MAX,
     NodeId, NodeName, Term, Voter,
@@ -41,6 +43,7 @@ pub const STORE_COMMAND_BYTES_MAX: usize = DATAGRAM_BYTES_MAX
     - 6 // the value of `request`
     - (11 + 2 + 64) // request_id
     - (9 + 1) // repeated
+    - (5 + 9) // term
     - (8 + 3); // command
 
 /// Bytes of log lines that one DONE may hold.
@@ -122,6 +125,8 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         receive_buffer_bytes: u64::MAX,
         pid: u32::MAX,
         heard: vec![(NodeId(u64::MAX), Boot(u64::MAX)); voters.len() - 1],
+        direct_only: (0..u8::MAX).take(voters.len() - 1).collect(),
+        had: Vec::new(),
     }));
     let to = Recipient::Name(longest.clone());
     [welcome, hello]
@@ -182,7 +187,7 @@ fn fitted_hello<'a>(
     hello: &Hello,
 ) -> Cow<'a, Message> {
     /// The most that one of `heard` takes: dropping excess / this many never drops one too many.
-    const HEARD_BYTES_MAX: usize = 1 + 2 * NUMBER_BYTES;
+    const HEARD_BYTES_MAX: usize = 1 + 2 * NUMBER_BYTES + 2;
     let mut excess = datagram_bytes(sender_name, recipient, message).saturating_sub(DATAGRAM_BYTES_MAX);
     if excess == 0 {
         return Cow::Borrowed(message);
@@ -191,6 +196,7 @@ fn fitted_hello<'a>(
     while excess > 0 && !hello.heard.is_empty() {
         let keep = hello.heard.len().saturating_sub(excess.div_ceil(HEARD_BYTES_MAX));
         hello.heard.truncate(keep);
+        hello.direct_only.retain(|place| usize::from(*place) < keep);
         let shorter = Message::Hello(Box::new(hello.clone()));
         excess = datagram_bytes(sender_name, recipient, &shorter).saturating_sub(DATAGRAM_BYTES_MAX);
     }
@@ -214,7 +220,7 @@ fn fitted_lagging<'a>(
     fitted
 }
 
-/// Neither a text for people nor a long list of voters keeps an answer from being sent.
+/// Neither a text for people nor a long list of names keeps an answer from being sent.
 fn fitted_done<'a>(
     sender_name: &str,
     recipient: &Recipient,
@@ -233,17 +239,25 @@ fn fitted_done<'a>(
             cut(&mut shorter, keep(detail));
             Cow::Owned(answer(Report::Obeyed { detail: shorter }))
         }
-        Report::Node(node) if too_many > 0 || node.why.as_ref().is_some_and(|why| keep(why) < why.len()) => {
+        Report::Node(node) if too_many > 0 || texts(node).any(|text| keep(text) < text.len()) => {
             let mut node = node.clone();
-            node.why.iter_mut().for_each(|why| cut(why, keep(why)));
+            // A text that is cut so far as all of them are too long leaves room for the other.
+            for text in [&mut node.why, &mut node.catching_up].into_iter().flatten() {
+                cut(text, keep(text));
+            }
             let mut shorter = answer(Report::Node(node.clone()));
-            while excess(&shorter) > 0 && node.voters.pop().is_some() {
+            while excess(&shorter) > 0 && (node.voters.pop().or_else(|| node.unicast_only.pop())).is_some() {
                 shorter = answer(Report::Node(node.clone()));
             }
             Cow::Owned(shorter)
         }
         _ => Cow::Borrowed(message),
     }
+}
+
+/// The texts for people in a node's report.
+fn texts(node: &NodeReport) -> impl Iterator<Item = &String> {
+    [&node.why, &node.catching_up].into_iter().flatten()
 }
 
 /// Shortens a text to at most so many bytes, between two characters.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use ring::aead::LessSafeKey;
 
 use crate::types::{Boot, NodeId};
+use crate::{mark, planted};
 
 /// How far, in datagrams, one may come late and still be taken.
 pub const WINDOW_SEQS: u64 = 1_024;
@@ -33,7 +34,9 @@ impl Window {
     /// Whether `seq` may be taken: not 0, not seen, and not too old to know.
     pub(super) fn is_fresh(&self, seq: u64) -> bool {
         let oldest = self.highest.saturating_sub(WINDOW_SEQS - 1).max(1);
-        seq >= oldest && (seq > self.highest || self.words[word(seq)] & bit(seq) == 0)
+        let unseen = seq > self.highest || self.words[word(seq)] & bit(seq) == 0;
+        mark!(LateInWindow, seq >= oldest && unseen && seq + 400 < self.highest);
+        seq >= oldest && (unseen || planted!(ReplayInWindow))
     }
 
     /// Notes a fresh `seq`.

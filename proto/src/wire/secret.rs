@@ -10,6 +10,7 @@ use crate::types::{Boot, Cluster, NodeId};
 pub(super) type Tag = [u8; 8];
 
 const TAG_CONTEXT: &str = "Chorus v1 tag of secret, cluster id, epoch";
+const TRANSFER_CONTEXT: &str = "Chorus v1 transfer key of secret, cluster id, epoch";
 const KEY_CONTEXT: &str = "Chorus v1 datagram key of secret, sender, boot, salt";
 
 /// The cluster's secret, 32 bytes. Whoever holds it is a member.
@@ -36,6 +37,12 @@ impl Secret {
         let mut tag = Tag::default();
         tag.copy_from_slice(&digest[..8]);
         tag
+    }
+
+    /// The key by which two members of one cluster, in one epoch, know each other over TCP: the pre-shared key of Noise.
+    #[must_use]
+    pub fn transfer_key(&self, cluster: Cluster) -> Zeroizing<[u8; 32]> {
+        self.derive(TRANSFER_CONTEXT, &[&cluster.id, &cluster.epoch.to_be_bytes()])
     }
 
     /// The key of one start of one sender.

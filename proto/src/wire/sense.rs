@@ -2,8 +2,8 @@
 
 use super::part::{PARTS_MAX, is_canonical};
 use crate::message::{
-    Carried, Catchup, Control, Done, Heartbeat, Hello, Lagging, LeaderInfo, Message, MissingParts, Report,
-    Store,
+    Carried, Catchup, Control, Done, Heartbeat, Hello, Lagging, LeaderInfo, MemberChange, Message,
+    MissingParts, Report, SnapshotOffer, Store,
 };
 use crate::types::{Cluster, Configuration, ENTRY_BYTES_MAX, EntryId, Founding, Index, Payload, Round, Term};
 
@@ -11,6 +11,8 @@ use crate::types::{Cluster, Configuration, ENTRY_BYTES_MAX, EntryId, Founding, I
 pub const VOTERS_MAX: usize = 64;
 /// Nodes that one HELLO names as heard.
 pub const HEARD_MAX: usize = 256;
+/// Nodes that one HELLO names as having lost something.
+const HAD_MAX: usize = 4;
 /// Gaps that one LAGGING names.
 pub const RANGES_MAX: usize = 32;
 /// Commands whose pieces one LAGGING asks for.
@@ -28,12 +30,19 @@ pub(super) fn is_sensible(message: &Message) -> bool {
     match message {
         Message::Hello(hello) => hello_ok(hello),
         Message::VoteConsensus(ask) => {
-            term_ok(ask.term) && id_ok(ask.last_log_term, ask.last_log_index) && round_ok(ask.round)
+            term_ok(ask.term)
+                && id_ok(ask.last_log_term, ask.last_log_index)
+                && round_ok(ask.round)
+                && index_ok(ask.configuration_index)
         }
         Message::Consent(consent) => {
             [consent.asked_term, consent.term].into_iter().all(term_ok) && round_ok(consent.round)
         }
-        Message::VoteMe(ask) => term_ok(ask.term) && id_ok(ask.last_log_term, ask.last_log_index),
+        Message::VoteMe(ask) => {
+            term_ok(ask.term)
+                && id_ok(ask.last_log_term, ask.last_log_index)
+                && index_ok(ask.configuration_index)
+        }
         Message::LeadMe(vote) | Message::NotLeadMe(vote) => term_ok(vote.term),
         Message::Heartbeat(heartbeat) => heartbeat_ok(heartbeat),
         Message::Part(part) => is_canonical(part),
@@ -48,9 +57,12 @@ pub(super) fn is_sensible(message: &Message) -> bool {
         Message::Store(store) => store_ok(store),
         Message::ReadIndex(read) => index_ok(read.index),
         Message::Retrieve(retrieve) => index_ok(retrieve.after),
-        Message::Follow(control) | Message::TryLead(control) | Message::Shutdown(control) => {
-            control_ok(control)
-        }
+        Message::Follow(control)
+        | Message::TryLead(control)
+        | Message::PlayDead(control)
+        | Message::Revive(control)
+        | Message::Shutdown(control) => control_ok(control) && control.change.is_none(),
+        Message::Members(control) => control_ok(control) && control.change.as_ref().is_some_and(change_ok),
         Message::Done(done) => done_ok(done),
         Message::Refused(refused) => {
             refused.code.len() <= WORD_BYTES_MAX && refused.detail.len() <= TEXT_BYTES_MAX
@@ -88,6 +100,10 @@ fn hello_ok(hello: &Hello) -> bool {
     let indexes = [hello.commit_index, hello.applied_index, hello.first_index, hello.configuration_index];
     hello.voters.len() <= VOTERS_MAX
         && hello.heard.len() <= HEARD_MAX
+        && hello.direct_only.iter().all(|place| usize::from(*place) < hello.heard.len())
+        && hello.direct_only.is_sorted_by(|one, next| one < next)
+        && hello.had.len() <= HAD_MAX
+        && hello.had.iter().all(|(_, index)| index_ok(*index))
         && hello.version.len() <= WORD_BYTES_MAX
         && hello.public_url.as_ref().is_none_or(|url| url.len() <= TEXT_BYTES_MAX)
         && hello.cluster.as_ref().is_none_or(cluster_ok)
@@ -112,7 +128,17 @@ fn heartbeat_ok(heartbeat: &Heartbeat) -> bool {
 fn catchup_ok(catchup: &Catchup) -> bool {
     let prev = EntryId { term: catchup.prev_log_term, index: catchup.prev_log_index };
     let Some(last) = last_of_entries(prev, &catchup.entries) else { return false };
-    term_ok(catchup.term) && last.term <= catchup.term && index_ok(catchup.commit_index)
+    let offer_ok = |offer: &SnapshotOffer| {
+        catchup.entries.is_empty()
+            && (1..=catchup.commit_index.0).contains(&offer.id.index.0)
+            && offer.id.term <= catchup.term
+            && offer.size <= NUMBER_MAX
+            && offer.address.len() <= WORD_BYTES_MAX
+    };
+    term_ok(catchup.term)
+        && last.term <= catchup.term
+        && index_ok(catchup.commit_index)
+        && catchup.snapshot.as_ref().is_none_or(offer_ok)
 }
 
 /// The id of the last entry, or `prev` when there is none; nothing when an entry is bad, when they do not follow each
@@ -196,6 +222,11 @@ fn store_ok(store: &Store) -> bool {
 
 fn control_ok(control: &Control) -> bool {
     control.signature.len() == SIGNATURE_BYTES
+}
+
+/// Who is added is named beyond doubt.
+fn change_ok(change: &MemberChange) -> bool {
+    !change.add || change.node.is_some()
 }
 
 fn done_ok(done: &Done) -> bool {

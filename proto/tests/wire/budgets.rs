@@ -82,6 +82,7 @@ fn a_heartbeat_and_a_catchup_hold_their_budget_of_entries() {
             prev_log_index: heartbeat.prev_log_index,
             prev_log_term: Term(NUMBER_MAX),
             entries,
+            snapshot: None,
         };
         through(&Message::Catchup(catchup));
     }
@@ -108,6 +109,7 @@ fn a_part_and_a_store_hold_their_budgets() {
     assert!(largest + SLACK_BYTES > DATAGRAM_BYTES_MAX, "{largest} bytes");
     let store = |length| Store {
         repeated: true,
+        term: Some(Term(u64::MAX)),
         command: Some(whole.slice(..length)),
         ..empty_store(largest_id(&mut Rng::with_seed(1)))
     };
@@ -123,6 +125,7 @@ fn a_part_and_a_store_hold_their_budgets() {
     assert!(error.bytes > DATAGRAM_BYTES_MAX);
     let named = Store {
         repeated: true,
+        term: Some(Term(u64::MAX)),
         parts: Some((digest(&whole), ENTRY_BYTES_MAX as u32)),
         ..empty_store(largest_id(&mut random))
     };
@@ -162,6 +165,7 @@ fn hello(voters: Vec<NodeName>, heard: usize) -> Hello {
     let Message::Hello(mut hello) = message(0, &mut Rng::with_seed(9)) else { panic!("kind 0 is HELLO") };
     hello.voters = voters;
     hello.heard = (0..heard as u64).map(|n| (NodeId(u64::MAX - n), Boot(u64::MAX - n))).collect();
+    hello.direct_only = (0..=u8::MAX).take(heard).collect();
     *hello
 }
 
@@ -173,9 +177,11 @@ fn a_hello_that_would_not_fit_loses_the_last_of_heard_and_no_more_than_it_must()
         let (bytes, Message::Hello(got)) = through(&Message::Hello(Box::new(said.clone()))) else {
             panic!("it is a HELLO")
         };
-        assert!(got.heard.len() < heard && bytes + 19 > DATAGRAM_BYTES_MAX, "{bytes} bytes, {voters} voters");
+        // One more heard node takes 19 bytes, and its place in `direct_only` up to 2.
+        assert!(got.heard.len() < heard && bytes + 21 > DATAGRAM_BYTES_MAX, "{bytes} bytes, {voters} voters");
         let heard = said.heard[..got.heard.len()].to_vec();
-        assert_eq!(*got, Hello { heard, ..said });
+        let direct_only = said.direct_only[..heard.len()].to_vec();
+        assert_eq!(*got, Hello { heard, direct_only, ..said });
     }
 }
 
@@ -224,8 +230,13 @@ fn texts_and_lists_for_people_never_keep_an_answer_from_being_sent() {
     let request_id = largest_id(&mut random);
     let mut node = node_report(&mut random);
     node.why = Some(long.clone());
+    node.catching_up = Some(long.clone());
     node.url = Some("u".repeat(400));
-    let crowd = NodeReport { voters: (0..64).map(longest).collect(), ..node.clone() };
+    let crowd = NodeReport {
+        voters: (0..64).map(longest).collect(),
+        unicast_only: (0..64).map(longest).collect(),
+        ..node.clone()
+    };
     let reports = [
         Report::Node(Box::new(node)),
         Report::Node(Box::new(crowd)),
@@ -235,7 +246,8 @@ fn texts_and_lists_for_people_never_keep_an_answer_from_being_sent() {
         through(&Message::Done(Done { request_id: request_id.clone(), result }));
     }
     let code = "no_leader".to_owned();
-    let refused = Refused { request_id, code, detail: long, retry_ms: Some(u64::MAX) };
+    let refused =
+        Refused { request_id, code, detail: long, retry_ms: Some(u64::MAX), term: Some(Term(u64::MAX)) };
     let Message::Refused(got) = through(&Message::Refused(refused)).1 else { panic!("it is REFUSED") };
     assert_eq!(got.detail, "ä".repeat(TEXT_BYTES_MAX / 2));
 }

@@ -7,7 +7,7 @@ use chorus_proto::wire::{ENTRIES_BYTES_MAX, carried_bytes, control::ControlKey, 
 use fastrand::Rng;
 
 /// How many kinds of message there are.
-pub(crate) const KINDS: usize = 26;
+pub(crate) const KINDS: usize = 29;
 /// The largest term, index, round or time that is taken.
 pub(crate) const NUMBER_MAX: u64 = i64::MAX as u64 - 1;
 
@@ -20,6 +20,7 @@ pub(crate) fn message(kind: usize, random: &mut Rng) -> Message {
             last_log_term: Term(number(r)),
             last_log_index: Index(number(r)),
             round: Round(number(r)),
+            configuration_index: Index(number(r)),
         }),
         2 => Message::Consent(Consent {
             asked_term: Term(number(r)),
@@ -33,6 +34,7 @@ pub(crate) fn message(kind: usize, random: &mut Rng) -> Message {
             last_log_term: Term(number(r)),
             last_log_index: Index(number(r)),
             transfer: r.bool(),
+            configuration_index: Index(number(r)),
         }),
         4 => Message::LeadMe(Vote { term: Term(number(r)) }),
         5 => Message::NotLeadMe(Vote { term: Term(number(r)) }),
@@ -79,8 +81,17 @@ pub(crate) fn message(kind: usize, random: &mut Rng) -> Message {
             code: "overloaded".to_owned(),
             detail: text(r, 200),
             retry_ms: r.bool().then(|| r.u64(..)),
+            term: r.bool().then(|| Term(number(r))),
         }),
         25 => Message::Welcome(Welcome { founding: founding(r), time_ms: number(r) }),
+        26 => Message::PlayDead(control(r, Verb::PlayDead)),
+        27 => Message::Revive(control(r, Verb::Revive)),
+        28 => {
+            let name = name(r);
+            let change = MemberChange { add: r.bool(), name, node: Some(NodeId(r.u64(..))) };
+            let key = ControlKey::new(&[r.u8(..); 32]);
+            Message::Members(key.sign_change(NodeId(r.u64(..)), Boot(r.u64(..)), request_id(r), change))
+        }
         other => panic!("there is no kind {other}"),
     }
 }
@@ -123,7 +134,7 @@ fn cluster(r: &mut Rng) -> Cluster {
 }
 
 fn hello(r: &mut Rng) -> Hello {
-    Hello {
+    let mut hello = Hello {
         name: name(r),
         identity: Identity(std::array::from_fn(|_| r.u8(..))),
         cluster: r.bool().then(|| cluster(r)),
@@ -144,7 +155,11 @@ fn hello(r: &mut Rng) -> Hello {
         receive_buffer_bytes: number(r),
         pid: r.u32(..),
         heard: (0..r.usize(0..8)).map(|_| (NodeId(r.u64(..)), Boot(r.u64(..)))).collect(),
-    }
+        direct_only: Vec::new(),
+        had: (0..r.usize(0..=4)).map(|_| (NodeId(r.u64(..)), Index(number(r)))).collect(),
+    };
+    hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
+    hello
 }
 
 /// Entries that follow `prev`, as many as fit one datagram; none of a term above `term`.
@@ -198,6 +213,9 @@ fn heartbeat(r: &mut Rng) -> Heartbeat {
 
 fn catchup(r: &mut Rng) -> Catchup {
     let term = Term(number(r));
+    if r.u8(..) < 50 {
+        return offer(r, term);
+    }
     let fresh = r.u8(..) < 50;
     let prev =
         if fresh { EntryId::ZERO } else { EntryId { term: Term(r.u64(..=term.0)), index: Index(number(r)) } };
@@ -207,6 +225,25 @@ fn catchup(r: &mut Rng) -> Catchup {
         prev_log_index: prev.index,
         prev_log_term: prev.term,
         entries: entries(r, prev, term),
+        snapshot: None,
+    }
+}
+
+fn offer(r: &mut Rng, term: Term) -> Catchup {
+    let id = EntryId { term: Term(r.u64(..=term.0)), index: Index(number(r).max(1)) };
+    let snapshot = SnapshotOffer {
+        id,
+        size: number(r),
+        digest: Digest(std::array::from_fn(|_| r.u8(..))),
+        address: "192.0.2.7:40123".to_owned(),
+    };
+    Catchup {
+        term,
+        commit_index: Index(r.u64(id.index.0..=NUMBER_MAX)),
+        prev_log_index: id.index,
+        prev_log_term: id.term,
+        entries: Vec::new(),
+        snapshot: Some(snapshot),
     }
 }
 
@@ -235,13 +272,15 @@ fn lagging(r: &mut Rng) -> Lagging {
 
 fn catch_me_up(r: &mut Rng) -> CatchMeUp {
     let from = number(r).max(1);
-    CatchMeUp { term: Term(number(r)), from: Index(from), to: Index(r.u64(from..=NUMBER_MAX)) }
+    let to = Index(r.u64(from..=NUMBER_MAX));
+    CatchMeUp { term: Term(number(r)), from: Index(from), to, snapshot: r.bool() }
 }
 
 pub(crate) fn empty_store(request_id: RequestId) -> Store {
     Store {
         request_id,
         repeated: false,
+        term: None,
         command: None,
         parts: None,
         board: None,
@@ -252,7 +291,8 @@ pub(crate) fn empty_store(request_id: RequestId) -> Store {
 }
 
 fn store(r: &mut Rng) -> Store {
-    let mut store = Store { repeated: r.bool(), ..empty_store(request_id(r)) };
+    let term = r.bool().then(|| Term(number(r)));
+    let mut store = Store { repeated: r.bool(), term, ..empty_store(request_id(r)) };
     match r.u8(0..3) {
         0 => store.command = Some(command(r, 1_000)),
         1 => {
@@ -330,5 +370,8 @@ pub(crate) fn node_report(r: &mut Rng) -> NodeReport {
         why: r.bool().then(|| text(r, 100)),
         cluster: r.bool().then(|| cluster(r).to_string()),
         voters: (0..r.usize(0..6)).map(|_| name(r)).collect(),
+        heard_by: r.bool().then(|| "unicast".to_owned()),
+        unicast_only: (0..r.usize(0..3)).map(|_| name(r)).collect(),
+        catching_up: r.bool().then(|| text(r, 60)),
     }
 }

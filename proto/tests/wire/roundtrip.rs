@@ -1,6 +1,6 @@
 //! Whatever one node says, another understands, word for word.
 
-use chorus_proto::message::{Message, Recipient};
+use chorus_proto::message::{Message, NAMES, Recipient};
 use chorus_proto::types::{Boot, Cluster, Identity};
 use chorus_proto::wire::{CONTROLLER_NAME, Endpoint, Secret, Under};
 use fastrand::Rng;
@@ -37,6 +37,14 @@ proptest! {
 }
 
 #[test]
+fn every_message_is_in_the_list_of_names() {
+    let said: Vec<&str> = (0..KINDS).map(|kind| message(kind, &mut Rng::with_seed(1)).name()).collect();
+    let unlisted: Vec<_> = said.iter().filter(|name| !NAMES.contains(name)).collect();
+    assert!(unlisted.is_empty(), "not in NAMES: {unlisted:?}");
+    assert_eq!(NAMES.len(), KINDS, "each once");
+}
+
+#[test]
 fn a_controller_is_heard_without_knowing_the_cluster() {
     let mut controller = Endpoint::controller(Secret::from([7; 32]), 0xc0, Boot(1), 2);
     let mut random = Rng::with_seed(1);
@@ -66,7 +74,8 @@ fn the_kinds_are_all_there() {
         Message::LeaderInfo(_) | Message::CatchMeUp(_) | Message::Store(_) | Message::Read(_) => 16,
         Message::ReadIndex(_) | Message::Status(_) | Message::Retrieve(_) | Message::Ping(_) => 20,
         Message::Follow(_) | Message::TryLead(_) | Message::Shutdown(_) | Message::Done(_) => 24,
-        Message::Refused(_) | Message::Welcome(_) => KINDS,
+        Message::Refused(_) | Message::Welcome(_) | Message::PlayDead(_) | Message::Revive(_) => 28,
+        Message::Members(_) => KINDS,
     };
     assert_eq!(known(&message(KINDS - 1, &mut random)), KINDS);
 }

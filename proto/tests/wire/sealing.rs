@@ -154,7 +154,7 @@ fn another_secret_cluster_epoch_or_version_is_not_heard() {
 
 #[test]
 fn under_the_common_tag_only_presence_and_controllers_are_heard() {
-    const COMMON: [&str; 14] = [
+    const COMMON: [&str; 17] = [
         "HELLO",
         "WELCOME",
         "STORE",
@@ -165,7 +165,10 @@ fn under_the_common_tag_only_presence_and_controllers_are_heard() {
         "READ_INDEX",
         "FOLLOW",
         "TRYLEAD",
+        "PLAYDEAD",
+        "REVIVE",
         "SHUTDOWN",
+        "MEMBERS",
         "DONE",
         "REFUSED",
         "LEADER_INFO",

@@ -173,6 +173,15 @@ fn every_message_has_the_bytes_that_are_written_down() {
 }
 
 #[test]
+fn the_offer_of_a_snapshot_has_the_bytes_that_are_written_down() {
+    let offers = (0..).map(|seed| message(11, &mut Rng::with_seed(seed)));
+    let mut offers =
+        offers.filter(|message| matches!(message, Message::Catchup(it) if it.snapshot.is_some()));
+    let offer = offers.next().unwrap();
+    compare("catchup_snapshot.hex", &vector(false, &offer));
+}
+
+#[test]
 fn a_controllers_messages_have_the_bytes_that_protocol_md_shows() {
     let status = Message::Status(chorus_proto::message::Ask { request_id: id("req-1") });
     compare("controller_status.hex", &vector(true, &status));

@@ -17,6 +17,15 @@ const GROUP_PORTS: std::ops::Range<u16> = 20_000..32_000;
 /// Nodes of an `up` on a new directory.
 const USUAL_NODES: u16 = 5;
 
+/// How many nodes are asked for; what is left out is as it is in the directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// Those that found the cluster together.
+    pub(super) nodes: Option<u16>,
+    /// Those that listen and serve besides.
+    pub(super) learners: Option<u16>,
+}
+
 /// A directory that this process alone uses.
 #[derive(Debug)]
 pub(super) struct Home {
@@ -24,8 +33,10 @@ pub(super) struct Home {
     pub(super) path: PathBuf,
     /// The group that its nodes speak in.
     pub(super) group: SocketAddrV4,
-    /// How many nodes.
-    pub(super) nodes: u16,
+    /// How many nodes found the cluster: the first ones.
+    pub(super) voters: u16,
+    /// How many more listen and serve without a vote: the last ones.
+    pub(super) learners: u16,
     /// The page of n1; the others follow.
     port: u16,
     /// Locked as long as this process lives, however it ends.
@@ -34,10 +45,10 @@ pub(super) struct Home {
 
 impl Home {
     /// Opens or makes the directory. Whatever is refused, is refused before anything is written.
-    pub(super) fn open(path: &Path, nodes: Option<u16>, port: u16) -> Result<Self, Failure> {
+    pub(super) fn open(path: &Path, asked: Asked, port: u16) -> Result<Self, Failure> {
         let kept = if path.join(CLIENT_FILE).exists() { Some(ClientFile::read(path)?) } else { None };
-        let nodes = number_of_nodes(path, kept.as_ref(), nodes)?;
-        let ports = ports(port, nodes)?;
+        let (voters, learners) = number_of_nodes(path, kept.as_ref(), asked)?;
+        let ports = ports(port, voters + learners)?;
         // Before the look at the ports: they are taken by the other `up`, and that is the better explanation.
         let lock = lock_if_there(path)?;
         ports.iter().enumerate().try_for_each(|(k, address)| free(*address, k + 1))?;
@@ -55,14 +66,19 @@ impl Home {
             })?,
             None => SocketAddrV4::new(GROUP, free_group_port()?),
         };
-        let home = Self { path, group, nodes, port, _lock: lock };
+        let home = Self { path, group, voters, learners, port, _lock: lock };
         home.furnish()?;
         Ok(home)
     }
 
     /// The names of the nodes.
     pub(super) fn names(&self) -> Vec<String> {
-        (1..=self.nodes).map(|k| format!("n{k}")).collect()
+        (1..=self.voters + self.learners).map(|k| format!("n{k}")).collect()
+    }
+
+    /// The names of those that found the cluster.
+    pub(super) fn founders(&self) -> Vec<String> {
+        self.names().into_iter().take(self.voters.into()).collect()
     }
 
     /// Where node `name`, the `k`-th from 0, serves its pages.
@@ -112,6 +128,9 @@ impl Home {
         );
         for (k, name) in self.names().iter().enumerate() {
             text += &format!("\n[[nodes]]\nname = \"{name}\"\nurl = \"{}\"\n", self.url(k));
+            if k >= usize::from(self.voters) {
+                text += "learner = true\n";
+            }
         }
         text
     }
@@ -119,13 +138,12 @@ impl Home {
     /// What node `name` is started with, besides where it reports.
     pub(super) fn arguments(&self, k: usize, name: &str) -> Vec<std::ffi::OsString> {
         let group = self.group.to_string();
-        let voters = self.names().join(",");
+        let voters = self.founders().join(",");
         let listen = self.listen(k).to_string();
         let mut arguments: Vec<std::ffi::OsString> = Vec::new();
         let mut give =
             |flag: &str, value: &std::ffi::OsStr| arguments.extend([flag.into(), value.to_owned()]);
         give("--name", name.as_ref());
-        give("--voters", voters.as_ref());
         give("--group", group.as_ref());
         // Nothing leaves this machine.
         give("--interface", "127.0.0.1".as_ref());
@@ -134,25 +152,39 @@ impl Home {
         give("--data-dir", self.data_dir(name).as_os_str());
         give("--key-file", self.key(CLUSTER_KEY).as_os_str());
         give("--control-pub", self.key(CONTROL_PUB).as_os_str());
+        if k < usize::from(self.voters) {
+            give("--voters", voters.as_ref());
+        } else {
+            arguments.push("--learner".into());
+        }
+        // Whoever may read the control key below may as well kill the processes: drills cost nothing here.
+        arguments.push("--allow-playdead".into());
         arguments
     }
 }
 
-/// As many as were asked for, as many as there are, or the usual number.
-fn number_of_nodes(path: &Path, kept: Option<&ClientFile>, asked: Option<u16>) -> Result<u16, Failure> {
-    let there = kept.map(|kept| u16::try_from(kept.nodes.len()).unwrap_or(u16::MAX));
-    match (there, asked) {
-        (Some(there), Some(asked)) if there != asked => Err(Failure::refused(format!(
-            "{} holds a cluster of {there} nodes, and --nodes is {asked}: leave --nodes out, or name another directory \
-             with --data-dir",
-            path.display()
-        ))),
-        (there, asked) => Ok(asked.or(there).unwrap_or(USUAL_NODES)),
-    }
+/// As many voters and learners as were asked for, as many as there are, or the usual number. Learners may be added to a
+/// directory, and stay away again.
+fn number_of_nodes(path: &Path, kept: Option<&ClientFile>, asked: Asked) -> Result<(u16, u16), Failure> {
+    let count = |learner: bool| {
+        let of_kind = |kept: &ClientFile| kept.nodes.iter().filter(|node| node.learner == learner).count();
+        kept.map(|kept| u16::try_from(of_kind(kept)).unwrap_or(u16::MAX))
+    };
+    let voters = match (count(false), asked.nodes) {
+        (Some(there), Some(asked)) if there != asked => {
+            return Err(Failure::refused(format!(
+                "{} holds a cluster of {there} nodes, and --nodes is {asked}: leave --nodes out, or name another \
+                 directory with --data-dir",
+                path.display()
+            )));
+        }
+        (there, asked) => asked.or(there).unwrap_or(USUAL_NODES),
+    };
+    Ok((voters, asked.learners.or(count(true)).unwrap_or(0)))
 }
 
 fn ports(port: u16, nodes: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let last = port.checked_add(nodes - 1).ok_or_else(|| {
+    let last = port.checked_add(nodes.saturating_sub(1)).ok_or_else(|| {
         Failure::wrong(format!("--port is {port}: there are no {nodes} ports from there up to 65535"))
     })?;
     Ok((port..=last).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).collect())
@@ -223,19 +255,25 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
 
+    const AS_IT_IS: Asked = Asked { nodes: None, learners: None };
+
+    fn nodes(nodes: u16) -> Asked {
+        Asked { nodes: Some(nodes), learners: None }
+    }
+
     #[test]
     fn a_directory_keeps_its_group_and_its_number_of_nodes() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("chorus-data");
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let first = Home::open(&path, Some(1), port).unwrap();
-        assert!(Home::open(&path, None, port).unwrap_err().to_string().contains("another `chorus up`"));
+        let first = Home::open(&path, nodes(1), port).unwrap();
+        assert!(Home::open(&path, AS_IT_IS, port).unwrap_err().to_string().contains("another `chorus up`"));
         let group = first.group;
         drop(first);
-        let again = Home::open(&path, None, port).unwrap();
-        assert_eq!((again.group, again.nodes), (group, 1));
+        let again = Home::open(&path, AS_IT_IS, port).unwrap();
+        assert_eq!((again.group, again.voters), (group, 1));
         drop(again);
-        let refused = Home::open(&path, Some(3), port).unwrap_err().to_string();
+        let refused = Home::open(&path, nodes(3), port).unwrap_err().to_string();
         assert!(refused.contains("cluster of 1 nodes") && refused.contains("--nodes is 3"), "{refused}");
         let kept = ClientFile::read(&path).unwrap();
         assert_eq!(kept.nodes[0].url, format!("http://127.0.0.1:{port}"));
@@ -247,9 +285,33 @@ mod tests {
         let path = place.path().join("chorus-data");
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let refused = Home::open(&path, Some(1), port).unwrap_err().to_string();
+        let refused = Home::open(&path, nodes(1), port).unwrap_err().to_string();
         assert!(refused.contains(&port.to_string()) && refused.contains("n1"), "{refused}");
         assert!(!path.exists());
-        assert!(Home::open(&path, Some(5), 65_533).unwrap_err().to_string().contains("65535"));
+        assert!(Home::open(&path, nodes(5), 65_533).unwrap_err().to_string().contains("65535"));
+    }
+
+    #[test]
+    fn learners_come_after_the_voters_and_are_remembered() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("chorus-data");
+        let port = five_free_ports();
+        let home = Home::open(&path, Asked { nodes: Some(1), learners: Some(2) }, port).unwrap();
+        let flag =
+            |k: usize, flag: &str| home.arguments(k, &home.names()[k]).iter().any(|given| given == flag);
+        assert_eq!((home.names().len(), home.founders()), (3, vec!["n1".to_owned()]));
+        assert!(flag(0, "--voters") && !flag(0, "--learner"));
+        assert!(!flag(2, "--voters") && flag(2, "--learner"));
+        drop(home);
+        let again = Home::open(&path, AS_IT_IS, port).unwrap();
+        assert_eq!((again.voters, again.learners), (1, 2));
+    }
+
+    /// The first of some ports in a row that are free at this moment.
+    fn five_free_ports() -> u16 {
+        (20_000..30_000)
+            .step_by(5)
+            .find(|first| (*first..first + 5).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()))
+            .unwrap()
     }
 }

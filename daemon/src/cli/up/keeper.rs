@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 use super::talk::TalkFile;
@@ -32,12 +32,30 @@ pub(super) enum Event {
     Serving { node: usize },
     /// It ended by itself.
     Ended { node: usize, how: String, again: bool },
+    /// It was killed by order, and stays away until it is revived.
+    Killed { node: usize },
     /// It left, as a signed SHUTDOWN told it to.
     Left { node: usize },
 }
 
+/// What a keeper is told to do with its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// End it, and do not start it again.
+    Kill,
+    /// Stop it where it stands.
+    Pause,
+    /// Let it go on, or start it again.
+    Resume,
+    /// Have it lose this share of what it receives, in percent.
+    Lose(u8),
+}
+
+/// What it is told, and where the outcome goes, in words.
+pub(super) type Order = (Told, oneshot::Sender<Result<String, String>>);
+
 /// How to run one node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Keeper {
     /// Which one, from 0.
     pub(super) node: usize,
@@ -49,6 +67,10 @@ pub(super) struct Keeper {
     pub(super) directory: PathBuf,
     /// Whether it is started again.
     pub(super) restart: bool,
+    /// Its process, while there is one.
+    pub(super) pid: watch::Sender<Option<u32>>,
+    /// What it is told.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 /// How a process went.
@@ -56,6 +78,7 @@ struct End {
     status: ExitStatus,
     last_words: String,
     told_to_leave: bool,
+    killed_by_order: bool,
 }
 
 #[derive(Deserialize)]
@@ -65,12 +88,13 @@ struct Line {
 
 impl Keeper {
     /// Keeps the node running until it is not to be started again, or `stop` says true.
-    pub(super) async fn keep(self, events: mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn keep(mut self, events: mpsc::Sender<Event>, mut stop: watch::Receiver<bool>) {
         while !*stop.borrow() {
             let end = match self.spawn() {
                 Ok(child) => self.watch(child, &events, &mut stop).await,
                 Err(error) => Err(error),
             };
+            self.pid.send_replace(None);
             if *stop.borrow() {
                 return;
             }
@@ -79,6 +103,11 @@ impl Keeper {
                     // Nobody listens: the supervisor ends too.
                     let _unheard = events.send(Event::Left { node: self.node }).await;
                     return;
+                }
+                Ok(end) if end.killed_by_order => {
+                    let _unheard = events.send(Event::Killed { node: self.node }).await;
+                    self.revived(&mut stop).await;
+                    continue;
                 }
                 Ok(end) => (end.in_words(), self.restart && end.may_come_again()),
                 Err(error) => (format!("it cannot be run: {error}"), false),
@@ -114,21 +143,23 @@ impl Keeper {
     }
 
     async fn watch(
-        &self,
+        &mut self,
         mut child: Child,
         events: &mpsc::Sender<Event>,
         stop: &mut watch::Receiver<bool>,
     ) -> std::io::Result<End> {
         // Held until the process has ended: its end is the sign to stop. (`wait` would close it at once.)
-        let _held = child.stdin.take();
+        let mut stdin = child.stdin.take();
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let pid = child.id().unwrap_or_default();
+        self.pid.send_replace(Some(pid));
         let _unheard = events.send(Event::Started { node: self.node, pid }).await;
         let mut talk = TalkFile::open(&self.directory);
+        let node = self.node;
         let listening = async {
             let reports = async {
                 match out {
-                    Some(out) => self.hear(out, events).await,
+                    Some(out) => hear(node, out, events).await,
                     None => false,
                 }
             };
@@ -140,34 +171,82 @@ impl Keeper {
             };
             tokio::join!(reports, words)
         };
+        let mut killed_by_order = false;
+        let orders = &mut self.orders;
         let ending = async {
-            let ended = tokio::select! {
-                ended = child.wait() => Some(ended),
-                _ = stop.wait_for(|stop| *stop) => None,
-            };
-            match ended {
-                Some(ended) => ended,
-                None => end(&mut child, pid).await,
+            loop {
+                let order = tokio::select! {
+                    ended = child.wait() => return ended,
+                    _ = stop.wait_for(|stop| *stop) => None,
+                    // None when `up` opened no socket: nobody gives orders then.
+                    Some(order) = orders.recv() => Some(order),
+                };
+                let Some((told, answer)) = order else { return end(&mut child, pid).await };
+                killed_by_order |= told == Told::Kill;
+                // Who does not listen to the answer does not need it.
+                let _gone = answer.send(obey(told, pid, &mut stdin).await);
             }
         };
         let ((told_to_leave, last_words), status) = tokio::join!(listening, ending);
-        Ok(End { status: status?, last_words, told_to_leave })
+        Ok(End { status: status?, last_words, told_to_leave, killed_by_order })
     }
 
-    /// What the node reports on its standard output; whether it was told to leave.
-    async fn hear(&self, out: impl AsyncRead + Unpin, events: &mpsc::Sender<Event>) -> bool {
-        let mut lines = BufReader::new(out).lines();
-        let mut told_to_leave = false;
-        while let Ok(Some(line)) = lines.next_line().await {
-            match serde_json::from_str::<Line>(&line).map(|line| line.event).as_deref() {
-                Ok(report::SERVING) => {
-                    let _unheard = events.send(Event::Serving { node: self.node }).await;
+    /// Waits until the node is to run again, or never more.
+    async fn revived(&mut self, stop: &mut watch::Receiver<bool>) {
+        loop {
+            let order = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                order = self.orders.recv() => order,
+            };
+            match order {
+                Some((Told::Resume, answer)) => {
+                    let _gone = answer.send(Ok("it is started again".to_owned()));
+                    return;
                 }
-                Ok(report::SHUTDOWN) => told_to_leave = true,
-                _ => {}
+                Some((_, answer)) => {
+                    let _gone = answer.send(Err("its process is dead: revive it first".to_owned()));
+                }
+                None => {
+                    let _stopped = stop.wait_for(|stop| *stop).await;
+                    return;
+                }
             }
         }
-        told_to_leave
+    }
+}
+
+/// What a node reports on its standard output; whether it was told to leave.
+async fn hear(node: usize, out: impl AsyncRead + Unpin, events: &mpsc::Sender<Event>) -> bool {
+    let mut lines = BufReader::new(out).lines();
+    let mut told_to_leave = false;
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str::<Line>(&line).map(|line| line.event).as_deref() {
+            Ok(report::SERVING) => {
+                let _unheard = events.send(Event::Serving { node }).await;
+            }
+            Ok(report::SHUTDOWN) => told_to_leave = true,
+            _ => {}
+        }
+    }
+    told_to_leave
+}
+
+/// Does what it was told to a process that is not reaped yet, so that its id is still its own. What came of it, in words.
+async fn obey(told: Told, pid: u32, stdin: &mut Option<ChildStdin>) -> Result<String, String> {
+    let send = |signal: Signal, done: &str| {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or("it has no process")?;
+        kill_process(pid, signal).map(|()| done.to_owned()).map_err(|error| error.to_string())
+    };
+    match told {
+        Told::Kill => send(Signal::KILL, "its process was killed"),
+        Told::Pause => send(Signal::STOP, "its process stands still"),
+        Told::Resume => send(Signal::CONT, "its process goes on"),
+        Told::Lose(percent) => {
+            let stdin = stdin.as_mut().ok_or("it does not listen")?;
+            let line = format!("{}\n", serde_json::json!({ (report::LOSS): percent }));
+            stdin.write_all(line.as_bytes()).await.map_err(|error| format!("it does not listen: {error}"))?;
+            Ok(format!("it loses {percent} % of what it receives"))
+        }
     }
 }
 
@@ -189,8 +268,9 @@ impl End {
 /// SIGTERM, and SIGKILL for who does not follow. The process is not reaped yet, so that its id is still its own.
 async fn end(child: &mut Child, pid: u32) -> std::io::Result<ExitStatus> {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // It may have ended by itself this moment.
+        // It may have ended by itself this moment. One that was paused must go on to hear it.
         let _gone = kill_process(pid, Signal::TERM);
+        let _gone = kill_process(pid, Signal::CONT);
     }
     match timeout(STOP_MAX, child.wait()).await {
         Ok(ended) => ended,

@@ -1,8 +1,9 @@
 //! `chorus up`: a whole cluster on this machine, each node a process of its own, on loopback alone.
 //!
-//! `home` is the directory, `keeper` one node's process, `talk` what it says; this module starts them, tells people
+//! `home` is the directory, `keeper` one node's process, `talk` what it says, `drills` what its page may ask for; this module starts them, tells people
 //! what they see, and stops them.
 
+mod drills;
 mod home;
 mod keeper;
 mod talk;
@@ -25,11 +26,15 @@ use super::place::{Place, USUAL_DIRECTORY};
 use super::survey::Survey;
 use super::table::table;
 use super::{Failure, output};
-use home::Home;
+use crate::drill;
+use drills::{Drills, Reins};
+use home::{Asked, Home};
 use keeper::{Event, Keeper};
 
 /// Most nodes on one machine: as many as one datagram can name, and more than one machine likes.
 const NODES_MAX: i64 = 25;
+/// Most learners on one machine: they cost their own processes, and the leader nothing.
+const LEARNERS_MAX: i64 = 100;
 /// Without a leader after so long, people want to know why; and again after twice as long.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two looks at who leads, before there is a leader and after.
@@ -42,6 +47,9 @@ pub(super) struct Up {
     /// How many nodes [default: 5, or as many as there are in the directory]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=NODES_MAX))]
     nodes: Option<u16>,
+    /// How many more listen and serve without a vote [default: none, or as many as there are in the directory]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=LEARNERS_MAX))]
+    learners: Option<u16>,
     /// Where n1 serves its pages; the others follow
     #[arg(long, value_name = "PORT", default_value_t = 8000, value_parser = clap::value_parser!(u16).range(1..))]
     port: u16,
@@ -62,7 +70,8 @@ pub(super) struct Up {
 impl Up {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let told_to_stop = told_to_stop()?;
-        let home = Home::open(&self.data_dir, self.nodes, self.port)?;
+        let home =
+            Home::open(&self.data_dir, Asked { nodes: self.nodes, learners: self.learners }, self.port)?;
         let program = std::env::current_exe()
             .map_err(|error| Failure::refused(format!("this program does not find itself: {error}")))?;
         let mut show = Show::new(&self, home)?;
@@ -70,17 +79,34 @@ impl Up {
         // As many events as a wave of restarts brings; whoever sends more waits.
         let (events_to, events) = mpsc::channel(64);
         let mut keepers = JoinSet::new();
+        let mut reins = Vec::new();
+        let drills = drills::listen(&show.home.path);
+        if let Err(error) = &drills {
+            show.say(&format!("the pages offer no drills: {} cannot be opened: {error}", drill::SOCKET));
+        }
         for (node, name) in show.home.names().iter().enumerate() {
+            let (pid, pid_seen) = watch::channel(None);
+            let (orders, ordered) = mpsc::channel(1);
+            reins.push(Reins { name: name.parse().expect("n1, n2, … name nodes"), pid: pid_seen, orders });
+            let mut arguments = show.home.arguments(node, name);
+            if drills.is_ok() {
+                arguments.extend(["--supervisor".into(), show.home.path.join(drill::SOCKET).into()]);
+            }
             let keeper = Keeper {
                 node,
                 program: program.clone(),
-                arguments: show.home.arguments(node, name),
+                arguments,
                 directory: show.home.data_dir(name),
                 restart: !self.no_restart,
+                pid,
+                orders: ordered,
             };
             keepers.spawn(keeper.keep(events_to.clone(), stopping.clone()));
         }
         drop(events_to);
+        if let Ok(listener) = drills {
+            tokio::spawn(Drills::new(reins, show.home.path.clone()).serve(listener));
+        }
         let shown = tokio::select! {
             shown = show.follow(events) => shown,
             () = told_to_stop => {
@@ -197,6 +223,14 @@ impl Show {
                 self.say(&format!("{} ended ({how}){then}", self.names[node]));
                 self.forget_leader(node);
             }
+            Event::Killed { node } => {
+                self.processes[node] = Process::Awaited;
+                self.say(&format!(
+                    "{} was killed by its page's order, and waits to be revived",
+                    self.names[node]
+                ));
+                self.forget_leader(node);
+            }
             Event::Left { node } => {
                 self.processes[node] = Process::Gone;
                 self.say(&format!("{} left, as it was told to", self.names[node]));
@@ -217,8 +251,13 @@ impl Show {
     /// Asks the nodes who leads.
     async fn look(&mut self) -> Result<(), Failure> {
         let until = Instant::now() + Duration::from_millis(200);
-        let names = self.names.clone();
-        let survey = Survey::take(&mut self.controller, names, until, Survey::is_complete).await?;
+        let (names, ready) = (self.names.clone(), self.ready);
+        let voters = names[..usize::from(self.home.voters)].to_vec();
+        // Until all are there, those that do not vote are waited for too: they are about to be shown.
+        let enough = |survey: &Survey| {
+            survey.is_complete() && (ready || names.iter().all(|name| survey.report(name).is_some()))
+        };
+        let survey = Survey::take(&mut self.controller, voters, until, enough).await?;
         let Some(leader) = survey.leader().map(|report| (report.name.clone(), report.term.0)) else {
             return self.explain(&survey);
         };

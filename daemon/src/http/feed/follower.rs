@@ -232,6 +232,7 @@ fn led(view: &ClusterView) -> (Option<String>, u64) {
 
 #[cfg(test)]
 mod tests {
+    use chorus_proto::types::EntryId;
     use tokio::sync::mpsc;
 
     use super::super::frames::applied;
@@ -240,14 +241,16 @@ mod tests {
     use crate::http::WebState;
     use crate::http::site::Site;
     use crate::metrics::Metrics;
-    use crate::node::{NodeHandle, Progress};
-    use crate::store::{Applied, Reports, StoreError, Stores};
+    use crate::node::{Lookout, NodeHandle, Progress};
+    use crate::store::{Applied, Reports, Retention, StoreError, Stores};
 
     struct Nobody;
 
     impl Reports for Nobody {
         fn persisted(&self, _: chorus_proto::types::Token) {}
         fn applied(&self, _: Applied) {}
+        fn compacted(&self, _: EntryId) {}
+        fn installed(&self, _: EntryId) {}
         fn stuck(&self, _: String) {}
         fn failed(&self, _: StoreError) {}
     }
@@ -264,7 +267,10 @@ mod tests {
     fn hand() -> Hand {
         let directory = tempfile::tempdir().unwrap();
         let name: chorus_proto::types::NodeName = "n2".parse().unwrap();
-        let stores = Stores::open(directory.path(), &name, Boards::all(), Arc::new(Nobody)).unwrap().stores;
+        let stores =
+            Stores::open(directory.path(), &name, Boards::all(), Retention::default(), Arc::new(Nobody))
+                .unwrap()
+                .stores;
         let (applied, applied_seen) = watch::channel(0);
         let (view, view_seen) = watch::channel(Arc::default());
         let (feed, _) = broadcast::channel(16);
@@ -276,9 +282,17 @@ mod tests {
             feed: feed.clone(),
             stores,
             progress: Progress::default(),
+            lookout: Lookout::default(),
         };
         let metrics = Arc::new(Metrics::default());
-        let state = WebState { handle, boards: Boards::all(), metrics, public_url: None };
+        let state = WebState {
+            handle,
+            boards: Boards::all(),
+            metrics,
+            public_url: None,
+            caches: true,
+            supervisor: None,
+        };
         let site = Site::new(state, ([127, 0, 0, 1], 0).into(), watch::channel(false).1);
         Hand { site, applied, feed, _view: view, _directory: directory }
     }

@@ -115,7 +115,7 @@ impl Frame {
 
     /// As one JSON object.
     pub(super) fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        serde_json::to_string(self).expect("a frame is texts, numbers and JSON")
     }
 }
 
@@ -223,6 +223,7 @@ pub(super) fn applied(index: u64, topics: &[&str]) -> Arc<AppliedEntry> {
         request: None,
         body: None,
         items: topics.iter().map(item).collect(),
+        touched: Vec::new(),
     })
 }
 

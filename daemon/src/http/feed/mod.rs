@@ -6,8 +6,8 @@
 
 mod follower;
 mod frames;
-mod sse;
-mod ws;
+pub(super) mod sse;
+pub(super) mod ws;
 
 use std::sync::Arc;
 

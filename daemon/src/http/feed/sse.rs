@@ -19,7 +19,19 @@ use super::frames::Frame;
 /// A client that reconnects says the last id it has read; it wins over `after`.
 const LAST_EVENT_ID: &str = "last-event-id";
 
-/// `GET /api/v1/feed?after=SEQ&topics=quotes,store&epoch=E`. Each event's id is the cursor after it.
+/// The feed as server-sent events
+///
+/// Each event's data is one frame of `/asyncapi.yaml`, its name the frame's `t`, and its id the cursor after it.
+#[utoipa::path(
+    get, path = "/api/v1/feed", tag = "feed",
+    params(
+        ("after" = Option<u64>, Query, description = "What follows this index; else from now on"),
+        ("topics" = Option<String>, Query, description = "Boards, separated by commas; else all"),
+        ("epoch" = Option<String>, Query, description = "The epoch of `after`: CLUSTERID.EPOCH"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Counts more than `after`"),
+    ),
+    responses((status = 200, description = "Frames without an end", body = String, content_type = "text/event-stream")),
+)]
 pub(in super::super) async fn sse(
     State(site): State<Shared>,
     headers: HeaderMap,

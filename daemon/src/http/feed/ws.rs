@@ -47,7 +47,14 @@ const BAD_MESSAGE: Close = Close(4400, "one JSON object a text frame: resume or 
 const NO_RESUME: Close = Close(4408, "no resume within 10 s");
 const TOO_OFTEN: Close = Close(4429, "too many frames");
 
-/// `GET /ws`.
+/// The feed as a websocket, which also takes posts
+///
+/// `/asyncapi.yaml` describes its frames.
+#[utoipa::path(
+    get, path = "/ws", tag = "feed",
+    params(("Sec-WebSocket-Protocol" = Option<String>, Header, description = "chorus.v1.json")),
+    responses((status = 101, description = "The websocket is open")),
+)]
 pub(in super::super) async fn websocket(
     State(site): State<Shared>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,

@@ -16,16 +16,21 @@
 //!
 //! The steps:
 //! - `nodes N…`, `learners N…`: who there is, founded before the story begins; `empty`: with empty disks instead.
-//! - `disk N log=1,1,2 term=2 vote=n1 applied=2 promised=t2/i9`: what a disk holds (terms of the entries after the founding
-//!   record), and the last entry that the promise file names.
-//! - `start [N…]`, `crash N [keeps=W]`: processes begin, and end with W of their waiting writes on disk.
+//! - `disk N log=1,1,2 term=2 vote=n1 applied=2 base=2 promised=t2/i9`: what a disk holds (terms of the entries after the
+//!   founding record), up to where its log is compacted, and the last entry that the promise file names.
+//! - `start [N…]`, `crash N [keeps=W]`: processes begin, and end with W of their waiting writes on disk; `older N to=I`: then
+//!   an old copy of its disk is brought back, which ends with I.
 //! - `lead N`: N campaigns and everything is delivered until it leads, in silence.
 //! - `tick N [until=WORD]`: the clock goes to N's deadline, once, or until N is in that role or says that message.
 //! - `wait 40ms`: the clock goes on, and nobody looks at it.
+//! - `run 1500ms`: time passes as it does, all timers fire and everything arrives at once, in silence.
 //! - `deliver [N] [MESSAGE] [from=N]`: what is under way arrives; `deliver all` goes on until nothing is under way;
 //!   `drop …` loses it instead.
 //! - `slow N`: its writes wait for `sync N`; `quick N` ends that.
-//! - `propose N WORD…` (or `bytes=B`), `read N NONCE`, `resign N [to=M]`, `campaign N`.
+//! - `propose N WORD…` (or `bytes=B`), `read N NONCE`, `resign N [to=M]`, `campaign N`, `playdead N`, `revive N`.
+//! - `compact N to=I`: its log drops the entries up to I. `offer N M`: N offers M a snapshot of its state as it is; `fetched M`:
+//!   the one that was offered last has come; `unfetched M`: it could not be had.
+//! - `add N M`, `remove N M`: N, if it leads, lets M vote from now on, or no more.
 //! - `say N → M MESSAGE field=value…`: a message that N never said arrives at M. From then on nothing but the script judges.
 //! - `show N…`: term, leader, log, and how far it is committed.
 //! - `with HELLO`: HELLOs are shown from now on.

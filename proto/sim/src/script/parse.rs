@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chorus_proto::message::{
-    AppendReply, Carried, CatchMeUp, Catchup, Heartbeat, Lagging, LeaderInfo, Message, Resign, Vote,
-    VoteConsensus, VoteMe,
+    AppendReply, Carried, CatchMeUp, Catchup, Digest, Heartbeat, Lagging, LeaderInfo, Message, Resign,
+    SnapshotOffer, Vote, VoteConsensus, VoteMe,
 };
 use chorus_proto::types::{Entry, EntryId, Index, NodeId, Payload, Round, Term};
 
@@ -105,6 +105,12 @@ fn list<T>(text: Option<&str>, parse: impl Fn(&str) -> Result<T, String>) -> Res
     text.unwrap_or_default().split(',').filter(|word| !word.is_empty()).map(parse).collect()
 }
 
+/// A snapshot at this entry; scripts fetch nothing.
+fn offer(text: &str) -> Result<SnapshotOffer, String> {
+    let address = "192.0.2.1:5555".to_owned();
+    Ok(SnapshotOffer { id: entry_id(text)?, size: 4096, digest: Digest([0; 32]), address })
+}
+
 /// The message that a `say` step names; `id` finds a node.
 pub(super) fn message(
     name: &str,
@@ -121,12 +127,14 @@ pub(super) fn message(
             last_log_term: last()?.term,
             last_log_index: last()?.index,
             round: Round(1),
+            configuration_index: Index(words.number_or("configuration", 0)?),
         }),
         "VOTEME" => Message::VoteMe(VoteMe {
             term,
             last_log_term: last()?.term,
             last_log_index: last()?.index,
             transfer: words.has("transfer"),
+            configuration_index: Index(words.number_or("configuration", 0)?),
         }),
         "LEADME" => Message::LeadMe(Vote { term }),
         "!LEADME" => Message::NotLeadMe(Vote { term }),
@@ -165,12 +173,13 @@ pub(super) fn message(
             prev_log_index: words.id("prev")?.index,
             prev_log_term: words.id("prev")?.term,
             entries: entries()?,
+            snapshot: words.named("snapshot").map(offer).transpose()?,
         }),
         "LEADER_INFO" => Message::LeaderInfo(LeaderInfo {
             term,
             leader: words.named("leader").map(id).transpose()?,
             leader_name: None,
-            first_index: Index(1),
+            first_index: Index(words.number_or("first", 1)?),
             last_index: Index(words.number("last")?),
             commit_index: Index(words.number("commit")?),
             request_id: None,
@@ -179,6 +188,7 @@ pub(super) fn message(
             term,
             from: Index(words.number("from")?),
             to: Index(words.number("to")?),
+            snapshot: words.has("snapshot"),
         }),
         other => return Err(format!("'{other}' cannot be said in a script")),
     })

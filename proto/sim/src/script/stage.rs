@@ -1,20 +1,25 @@
 //! Where scripts are played: real cores, a clock, disks and messages under way that only the script moves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use chorus_proto::message::{Message, Role, Sender};
-use chorus_proto::raft::{Actions, Event, Persist, To};
-use chorus_proto::types::{Cluster, EntryId, HardState, Index, NodeId, Now, Span, Term, Time};
+use chorus_proto::raft::{Actions, Change, Event, Persist, To};
+use chorus_proto::text::{self, Names};
+use chorus_proto::types::{Cluster, EntryId, HardState, Index, NodeId, Now, Span, Term, Time, Voter};
 
 use super::parse::{self, Words};
 use crate::checker::Checker;
-use crate::disk::Image;
-use crate::host::{self, Host};
+use crate::disk::{Disk, Image};
+use crate::host::{self, Host, Roster};
 use crate::machine;
-use crate::text::{self, Names};
+use crate::snapshot::Snapshot;
 
 /// Rounds of `deliver all`, and ticks of `tick until`, after which a script is taken to run in a circle.
 const ROUNDS_MAX: u32 = 200;
+
+/// Ticks of one `run`, after which the same is thought.
+const TICKS_MAX: u32 = 10_000;
 
 /// A message under way to one node.
 #[derive(Clone, Debug)]
@@ -33,12 +38,20 @@ struct Described {
     /// Of the entries after the founding record.
     terms: Vec<u64>,
     applied: usize,
+    /// Up to here the log is compacted.
+    base: Index,
     promised: Option<EntryId>,
 }
 
 impl Default for Described {
     fn default() -> Self {
-        Self { hard_state: HardState::default(), terms: Vec::new(), applied: 1, promised: None }
+        Self {
+            hard_state: HardState::default(),
+            terms: Vec::new(),
+            applied: 1,
+            base: Index(0),
+            promised: None,
+        }
     }
 }
 
@@ -55,6 +68,8 @@ pub(super) struct Stage {
     deadlines: Vec<Time>,
     slow: BTreeSet<usize>,
     under_way: Vec<UnderWay>,
+    /// That which was offered last.
+    snapshot: Option<Rc<Snapshot>>,
     checker: Checker,
     /// A message was forged: the invariants need not hold any more.
     unchecked: bool,
@@ -105,14 +120,24 @@ impl Stage {
             ("propose", [name, commands @ ..]) => self.propose(name, commands.len(), &words)?,
             ("read", [name, nonce]) => {
                 let nonce = nonce.parse().map_err(|_| format!("'{nonce}' is not a number"))?;
-                self.checker.read(nonce);
+                self.checker.oracle().read(nonce);
                 self.with(name, |raft, now| raft.read_index(now, nonce))?;
             }
+            ("add", [name, newcomer]) => self.change_members(name, newcomer, true)?,
+            ("remove", [name, leaving]) => self.change_members(name, leaving, false)?,
+            ("run", [span]) => self.run(span)?,
             ("resign", [name]) => {
                 let to = words.named("to").map(|to| self.at(to)).transpose()?.map(|at| self.hosts[at].id);
                 self.with(name, |raft, now| raft.resign(now, to))?;
             }
+            ("older", [name]) => self.older(name, &words)?,
+            ("compact", [name]) => self.compact(name, &words)?,
+            ("offer", [name, to]) => self.offer(name, to)?,
+            ("fetched", [name]) => self.fetched(name)?,
+            ("unfetched", [name]) => self.with(name, chorus_proto::raft::Raft::fetch_failed)?,
             ("campaign", [name]) => self.with(name, chorus_proto::raft::Raft::campaign)?,
+            ("playdead", [name]) => self.with(name, chorus_proto::raft::Raft::play_dead)?,
+            ("revive", [name]) => self.with(name, chorus_proto::raft::Raft::revive)?,
             ("say", [from, to, message, ..]) => self.say(from, to, message, &words)?,
             ("show", names) => names.iter().try_for_each(|name| self.show(name))?,
             ("with", ["HELLO"]) => self.shows_hello = true,
@@ -157,6 +182,7 @@ impl Stage {
             hard_state: HardState { term: Term(words.number_or("term", last_term)?), vote },
             terms,
             applied: usize::try_from(words.number_or("applied", 1)?).unwrap_or(usize::MAX),
+            base: Index(words.number_or("base", 0)?),
             promised: words.named("promised").map(parse::entry_id).transpose()?,
         };
         self.disks.insert(name.to_owned(), described);
@@ -173,7 +199,7 @@ impl Stage {
             all.enumerate().map(|(at, (name, list))| host::config(&name, number(at), &list)).collect();
         let founding = host::founding(&configs);
         for config in configs {
-            let Described { hard_state, terms, applied, promised } =
+            let Described { hard_state, terms, applied, base, promised } =
                 self.disks.remove(config.name.as_str()).unwrap_or_default();
             let voter = !config.voters.is_empty();
             let image = if self.empty {
@@ -185,6 +211,7 @@ impl Stage {
             for entry in host.disk.synced.log.iter().take(applied) {
                 host.machine.apply(entry);
             }
+            host.disk.compact(base);
             if let Some(id) = promised {
                 // A disk that broke a promise is no disk that the invariants speak of.
                 host.disk.promise(id);
@@ -248,9 +275,28 @@ impl Stage {
     // --- time ---
 
     fn wait(&mut self, span: &str) -> Result<(), String> {
-        let millis = span.strip_suffix("ms").and_then(|number| number.parse().ok());
-        self.now = self.now + Span::from_millis(millis.ok_or("wait wants a span such as 40ms")?);
+        self.now = self.now + parse_span(span)?;
         Ok(())
+    }
+
+    /// Everybody's timers fire when they are due, and what is said arrives at once.
+    fn run(&mut self, span: &str) -> Result<(), String> {
+        let end = self.now + parse_span(span)?;
+        self.silent = true;
+        for _ in 0..TICKS_MAX {
+            let due = self.deadlines.iter().copied().zip(0..).min();
+            let Some((due, at)) = due.filter(|(due, _)| *due <= end) else {
+                self.now = end;
+                self.silent = false;
+                return Ok(());
+            };
+            self.now = self.now.max(due);
+            let now = self.clock();
+            let actions = self.hosts[at].raft().tick(now);
+            self.carry_out(at, actions)?;
+            self.deliver_all()?;
+        }
+        Err("their timers do not stop firing".to_owned())
     }
 
     fn tick(&mut self, name: &str, until: Option<&str>) -> Result<(), String> {
@@ -349,9 +395,67 @@ impl Stage {
         self.carry_out(at, proposed.actions)
     }
 
+    fn change_members(&mut self, name: &str, whom: &str, add: bool) -> Result<(), String> {
+        let (at, whom, now) = (self.at(name)?, self.at(whom)?, self.clock());
+        let Host { config, id, .. } = &self.hosts[whom];
+        let voter = Voter { name: config.name.clone(), identity: config.identity };
+        let change = if add { Change::Add(voter) } else { Change::Remove(*id) };
+        let raft = self.hosts[at].raft.as_mut().ok_or_else(|| format!("{name} is down"))?;
+        let changed = raft.change_members(now, &change);
+        if let Err(refusal) = changed.entry {
+            self.tell(format!("{name} refuses: {refusal}"));
+        }
+        self.carry_out(at, changed.actions)
+    }
+
+    /// An old copy of a node's disk takes its place while it is down: no disk that the invariants speak of.
+    fn older(&mut self, name: &str, words: &Words<'_>) -> Result<(), String> {
+        let (at, to) = (self.at(name)?, words.number("to")?);
+        let host = &mut self.hosts[at];
+        let mut image = host.disk.synced.clone();
+        image.log.truncate(usize::try_from(to).unwrap_or(usize::MAX));
+        host.disk = Disk::new(image);
+        host.machine.fall_back(Index(to));
+        self.unchecked = true;
+        Ok(())
+    }
+
+    // --- compaction and snapshots ---
+
+    fn compact(&mut self, name: &str, words: &Words<'_>) -> Result<(), String> {
+        let at = self.at(name)?;
+        let host = &mut self.hosts[at];
+        host.machine.write_checkpoint();
+        let base = host.disk.compact(Index(words.number("to")?));
+        let base = base.ok_or_else(|| format!("{name} does not retain that entry"))?;
+        self.with(name, |raft, now| raft.compacted(now, base))
+    }
+
+    /// The snapshot of a node's state, as it is now, is offered to another.
+    fn offer(&mut self, name: &str, to: &str) -> Result<(), String> {
+        let (at, to) = (self.at(name)?, self.at(to)?);
+        let host = &self.hosts[at];
+        let snapshot = Rc::new(Snapshot::of(&host.machine, &host.disk.synced.log));
+        let (offer, to) = (snapshot.offer(), self.hosts[to].id);
+        self.snapshot = Some(snapshot);
+        self.with(name, |raft, now| raft.offer_snapshot(now, to, offer))
+    }
+
+    /// The snapshot that was offered last has come.
+    fn fetched(&mut self, name: &str) -> Result<(), String> {
+        const TICKET: u64 = 7;
+        let at = self.at(name)?;
+        let snapshot = self.snapshot.clone().ok_or("no snapshot was offered")?;
+        let cluster = self.hosts[at].cluster().ok_or_else(|| format!("{name} is in no cluster"))?;
+        let fetched = snapshot.fetched(TICKET, cluster);
+        self.hosts[at].disk.fetched(TICKET, snapshot);
+        self.with(name, |raft, now| raft.fetched(now, fetched))
+    }
+
     fn sync(&mut self, at: usize) -> Result<(), String> {
         let Some(token) = self.hosts[at].disk.last_waiting() else { return Ok(()) };
         self.hosts[at].disk.sync(token);
+        self.hosts[at].switch_state();
         let now = self.clock();
         let actions = self.hosts[at].raft().persisted(now, token);
         self.carry_out(at, actions)
@@ -393,12 +497,15 @@ impl Stage {
         let host = &mut self.hosts[at];
         while host.machine.applied_index() < upto {
             let next = host.machine.applied_index().next();
-            let entry =
-                host.disk.synced.entry(next).ok_or_else(|| format!("{next} is applied and not on disk"))?;
+            let entry = host
+                .disk
+                .synced
+                .retained(next)
+                .ok_or_else(|| format!("{next} is applied and not on disk"))?;
+            let told = host.machine.apply(entry);
             if !self.unchecked {
-                self.checker.applied(entry)?;
+                self.checker.applied(entry, told, host.machine.digest())?;
             }
-            host.machine.apply(entry);
         }
         let now = self.clock();
         let actions = self.hosts[at].raft().applied(now, upto);
@@ -409,9 +516,9 @@ impl Stage {
         if self.shows_hello || !matches!(message, Message::Hello(_)) {
             let whom = match to {
                 To::Group => "all".to_owned(),
-                To::Node(id) => self.hosts.name(id),
+                To::Node(id) => Roster(&self.hosts).name(id),
             };
-            let text = text::message(&self.hosts, &message);
+            let text = text::message(&Roster(&self.hosts), &message);
             self.tell(format!("{} → {whom}  {text}", self.name(from)));
         }
         let sender =
@@ -462,9 +569,9 @@ impl Stage {
                     if std::mem::replace(old_leader, *leader) == *leader {
                         continue;
                     }
-                    text::event(&self.hosts, event)
+                    text::event(&Roster(&self.hosts), event)
                 }
-                other => text::event(&self.hosts, other),
+                other => text::event(&Roster(&self.hosts), other),
             };
             self.tell(format!("{name} {line}"));
         }
@@ -472,13 +579,18 @@ impl Stage {
 
     fn describe_write(&self, persist: &Persist) -> String {
         let hard_state = persist.hard_state.map(|HardState { term, vote }| {
-            let vote = vote.map_or_else(String::new, |vote| format!(" vote={}", self.hosts.name(vote)));
+            let vote =
+                vote.map_or_else(String::new, |vote| format!(" vote={}", Roster(&self.hosts).name(vote)));
             format!(" term={term}{vote}")
         });
         let cut = persist.cut_from.map(|from| format!(" cut={from}"));
         let founded = persist.founded.then(|| " founded".to_owned());
+        let install = persist.install.as_ref().map(|install| {
+            let tail = if install.keep_tail { " and keeps what follows" } else { "" };
+            format!(" snapshot={}{tail}", install.snapshot.id)
+        });
         let entries = persist.append.iter().map(|entry| format!(" {}", entry.id));
-        hard_state.into_iter().chain(founded).chain(cut).chain(entries).collect()
+        hard_state.into_iter().chain(founded).chain(install).chain(cut).chain(entries).collect()
     }
 
     fn show(&mut self, name: &str) -> Result<(), String> {
@@ -486,7 +598,7 @@ impl Stage {
         let raft = self.hosts[at].raft.as_ref().ok_or_else(|| format!("{name} is down"))?;
         let standing = raft.standing();
         let ids: Vec<String> = self.hosts[at].disk.asked().iter().map(ToString::to_string).collect();
-        let leader = self.hosts.name_or_nobody(standing.leader);
+        let leader = Roster(&self.hosts).name_or_nobody(standing.leader);
         let line = format!(
             "{name}: {} in term {}, leader {leader}, log {}, durable {}, commit {}",
             text::role(standing.role),
@@ -498,6 +610,11 @@ impl Stage {
         self.tell(line);
         Ok(())
     }
+}
+
+fn parse_span(span: &str) -> Result<Span, String> {
+    let millis = span.strip_suffix("ms").and_then(|number| number.parse().ok());
+    Ok(Span::from_millis(millis.ok_or_else(|| format!("'{span}' is no span such as 40ms"))?))
 }
 
 /// The identity's number of the node at this place.

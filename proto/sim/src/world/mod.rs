@@ -1,38 +1,56 @@
 //! One life of a cluster from one seed: faults first, then calm, in which everything must come right.
 //!
-//! Time is a queue of what happens next. In the first phase the weather is bad, links are cut, processes die and stand
-//! still, disks stall, leaders are asked to resign, while clients store and read. In the second phase a random majority
-//! of the voters lives on undisturbed (everybody, if the cluster had to be founded first), the others stay dead: then a
-//! leader must be there soon, every request must end, and all who live must hold the same.
+//! Time is a queue of what happens next. In the first phase the seed's [`Climate`] strikes: bad weather, cut links, dying
+//! and standing processes, disks that stall, fail and are lost, clocks that go wrong, while clients store, read and listen.
+//! In the second phase a random majority of the voters lives on undisturbed (everybody, if the cluster had to be founded
+//! first), and the others stay dead, still or cut off: then a leader must be there soon, every request must end, and all
+//! who live must hold the same. Two processes with one identity have lives of their own (`clones`).
 
 mod air;
+mod calm;
 mod clients;
+mod clones;
 mod faults;
+mod feeds;
 mod lives;
+mod members;
+mod reads;
+mod snapshots;
 
 use std::any::Any;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
+use chorus_proto::message::Role;
 use chorus_proto::raft::{Config, Event, ReadLog};
-use chorus_proto::types::{Boot, HardState, Index, NodeId, Span, Time, Token};
+use chorus_proto::text::{self, Names};
+use chorus_proto::types::{Boot, EntryId, HardState, Index, NodeId, Span, Term, Time, Token};
 
 use crate::checker::Checker;
+use crate::climate::{Class, Climate};
 use crate::disk::Image;
-use crate::host::{self, Host};
+use crate::host::{self, Host, Roster};
+use crate::invariant::{Checked, Invariant, Violation};
+use crate::machine::mix;
 use crate::network::{Links, Weather};
-use crate::text::{self, Names};
-use air::Datagram;
+use crate::snapshot::Snapshot;
+use air::{Air, Datagram};
 use clients::Client;
+use clones::Clones;
+use faults::Cut;
+use feeds::Subscriber;
 use lives::Life;
+use members::Changes;
+use reads::Reading;
 
-/// A leader must be there so long after the faults ended: 10 of the longest election timeouts.
-const LEADER_WITHIN: Span = Span::from_millis(10 * 300);
+/// A life has at least so many events.
+const EVENTS_MIN: u64 = 3_000;
 
-/// And so long after that every request has ended, and all are alike.
-const SETTLED_WITHIN: Span = Span::from_millis(15_000);
+/// Where few events have happened by the end of a phase it goes on, at most for so long.
+const FAULTS_LONGER_MAX: Span = Span::from_millis(100_000);
+const CALM_LONGER_MAX: Span = Span::from_millis(600_000);
 
 /// Steps of one life; more means that it runs in a circle.
 const STEPS_MAX: u64 = 3_000_000;
@@ -45,12 +63,16 @@ const TICKS_AT_ONCE_MAX: u32 = 50;
 pub struct Report {
     /// Of everything that happened, in order.
     pub trace_hash: u64,
-    /// Things that happened.
-    pub steps: u64,
+    /// Things that happened to a node: what it heard, ticks, writes that landed, entries that were applied, ends, starts.
+    pub events: u64,
     /// Requests that were acknowledged.
     pub acknowledged: u64,
     /// Requests of which their clients were told that they cannot have happened.
     pub refused: u64,
+    /// Linearizable reads that were answered.
+    pub reads: u64,
+    /// Changes that subscribers were told of.
+    pub told: u64,
     /// Terms that had a leader.
     pub elections: u64,
     /// From the end of the faults to a leader.
@@ -65,28 +87,112 @@ pub struct Failure {
     /// Time in the life.
     pub time: Time,
     /// What.
-    pub detail: String,
+    pub violation: Violation,
+    /// Things that had happened by then.
+    pub events: u64,
 }
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "after {} µs: {}", self.time.0, self.detail)
+        write!(f, "after {} µs and {} events: {}", self.time.0, self.events, self.violation)
     }
 }
 
 /// What happens next.
 #[derive(Clone, Debug)]
 enum What {
-    Deliver { to: usize, from: usize, datagram: Datagram },
-    Timer { at: usize, boot: Boot },
-    Synced { at: usize, boot: Boot, token: Token },
-    Applied { at: usize, boot: Boot, index: Index },
-    Loaded { at: usize, boot: Boot, read: ReadLog },
-    Client { client: usize },
+    Deliver {
+        to: usize,
+        from: usize,
+        datagram: Rc<Datagram>,
+        damaged: bool,
+    },
+    Timer {
+        at: usize,
+        boot: Boot,
+    },
+    Synced {
+        at: usize,
+        boot: Boot,
+        token: Token,
+    },
+    PromiseSynced {
+        at: usize,
+        boot: Boot,
+    },
+    Applied {
+        at: usize,
+        boot: Boot,
+        index: Index,
+    },
+    Loaded {
+        at: usize,
+        boot: Boot,
+        read: ReadLog,
+    },
+    /// The snapshot that a node was making is ready.
+    SnapshotMade {
+        at: usize,
+        boot: Boot,
+        snapshot: Rc<Snapshot>,
+    },
+    /// The snapshot that a node was fetching is here, or cannot be had.
+    Fetched {
+        at: usize,
+        boot: Boot,
+        snapshot: Option<Rc<Snapshot>>,
+    },
+    /// The log's writer has dropped entries.
+    Compacted {
+        at: usize,
+        boot: Boot,
+        base: EntryId,
+    },
+    Client {
+        client: usize,
+    },
+    Subscriber {
+        which: usize,
+    },
     Read,
     Fault,
-    Start { at: usize },
-    Resume { at: usize },
+    Start {
+        at: usize,
+    },
+    Resume {
+        at: usize,
+    },
+    /// A node is busy again, so many times more.
+    Busy {
+        at: usize,
+        boot: Boot,
+        times: u32,
+    },
+    /// A process dies again, so many times more.
+    CrashAgain {
+        at: usize,
+        times: u32,
+    },
+    /// A node leaves as it was told to.
+    Leave {
+        at: usize,
+        boot: Boot,
+    },
+    /// The cut of this number ends; it comes back so many times more.
+    CutEnds {
+        number: u64,
+        comes_back: u32,
+    },
+    CutAgain {
+        number: u64,
+        times: u32,
+    },
+    ClockMended {
+        at: usize,
+    },
+    ChangeMembers,
+    /// The copy of a disk is taken, or started.
+    Clone,
 }
 
 #[derive(Debug)]
@@ -122,33 +228,40 @@ struct World {
     hosts: Vec<Host>,
     lives: Vec<Life>,
     voters: usize,
+    /// Voters that lost their disk, or the end of it: never more than a minority.
+    losses: Vec<usize>,
     ids: BTreeMap<NodeId, usize>,
+    air: Air,
     links: Links,
     weather: Weather,
+    /// The cut that holds, with its number.
+    cut: (u64, Option<Cut>),
     checker: Checker,
     clients: Vec<Client>,
+    subscribers: Vec<Subscriber>,
+    reads: Vec<Reading>,
     /// Nodes whose forwarder may have something to do.
     woken: Vec<usize>,
-    /// Datagrams are real ones.
-    sealed: bool,
     requests: u64,
     nonces: u64,
+    climate: Climate,
     /// Faults happen until here.
     faults_until: Time,
-    fault_interval: Span,
     /// The cluster begins with empty disks.
     founds: bool,
     calm: bool,
+    /// In calm: those for which the faults stay.
+    disturbed: Vec<bool>,
+    /// Two processes with one identity.
+    clones: Option<Clones>,
+    /// Who votes changes.
+    changes: Option<Changes>,
+    /// Role and term of each node as the trace told them last.
+    told: Vec<(Role, Term)>,
+    steps: u64,
     report: Report,
     hash: u64,
     trace: Option<Sink>,
-}
-
-impl Names for Vec<Host> {
-    fn name(&self, id: NodeId) -> String {
-        let host = self.iter().find(|host| host.id == id);
-        host.map_or_else(|| id.to_string(), |host| host.config.name.to_string())
-    }
 }
 
 /// Takes the lines of a trace as they come.
@@ -162,10 +275,10 @@ pub fn run(seed: u64, trace: Option<Sink>) -> Result<Report, Failure> {
     let mut world = World::new(seed, trace);
     // Nothing of the world is used after a panic but the time at which it happened.
     let lived = catch_unwind(AssertUnwindSafe(|| world.live()));
-    let outcome = lived.unwrap_or_else(|panic| Err(format!("panic: {}", panic_text(panic.as_ref()))));
+    let outcome = lived.unwrap_or_else(|panic| Err(Invariant::NoPanic.broken(panic_text(panic.as_ref()))));
     match outcome {
         Ok(()) => Ok(Report { trace_hash: world.hash, ..world.report }),
-        Err(detail) => Err(Failure { time: world.now, detail }),
+        Err(violation) => Err(Failure { time: world.now, violation, events: world.report.events }),
     }
 }
 
@@ -179,9 +292,27 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let voters = [1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7][rng.usize(..11)];
         let learners = rng.usize(..3);
-        let founds = rng.u32(..5) == 0;
-        let configs = configs(&mut rng, voters, learners);
+        let cloned = rng.u32(..32) == 0;
+        let founds = !cloned && rng.u32(..6) == 0;
+        let mut climate = if cloned { Climate::calm() } else { Climate::draw(&mut rng) };
+        if founds {
+            // A voter whose disk is lost before all have heard each other keeps the cluster from being founded at all.
+            climate.end(Class::WipedDisk);
+            climate.end(Class::RottenDisk);
+            climate.end(Class::LostState);
+        }
+        let mut configs = configs(&mut rng, voters, learners);
+        let changes = Changes::draw(seed, configs.len()).filter(|_| !cloned && !founds);
+        if changes.is_some() {
+            climate.end(Class::WipedDisk);
+            climate.end(Class::RottenDisk);
+            climate.end(Class::LostState);
+        }
         let founding = host::founding(&configs);
+        let clones = cloned.then(|| Clones::draw(&mut rng, voters, configs.len()));
+        if let Some(clones) = &clones {
+            configs.push(configs[clones.original].clone());
+        }
         let host = |(at, config): (usize, Config)| {
             let founded = host::founded(&founding, HardState::default(), &[], at < voters);
             Host::new(config, if founds { Image::default() } else { founded })
@@ -190,73 +321,100 @@ impl World {
         let nodes = hosts.len();
         let checker = if founds { Checker::default() } else { Checker::new(&hosts[0].disk.synced.log) };
         let clients = (0..rng.usize(1..=4)).map(|_| Client::default()).collect();
-        let faults_until = Time(rng.u64(3_000_000..=12_000_000));
-        let fault_interval = Span([100_000, 300_000, 1_000_000][rng.usize(..3)]);
+        let listeners = if cloned { 0 } else { rng.usize(1..=4) };
+        let subscribers = (0..listeners).map(|_| Subscriber::default()).collect();
+        let faults_until = Time(rng.u64(1_500_000..=6_000_000));
+        let air = Air::draw(&mut rng, &climate);
         let mut world = Self {
             now: Time(0),
             queue: BinaryHeap::new(),
             order: 0,
-            ids: hosts.iter().enumerate().map(|(at, host)| (host.id, at)).collect(),
+            ids: hosts.iter().enumerate().rev().map(|(at, host)| (host.id, at)).collect(),
             lives: (0..nodes).map(|_| Life::new(&mut rng, nodes)).collect(),
+            told: vec![(Role::Learner, Term(0)); nodes],
             hosts,
             voters,
+            losses: Vec::new(),
+            air,
             links: Links::new(nodes),
-            weather: Weather::draw(&mut rng),
+            weather: if cloned { Weather::CALM } else { Weather::draw(&mut rng, &climate) },
+            cut: (0, None),
             checker,
             clients,
+            subscribers,
+            reads: Vec::new(),
             woken: Vec::new(),
-            sealed: rng.u32(..8) == 0,
             requests: 0,
             nonces: 0,
+            climate,
             faults_until,
-            fault_interval,
             founds,
             calm: false,
+            disturbed: Vec::new(),
+            clones,
+            changes,
+            steps: 0,
             report: Report::default(),
             hash: 0,
             trace,
             rng,
         };
-        for at in 0..nodes {
-            let delay = Span(world.rng.u64(0..200_000));
-            world.after(delay, What::Start { at });
-        }
-        for client in 0..world.clients.len() {
-            world.after(Span(1_000), What::Client { client });
-        }
-        world.after(fault_interval, What::Fault);
-        world.after(Span(100_000), What::Read);
+        world.begin();
         world
     }
 
-    fn live(&mut self) -> Result<(), String> {
+    fn begin(&mut self) {
+        let copy = self.clones.as_ref().map(|clones| clones.copy);
+        for at in (0..self.hosts.len()).filter(|at| Some(*at) != copy) {
+            let delay = Span(self.rng.u64(0..200_000));
+            self.after(delay, What::Start { at });
+        }
+        for client in 0..self.clients.len() {
+            self.after(Span(1_000), What::Client { client });
+        }
+        for which in 0..self.subscribers.len() {
+            self.after(Span(1_000), What::Subscriber { which });
+        }
+        if let Some(clones) = &self.clones {
+            let taken_after = clones.taken_after;
+            return self.after(taken_after, What::Clone);
+        }
+        let first_fault = self.climate.wait(&mut self.rng);
+        self.after(first_fault, What::Fault);
+        self.begin_changes();
+        self.after(Span(100_000), What::Read);
+    }
+
+    fn live(&mut self) -> Checked {
+        if self.clones.is_some() {
+            return self.live_with_a_clone();
+        }
         self.run_until(self.faults_until, |_| false)?;
-        self.become_calm()?;
-        let calm_since = self.now;
-        let led = self.run_until(calm_since + LEADER_WITHIN, |world| world.leader().is_some())?;
-        if !led {
-            return Err(format!("no leader {LEADER_WITHIN:?} after the faults ended: {}", self.state()));
+        self.live_longer(self.faults_until + FAULTS_LONGER_MAX)?;
+        self.live_in_calm()?;
+        // Under some faults next to nothing happens.
+        self.live_longer(self.now + CALM_LONGER_MAX)
+    }
+
+    /// Until enough has happened, or until `end`.
+    fn live_longer(&mut self, end: Time) -> Checked {
+        while self.report.events < EVENTS_MIN && self.now < end {
+            let longer = self.now + Span::from_millis(500);
+            self.run_until(longer, |_| false)?;
         }
-        self.report.leader_after = self.now.since(calm_since);
-        if !self.run_until(self.now + SETTLED_WITHIN, Self::is_settled)? {
-            return Err(format!("not settled {SETTLED_WITHIN:?} after a leader was there: {}", self.state()));
-        }
-        self.report.committed = self.checker.committed_index().0;
         Ok(())
     }
 
     /// Lets things happen until `end`, or until `done`.
-    fn run_until(&mut self, end: Time, done: impl Fn(&Self) -> bool) -> Result<bool, String> {
+    fn run_until(&mut self, end: Time, done: impl Fn(&Self) -> bool) -> Checked<bool> {
         while self.queue.peek().is_some_and(|Reverse(next)| next.time <= end) {
             if done(self) {
                 return Ok(true);
             }
             let Some(Reverse(next)) = self.queue.pop() else { break };
             self.now = next.time;
-            self.report.steps += 1;
-            if self.report.steps > STEPS_MAX {
-                return Err("it runs in a circle".to_owned());
-            }
+            self.steps += 1;
+            Invariant::TimeGoesOn.check(self.steps <= STEPS_MAX, || "it runs in a circle".to_owned())?;
             self.happen(next.what)?;
             while let Some(at) = self.woken.pop() {
                 self.forward(at)?;
@@ -271,48 +429,111 @@ impl World {
         self.queue.push(Reverse(Next { time: self.now + span, order: self.order, what }));
     }
 
-    fn happen(&mut self, what: What) -> Result<(), String> {
+    fn happen(&mut self, what: What) -> Checked {
         match what {
-            What::Deliver { to, from, datagram } => self.deliver(to, from, datagram),
+            What::Deliver { to, from, datagram, damaged } => self.deliver(to, from, datagram, damaged),
             What::Timer { at, boot } => self.timer(at, boot),
             What::Synced { at, boot, token } if self.runs(at, boot) => self.synced(at, token),
+            What::PromiseSynced { at, boot } if self.runs(at, boot) => {
+                self.hosts[at].disk.sync_promise();
+                Ok(())
+            }
             What::Applied { at, boot, index } if self.runs(at, boot) => self.applied(at, index),
             What::Loaded { at, boot, read } if self.runs(at, boot) => self.loaded(at, read),
-            What::Synced { .. } | What::Applied { .. } | What::Loaded { .. } => Ok(()),
+            What::Busy { at, boot, times } if self.runs(at, boot) => {
+                self.be_busy(at, times);
+                Ok(())
+            }
+            What::Leave { at, boot } if self.runs(at, boot) => self.leave(at),
+            What::SnapshotMade { at, boot, snapshot } if self.runs(at, boot) => {
+                self.snapshot_made(at, snapshot)
+            }
+            What::Fetched { at, boot, snapshot } if self.runs(at, boot) => self.fetched(at, snapshot),
+            What::Compacted { at, boot, base } if self.runs(at, boot) => self.compacted(at, base),
+            What::Synced { .. }
+            | What::PromiseSynced { .. }
+            | What::Applied { .. }
+            | What::Loaded { .. }
+            | What::Busy { .. }
+            | What::Leave { .. }
+            | What::SnapshotMade { .. }
+            | What::Fetched { .. }
+            | What::Compacted { .. } => Ok(()),
             What::Client { client } => self.client(client),
+            What::Subscriber { which } => self.subscriber(which),
             What::Read => self.read(),
             What::Fault => self.fault(),
             What::Start { at } => self.start(at),
             What::Resume { at } => self.resume(at),
+            What::CrashAgain { at, times } => self.crash_again(at, times),
+            What::CutEnds { number, comes_back } => {
+                self.cut_ends(number, comes_back);
+                Ok(())
+            }
+            What::CutAgain { number, times } => {
+                self.cut_again(number, times);
+                Ok(())
+            }
+            What::ChangeMembers => self.change_members(),
+            What::ClockMended { at } => {
+                self.mend_clock(at);
+                Ok(())
+            }
+            What::Clone => self.clone_moves(),
         }
     }
 
-    // --- the calm phase ---
+    // --- the trace ---
 
-    /// The leader that every living voter follows.
-    fn leader(&self) -> Option<usize> {
-        let leader = self.checker.leader().filter(|at| self.is_up(*at))?;
-        let id = self.hosts[leader].id;
-        let follows = |host: &Host| host.raft.as_ref().is_none_or(|raft| raft.standing().leader == Some(id));
-        self.hosts[..self.voters].iter().all(follows).then_some(leader)
+    /// Something happened to a node: it counts, and it is part of what makes this life this life.
+    fn mix(&mut self, what: &str, numbers: [u64; 3]) {
+        self.report.events += 1;
+        let bytes = what.bytes().fold(0_u64, |word, byte| word.rotate_left(7) ^ u64::from(byte));
+        let seed = mix(mix(self.hash, self.now.0), bytes);
+        self.hash = numbers.into_iter().fold(seed, mix);
     }
 
-    /// Every request ended, and all who live hold the same.
-    fn is_settled(&self) -> bool {
-        if self.clients.iter().any(|client| client.request.is_some()) {
-            return false;
+    fn note(&mut self, line: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let line = format!("{:>9} {}", self.now.0, line(self));
+            self.trace.as_mut().into_iter().for_each(|sink| sink(line.clone()));
         }
-        let committed = self.checker.committed_index();
-        self.hosts.iter().filter(|host| host.raft.is_some()).all(|host| {
-            host.machine.applied_index() == committed && host.disk.synced.last_id().index == committed
-        })
+    }
+
+    fn name(&self, at: usize) -> &str {
+        self.hosts[at].config.name.as_str()
+    }
+
+    fn note_events(&mut self, at: usize, events: &[Event]) {
+        for event in events {
+            let (kind, number) = kind(event);
+            self.hash = mix(mix(self.hash, kind), number);
+            if let Event::Role { role, term } = event {
+                self.note_change(at, *role, *term);
+            } else {
+                self.note(|world| {
+                    format!("{} {}", world.name(at), text::event(&Roster(&world.hosts), event))
+                });
+            }
+        }
+    }
+
+    /// Changes of term and role, as golden scripts tell them.
+    fn note_change(&mut self, at: usize, role: Role, term: Term) {
+        let before = std::mem::replace(&mut self.told[at], (role, term));
+        self.note(|world| {
+            let term = (before.1 != term).then(|| format!("term {} → {term}", before.1));
+            let role = (before.0 != role).then(|| format!("{} → {}", text::role(before.0), text::role(role)));
+            let changes: Vec<String> = term.into_iter().chain(role).collect();
+            format!("{} {}", world.name(at), changes.join(", "))
+        });
     }
 
     fn state(&self) -> String {
         let host = |host: &Host| match &host.raft {
             Some(raft) => {
                 let standing = raft.standing();
-                let leader = self.hosts.name_or_nobody(standing.leader);
+                let leader = Roster(&self.hosts).name_or_nobody(standing.leader);
                 format!(
                     "{} {} term {} leader {leader} durable {} commit {} applied {}",
                     host.config.name,
@@ -326,32 +547,35 @@ impl World {
             None => format!("{} is down", host.config.name),
         };
         let waiting = self.clients.iter().filter(|client| client.request.is_some()).count();
+        let reads = self.reads.len();
         let hosts: Vec<String> = self.hosts.iter().map(host).collect();
-        format!("{waiting} requests wait; committed {}; {}", self.checker.committed_index(), hosts.join("; "))
+        let committed = self.checker.committed_index();
+        format!("{waiting} requests and {reads} reads wait; committed {committed}; {}", hosts.join("; "))
     }
+}
 
-    // --- the trace ---
-
-    fn mix(&mut self, what: &impl Hash) {
-        let mut hasher = DefaultHasher::new();
-        (self.hash, self.now.0, what).hash(&mut hasher);
-        self.hash = hasher.finish();
-    }
-
-    fn note(&mut self, line: impl FnOnce(&Self) -> String) {
-        if self.trace.is_some() {
-            let line = format!("{:>9} {}", self.now.0, line(self));
-            self.trace.as_mut().into_iter().for_each(|sink| sink(line.clone()));
+/// What distinguishes events in the hash of a trace.
+fn kind(event: &Event) -> (u64, u64) {
+    match event {
+        Event::Role { role, term } => (1 + *role as u64, term.0),
+        Event::Leader { leader, .. } => (6, leader.unwrap_or_default().0),
+        Event::Committed { index } => (7, index.0),
+        Event::Cut { from } => (8, from.0),
+        Event::ReadReady { nonce, .. } => (9, *nonce),
+        Event::ReadLost { nonce } => (10, *nonce),
+        Event::HandedOver { done } => (11, u64::from(*done)),
+        Event::Joined { cluster } | Event::HigherEpoch { cluster } => (12, cluster.epoch),
+        Event::Founded => (13, 0),
+        Event::Trouble { detail } | Event::Cloned { detail } | Event::SafetyViolation { detail } => {
+            (14, detail.len() as u64)
         }
-    }
-
-    fn note_events(&mut self, at: usize, events: &[Event]) {
-        for event in events {
-            self.mix(&(at, format!("{event:?}")));
-            self.note(|world| {
-                format!("  {} {}", world.hosts[at].config.name, text::event(&world.hosts, event))
-            });
-        }
+        Event::Behind { last, .. } => (15, last.index.0),
+        Event::Restored => (16, 0),
+        Event::SnapshotWanted { by } => (17, by.0),
+        Event::FetchSnapshot { offer, .. } => (18, offer.id.index.0),
+        Event::SnapshotUnused { ticket } => (19, *ticket),
+        Event::Installed { id, .. } => (20, id.index.0),
+        Event::Configuration { index, .. } => (21, index.0),
     }
 }
 

@@ -5,25 +5,25 @@ use crate::message::{
     Carried, CatchMeUp, Catchup, Digest, Lagging, LeaderInfo, Message, MissingParts, Part, Role,
 };
 use crate::raft::leader::pack;
-use crate::raft::{Actions, Office, Raft, ReadFor, ReadLog, To};
+use crate::raft::{Actions, Raft, ReadFor, ReadLog, To};
 use crate::types::{Entry, Index, NodeId, Now, Payload, Time};
-use crate::wire;
+use crate::{mark, planted, wire};
 
 /// Answers that wait for their turn.
-const ANSWERS_MAX: usize = 32;
+pub(super) const ANSWERS_MAX: usize = 32;
 /// Bytes of entries that one answer to LAGGING repeats.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Bytes of entries that one answer to CATCHMEUP brings.
 const PULL_BYTES_MAX: usize = 128 << 10;
 
 /// Something that others lack and this node will repeat, unless another does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) at: Time,
     pub(super) what: Lacked,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Lacked {
     Entries { from: Index, to: Index },
     Parts { index: Index, digest: Digest, parts: Vec<u16> },
@@ -56,6 +56,7 @@ impl Raft {
         let covers = |(from, to): &(Index, Index)| lagging.ranges.iter().any(|(a, b)| a <= from && to <= b);
         let Some(gap) = &mut self.repair.gap else { return };
         if !gap.suppressed && !mine.is_empty() && mine.iter().all(covers) {
+            mark!(SuppressedTwoWays, gap.again_after == super::ASK_AGAIN_MAX);
             gap.suppressed = true;
             gap.ask_at = self.now.time + gap.again_after;
         }
@@ -71,7 +72,7 @@ impl Raft {
             self.answer_later(Lacked::Entries { from, to: committed_to }, committed_to);
         }
         let uncommitted_from = from.max(self.commit_index.next());
-        if uncommitted_from <= to && matches!(self.office, Office::Leader(_)) {
+        if uncommitted_from <= to && self.leads() {
             self.say_catchup(ReadFor::Group, uncommitted_from, to, ANSWER_BYTES_MAX);
         }
     }
@@ -80,7 +81,7 @@ impl Raft {
         let MissingParts { index, digest, parts } = missing.clone();
         if index <= self.commit_index {
             self.answer_later(Lacked::Parts { index, digest, parts }, index);
-        } else if matches!(self.office, Office::Leader(_)) {
+        } else if self.leads() {
             self.say_named_parts(index, digest, &parts);
         }
     }
@@ -131,10 +132,13 @@ impl Raft {
     }
 
     pub(in crate::raft) fn on_catch_me_up(&mut self, from: NodeId, pull: &CatchMeUp) {
-        let leads = matches!(self.office, Office::Leader(_));
+        if pull.snapshot || pull.from < self.log.first_index() {
+            return self.want_snapshot_for(from);
+        }
+        let leads = self.leads();
         let known_to = if leads { self.log.last_index() } else { self.commit_index };
         let (first, last) = (pull.from, pull.to.min(known_to));
-        if first >= self.log.first_index() && first > Index(0) && first <= last {
+        if first > Index(0) && first <= last {
             self.say_catchup(ReadFor::Node(from), first, last, PULL_BYTES_MAX);
         }
     }
@@ -161,7 +165,8 @@ impl Raft {
     /// The answer to `Actions::read`: entries in order without a gap, from `read.from`; empty when they are gone.
     pub fn loaded(&mut self, now: Now, read: ReadLog, entries: Vec<Entry>) -> Actions {
         self.now = now;
-        // The log may have been cut since.
+        mark!(ReadOfDropped, read.from <= self.log.base().index);
+        // The log may have been cut or compacted since.
         let still = entries.into_iter().take_while(|entry| self.log.holds(entry.id)).collect();
         self.say_entries_again(read.reason, still);
         self.finish()
@@ -173,6 +178,10 @@ impl Raft {
             return;
         };
         let commit_index = self.commit_index_to_say();
+        mark!(
+            SaidLessInUnwrittenTerm,
+            !self.settled() && entries.iter().any(|it| it.id.index > commit_index)
+        );
         let entries: Vec<Entry> = if self.settled() {
             entries
         } else {
@@ -190,12 +199,16 @@ impl Raft {
             large.for_each(|(_, entry)| self.say_parts_of(to, entry, &[]));
         }
         for (previous, entries) in pack(previous, carried) {
+            let last = entries.last().map_or(previous.index, |carried| carried.id().index);
+            let commit_index =
+                if planted!(AllNamedCommitted) { commit_index.max(last) } else { commit_index };
             let catchup = Catchup {
                 term: self.disk.term,
                 commit_index,
                 prev_log_index: previous.index,
                 prev_log_term: previous.term,
                 entries,
+                snapshot: None,
             };
             self.send(to, Message::Catchup(catchup));
         }

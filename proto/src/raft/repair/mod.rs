@@ -3,17 +3,20 @@
 //! Where thesis 3.5 lets the leader step back entry by entry, here whoever lacks something asks everyone, and
 //! whoever has it answers after a short random wait, unless another was quicker. This module decides *what is said
 //! when*; what received entries count for stands in `follower.rs` (`take`). Here: noticing a gap and asking for it;
-//! `pull.rs`: long ranges from one source; `answer.rs`: what others lack.
+//! `pull.rs`: long ranges from one source; `snapshot.rs`: what nobody retains; `answer.rs`: what others lack.
 
 mod answer;
 mod pull;
+mod snapshot;
 
 use super::follower::Trust;
-use super::{Office, Raft, To};
+use super::{Raft, To};
 use crate::message::{Carried, Catchup, Lagging, LeaderInfo, Message, MissingParts, Part, Role};
-use crate::types::{EntryId, Index, NodeId, Span, Time};
-use answer::Answer;
-use pull::{PULL_DISTANCE, PULL_QUIET, Pull};
+use crate::types::{EntryId, Index, NodeId, Queue, Span, Time};
+use crate::{mark, planted};
+use answer::{ANSWERS_MAX, Answer};
+use pull::{INFOS_MAX, PULL_DISTANCE, PULL_QUIET, Pull};
+use snapshot::Wanted;
 
 /// HEARTBEATs and CATCHUPs that wait for what comes before them, or for parts.
 const HELD_MAX: usize = 64;
@@ -26,7 +29,7 @@ const ASK_AGAIN_MIN: Span = Span::from_millis(10);
 const ASK_AGAIN_MAX: Span = Span::from_millis(160);
 
 /// Entries that do not fit the log yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) previous: EntryId,
     pub(super) entries: Vec<Carried>,
@@ -34,7 +37,7 @@ pub(super) struct Held {
 }
 
 /// A gap that is being asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Gap {
     ask_at: Time,
     again_after: Span,
@@ -43,7 +46,7 @@ struct Gap {
 }
 
 /// What a node keeps for closing its own gaps and other nodes'.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Repair {
     rng: fastrand::Rng,
     /// The leader's last entry, as far as it was heard in this term.
@@ -51,6 +54,9 @@ pub(super) struct Repair {
     held: Vec<Held>,
     gap: Option<Gap>,
     pull: Option<Pull>,
+    snapshot: Option<Wanted>,
+    /// The source whose snapshot could not be had last.
+    shunned: Option<NodeId>,
     answers: Vec<Answer>,
     /// When a node that hears no leader asks who leads.
     ask_leader_at: Time,
@@ -66,11 +72,22 @@ impl Repair {
             held: Vec::new(),
             gap: None,
             pull: None,
+            snapshot: None,
+            shunned: None,
             answers: Vec::new(),
             ask_leader_at: now,
             infos: Vec::new(),
             weigh_at: None,
         }
+    }
+
+    /// Each with its limit.
+    pub(super) fn queues(&self) -> [Queue; 3] {
+        [
+            Queue { name: "HEARTBEATs and CATCHUPs are held", length: self.held.len(), limit: HELD_MAX },
+            Queue { name: "answers wait", length: self.answers.len(), limit: ANSWERS_MAX },
+            Queue { name: "LEADER_INFOs wait", length: self.infos.len(), limit: INFOS_MAX },
+        ]
     }
 
     /// What was said in the old term counts no more.
@@ -97,6 +114,7 @@ impl Repair {
 
     /// Keeps entries for later. The furthest go first when there are too many: they are asked for again last.
     pub(super) fn hold(&mut self, previous: EntryId, mut entries: Vec<Carried>, trust: Trust) {
+        mark!(MoreThanTrusted, entries.iter().filter(|it| !trust.covers(it.id().index)).count() >= 5);
         // What could never be taken would be missing for good: nobody asks for what is held.
         entries.retain(|carried| trust.covers(carried.id().index));
         if entries.is_empty() || !trust.covers(previous.index) {
@@ -105,7 +123,8 @@ impl Repair {
         self.held.retain(|held| held.previous != previous);
         let place = self.held.partition_point(|held| held.previous.index < previous.index);
         self.held.insert(place, Held { previous, entries, trust });
-        self.held.truncate(HELD_MAX);
+        mark!(HeldFull, self.held.len() > HELD_MAX);
+        self.held.truncate(if planted!(HeldWithoutLimit) { usize::MAX } else { HELD_MAX });
     }
 
     /// The first of the held entries whose previous entry fits.
@@ -133,6 +152,7 @@ impl Repair {
         if self.announced >= from {
             ranges.push((from, self.announced));
         }
+        mark!(FiveGaps, ranges.len() >= 5);
         ranges.truncate(RANGES_MAX);
         ranges
     }
@@ -144,8 +164,9 @@ impl Repair {
     pub(super) fn deadline(&self) -> Option<Time> {
         let gap = self.gap.as_ref().map(|gap| gap.ask_at);
         let pull = self.pull.as_ref().map(|pull| pull.again_at);
+        let snapshot = self.snapshot.and_then(Wanted::due);
         let answers = self.answers.iter().map(|answer| answer.at).min();
-        [gap, pull, answers, self.weigh_at, Some(self.ask_leader_at)].into_iter().flatten().min()
+        [gap, pull, snapshot, answers, self.weigh_at, Some(self.ask_leader_at)].into_iter().flatten().min()
     }
 }
 
@@ -153,7 +174,7 @@ impl Raft {
     /// Notices that something is missing, or no more, and when to ask for it.
     pub(super) fn note_gaps(&mut self) {
         self.repair.drop_held_below(self.matched);
-        if matches!(self.office, Office::Leader(_)) || !self.repair.lacks(self.matched) {
+        if self.leads() || !self.repair.lacks(self.matched) {
             self.repair.gap = None;
         } else if self.repair.gap.is_none() {
             let (min_us, max_us) = if self.role() == Role::Learner { (2_000, 20_000) } else { (500, 2_000) };
@@ -161,10 +182,12 @@ impl Raft {
             self.repair.gap = Some(Gap { ask_at, again_after: ASK_AGAIN_MIN, suppressed: false });
         }
         let distance = self.heard_commit_index.0.saturating_sub(self.matched.0);
-        if distance > PULL_DISTANCE && self.repair.pull.is_none() {
+        if distance > PULL_DISTANCE && self.repair.pull.is_none() && !self.awaits_snapshot() {
+            mark!(PullStarted);
             self.start_pull(self.heard_commit_index, None);
         }
         self.go_on_pulling();
+        self.maybe_ask_for_state();
     }
 
     pub(super) fn tick_repair(&mut self) {
@@ -175,6 +198,7 @@ impl Raft {
         if self.repair.pull.as_ref().is_some_and(|pull| now >= pull.again_at) {
             self.pull_again();
         }
+        self.tick_snapshot();
         self.answer_due();
         if self.repair.weigh_at.is_some_and(|at| now >= at) {
             self.weigh_leader_infos();
@@ -189,7 +213,11 @@ impl Raft {
         let Some(gap) = &mut self.repair.gap else { return };
         gap.ask_at = self.now.time + gap.again_after + jitter;
         gap.again_after = gap.again_after.times(2).min(ASK_AGAIN_MAX);
-        if self.repair.pull.is_some() {
+        if self.repair.pull.is_some() || self.awaits_snapshot() {
+            return;
+        }
+        if self.is_below_all() {
+            self.ask_for_snapshot(None);
             return;
         }
         let (ranges, parts) = (self.repair.ranges(self.matched), self.missing_parts());
@@ -228,7 +256,7 @@ impl Raft {
         let jitter = self.repair.random(0, silence.0 / 2);
         self.repair.ask_leader_at = self.now.time + silence + jitter;
         let heard = self.leader_heard.is_some_and(|heard| self.now.time.since(heard) < silence);
-        let leads = matches!(self.office, Office::Leader(_));
+        let leads = self.leads();
         if !heard && !leads && self.presence.cluster().is_some() {
             self.say_lagging(Vec::new(), Vec::new());
         }
@@ -239,16 +267,26 @@ impl Raft {
         if let Some(last) = catchup.entries.last() {
             self.repair.heard_catchup(previous.index.next(), last.id().index);
         }
+        mark!(TermFromCatchup, catchup.term.0 >= self.term.0 + 6);
+        mark!(LeaderTaughtByCatchup, catchup.term > self.term && self.leads());
         if catchup.term > self.term {
             self.become_follower(catchup.term, None);
         }
-        if catchup.term < self.term || matches!(self.office, Office::Leader(_)) {
+        let old = catchup.term < self.term;
+        mark!(
+            OldCatchupCame,
+            old && catchup.entries.iter().filter(|carried| !self.log.holds(carried.id())).count() >= 3
+        );
+        if (old && !planted!(OldCatchupTaken)) || self.leads() {
             return;
         }
-        let by_leader = self.leader == Some(from);
+        let by_leader = self.leader == Some(from) || old;
         let trust = if by_leader { Trust::Leader } else { Trust::Committed(catchup.commit_index) };
         self.heard_commit_index = self.heard_commit_index.max(catchup.commit_index);
         self.repair.heard_from_source(from, self.now.time + PULL_QUIET);
+        if let Some(offer) = catchup.snapshot {
+            self.on_offer(from, offer);
+        }
         self.take_or_hold(previous, catchup.entries, trust);
         self.maybe_reply();
     }
@@ -256,7 +294,7 @@ impl Raft {
     pub(super) fn on_part(&mut self, part: Part) {
         self.repair.heard_part(&part);
         self.parts.add(part);
-        if !matches!(self.office, Office::Leader(_)) {
+        if !self.leads() {
             self.take_held();
             self.follow_commit();
             self.note_gaps();

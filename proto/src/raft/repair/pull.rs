@@ -2,7 +2,9 @@
 
 use super::Repair;
 use super::answer::Lacked;
+use crate::mark;
 use crate::message::{CatchMeUp, LeaderInfo, Message};
+use crate::presence::Peer;
 use crate::raft::{Raft, To};
 use crate::types::{Index, NodeId, Span, Time};
 
@@ -12,16 +14,18 @@ const PULL_ENTRIES: u64 = 1_024;
 const PULL_UNDURABLE_BYTES_MAX: usize = 4 << 20;
 /// A node that lacks so many committed entries pulls them from one source.
 pub(super) const PULL_DISTANCE: u64 = 512;
+/// A source that was not heard for so long is not chosen.
+pub(super) const SOURCE_HEARD_WITHIN: Span = Span::from_millis(3_000);
 /// A source that is silent so many times in a row is given up.
 const PULL_TRIES_MAX: u32 = 5;
 /// A source that is quiet for so long has ended its answer, or lost it.
 pub(super) const PULL_QUIET: Span = Span::from_millis(10);
 /// LEADER_INFOs are weighed when they have had this long to come in.
 const INFO_WAIT: Span = Span::from_millis(20);
-const INFOS_MAX: usize = 64;
+pub(super) const INFOS_MAX: usize = 64;
 
 /// A long range that is being pulled from one source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Pull {
     source: NodeId,
     to: Index,
@@ -50,29 +54,55 @@ impl Raft {
         let named_by = |info: &LeaderInfo| {
             infos.iter().filter(|(_, other)| (other.term, other.leader) == (info.term, info.leader)).count()
         };
+        mark!(LeadersDiffer, infos.iter().any(|(_, info)| named_by(info) < infos.len()));
         let best = infos.iter().max_by_key(|(_, info)| (named_by(info), info.term, info.commit_index));
-        if let Some((source, info)) = best {
-            self.start_pull(info.commit_index, Some(*source));
+        let Some((informer, info)) = best.filter(|_| !self.awaits_snapshot()) else { return };
+        let retains = info.first_index <= self.matched.next();
+        match Some(*informer).filter(|_| retains).or_else(|| self.choose_source()) {
+            Some(source) => self.start_pull(info.commit_index, Some(source)),
+            None => self.ask_for_snapshot(Some(*informer)),
         }
     }
 
     /// Pulls committed entries up to `to` from one source; by choice not the leader, which has enough to do.
     pub(super) fn start_pull(&mut self, to: Index, source: Option<NodeId>) {
-        let Some(source) = source.or_else(|| self.choose_source()) else { return };
+        let Some(source) = source.or_else(|| self.choose_source()) else {
+            if self.is_below_all() {
+                self.ask_for_snapshot(None);
+            }
+            return;
+        };
         let (window_to, again_at) = (self.matched, self.now.time);
         self.repair.pull = Some(Pull { source, to, window_to, again_at, tries: 0 });
         self.go_on_pulling();
     }
 
+    /// Those who were heard a moment ago and know of committed entries that this node lacks. Of those who do not hear this
+    /// node nothing can be had: they count only while nobody else is known.
+    fn further(&self) -> Vec<(NodeId, &Peer)> {
+        let fresh =
+            self.presence.peers().filter(|(_, peer)| self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN);
+        let all: Vec<_> = fresh.filter(|(_, peer)| peer.hello.commit_index > self.matched).collect();
+        let hearing: Vec<_> = all.iter().copied().filter(|(_, peer)| !self.is_deaf(peer)).collect();
+        if hearing.is_empty() { all } else { hearing }
+    }
+
+    /// This node has heard it for long, and it does not say that it hears this node.
+    pub(super) fn is_deaf(&self, peer: &Peer) -> bool {
+        let known_for = self.now.time.since(peer.since);
+        known_for > SOURCE_HEARD_WITHIN && peer.hello.hears(self.id, self.config.boot).is_none()
+    }
+
+    /// Others are further, and none of them retains the next entry.
+    pub(super) fn is_below_all(&self) -> bool {
+        let (wanted, further) = (self.matched.next(), self.further());
+        !further.is_empty() && further.iter().all(|(_, peer)| peer.hello.first_index > wanted)
+    }
+
     fn choose_source(&mut self) -> Option<NodeId> {
         let wanted = self.matched.next();
-        let has = |id: NodeId| {
-            self.presence.peer(id).is_some_and(|peer| {
-                let held = peer.hello.first_index..=peer.hello.commit_index;
-                held.contains(&wanted) && self.now.time.since(peer.heard) < Span::from_millis(3_000)
-            })
-        };
-        let sources: Vec<NodeId> = self.presence.peers().map(|(id, _)| id).filter(|id| has(*id)).collect();
+        let has = self.further().into_iter().filter(|(_, peer)| peer.hello.first_index <= wanted);
+        let sources: Vec<NodeId> = has.map(|(id, _)| id).collect();
         let others: Vec<NodeId> = sources.iter().copied().filter(|id| Some(*id) != self.leader).collect();
         let choice = if others.is_empty() { sources } else { others };
         (!choice.is_empty()).then(|| choice[self.repair.rng.usize(..choice.len())])
@@ -93,9 +123,11 @@ impl Raft {
         let Some(pull) = &mut self.repair.pull else { return };
         pull.tries += 1;
         if self.matched >= pull.to {
+            mark!(PullOvertaken);
             // It came by another way, or this node leads by now.
             self.repair.pull = None;
         } else if pull.tries > PULL_TRIES_MAX {
+            mark!(SourceGivenUp);
             self.repair.pull = None;
             self.note_gaps();
         } else {
@@ -110,11 +142,16 @@ impl Raft {
         pull.window_to = to;
         pull.again_at = self.now.time + PULL_QUIET.times(1 << pull.tries);
         let source = pull.source;
-        self.send(To::Node(source), Message::CatchMeUp(CatchMeUp { term, from, to }));
+        self.send(To::Node(source), Message::CatchMeUp(CatchMeUp { term, from, to, snapshot: false }));
     }
 }
 
 impl Repair {
+    /// A pull from this source is under way.
+    pub(super) fn pulls_from(&self, source: NodeId) -> bool {
+        self.pull.as_ref().is_some_and(|pull| pull.source == source)
+    }
+
     /// The source of the pull is at it.
     pub(super) fn heard_from_source(&mut self, from: NodeId, quiet_at: Time) {
         if let Some(pull) = self.pull.as_mut().filter(|pull| pull.source == from) {

@@ -1,8 +1,8 @@
-//! How messages and events read in scripts and traces: the words of the protocol, in one line.
+//! How messages and events read in scripts, traces and `chorus tap`: the words of the protocol, in one line.
 
-use chorus_proto::message::{Carried, Message, Role};
-use chorus_proto::raft::Event;
-use chorus_proto::types::{EntryId, Index, NodeId, Term};
+use crate::message::{Carried, Message, Role, Store};
+use crate::raft::Event;
+use crate::types::{EntryId, Index, NodeId, Term};
 
 /// What a node is called, by its id.
 pub trait Names {
@@ -28,7 +28,8 @@ pub fn message(names: &impl Names, message: &Message) -> String {
                 (_, Some(_), false) => "recorded",
                 (_, Some(_), true) => "founded",
             };
-            format!("{name} {state} term={} durable={}", it.term, it.durable)
+            let had = it.had.iter().map(|(id, index)| format!(" {}-had={index}", names.name(*id)));
+            format!("{name} {state} term={} durable={}{}", it.term, it.durable, had.collect::<String>())
         }
         Message::VoteConsensus(it) => {
             format!("{name} term={} last={}", it.term, id(it.last_log_term, it.last_log_index))
@@ -71,11 +72,13 @@ pub fn message(names: &impl Names, message: &Message) -> String {
         }
         Message::Catchup(it) => {
             let previous = id(it.prev_log_term, it.prev_log_index);
+            let snapshot = it.snapshot.as_ref().map(|offer| format!(" snapshot={}", offer.id));
             format!(
-                "{name} term={} prev={previous}{} commit={}",
+                "{name} term={} prev={previous}{} commit={}{}",
                 it.term,
                 entries(&it.entries),
-                it.commit_index
+                it.commit_index,
+                snapshot.unwrap_or_default()
             )
         }
         Message::LeaderInfo(it) => {
@@ -85,14 +88,45 @@ pub fn message(names: &impl Names, message: &Message) -> String {
                 it.term, it.last_index, it.commit_index
             )
         }
-        Message::CatchMeUp(it) => format!("{name} term={} from={} to={}", it.term, it.from, it.to),
+        Message::CatchMeUp(it) => {
+            let snapshot = if it.snapshot { " snapshot" } else { "" };
+            format!("{name} term={} from={} to={}{snapshot}", it.term, it.from, it.to)
+        }
         Message::Welcome(it) => {
             let voters = it.founding.configuration.voters.iter();
             let voters: Vec<&str> = voters.map(|voter| voter.name.as_str()).collect();
             format!("{name} voters={}", voters.join(","))
         }
-        _ => name.to_owned(),
+        Message::Store(it) => {
+            let again = if it.repeated { " again" } else { "" };
+            format!("{name}{}{again}", proposal(it))
+        }
+        Message::ReadIndex(it) => format!("{name} index={}", it.index),
+        Message::Retrieve(it) => format!("{name} after={} limit={}", it.after, it.limit),
+        Message::Follow(it)
+        | Message::TryLead(it)
+        | Message::PlayDead(it)
+        | Message::Revive(it)
+        | Message::Shutdown(it)
+        | Message::Members(it) => {
+            let change = it.change.as_ref().map(|change| {
+                let what = if change.add { "add" } else { "remove" };
+                format!(" {what}={}", change.name)
+            });
+            format!("{name} target={}{}", names.name(it.target), change.unwrap_or_default())
+        }
+        Message::Refused(it) => format!("{name} code={}", it.code),
+        Message::Read(_) | Message::Status(_) | Message::Ping(_) | Message::Done(_) => name.to_owned(),
     }
+}
+
+/// What a STORE wants: a controller says it in words, a node has the command.
+fn proposal(store: &Store) -> String {
+    let words = [("board", &store.board), ("op", &store.op), ("key", &store.key)];
+    let said = words.iter().filter_map(|(field, word)| Some(format!(" {field}={}", word.as_ref()?)));
+    let bytes = store.command.as_ref().map(|command| format!(" bytes={}", command.len()));
+    let parts = store.parts.map(|(_, bytes)| format!(" bytes={bytes} in parts"));
+    said.chain(bytes).chain(parts).collect()
 }
 
 fn entries(carried: &[Carried]) -> String {
@@ -127,6 +161,10 @@ pub fn event(names: &impl Names, event: &Event) -> String {
         Event::Role { role: now, term } => format!("is {} in term {term}", role(*now)),
         Event::Leader { leader, .. } => format!("follows {}", names.name_or_nobody(*leader)),
         Event::Committed { index } => format!("commits {index}"),
+        Event::Configuration { index, configuration } => {
+            let voters: Vec<&str> = configuration.voters.iter().map(|voter| voter.name.as_str()).collect();
+            format!("lets {} vote since {index}", voters.join(","))
+        }
         Event::Cut { from } => format!("cuts its log from {from} on"),
         Event::ReadReady { nonce, index } => format!("read {nonce} is ready at {index}"),
         Event::ReadLost { nonce } => format!("read {nonce} is lost"),
@@ -139,6 +177,12 @@ pub fn event(names: &impl Names, event: &Event) -> String {
         Event::HigherEpoch { cluster } => format!("is left behind by epoch {}", cluster.epoch),
         Event::Behind { last, promised } => format!("is behind: has {last}, promised {promised}"),
         Event::Restored => "is behind no more".to_owned(),
+        Event::SnapshotWanted { by } => format!("is asked for a snapshot by {}", names.name(*by)),
+        Event::FetchSnapshot { source, offer } => {
+            format!("fetches the snapshot {} from {}", offer.id, names.name(*source))
+        }
+        Event::SnapshotUnused { .. } => "has no use for the snapshot that it fetched".to_owned(),
+        Event::Installed { id, .. } => format!("has installed the snapshot {id}"),
         Event::SafetyViolation { detail } => format!("sees a safety violation: {detail}"),
     }
 }

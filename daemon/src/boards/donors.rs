@@ -1,0 +1,415 @@
+//! Donors: who gave how much. Amounts are whole numbers of the currency's smallest unit, never fractions.
+
+mod email;
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::fields::Fields;
+use super::{
+    ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, Item, Kind, ListQuery, Listed,
+    Operation, Outcome, Route, Shapes, Touched, json_of, row_id,
+};
+
+const NAME: Field = Field::required("name", Kind::line(120), "Who gives");
+const EMAIL: Field = Field::required("email", Kind::line(254), "Where they can be reached");
+const AMOUNT: Field = Field::required(
+    "amount_minor",
+    Kind::Whole { min: 1, max: 1_000_000_000_000 },
+    "How much, in the currency's smallest unit (cents)",
+);
+const CURRENCY: Field =
+    Field::required("currency", Kind::line(3), "In which currency: three capital letters (ISO 4217)");
+const DONOR: [Field; 4] = [NAME, EMAIL, AMOUNT, CURRENCY];
+const ROWS: Field = Field::required(
+    "rows",
+    Kind::Rows { rows_max: 1_000, fields: &DONOR },
+    "The donors, all of which are added or none",
+);
+const SORT: Field = Field::optional(
+    "sort",
+    Kind::Choice(&["newest", "oldest", "name", "-name", "email", "-email", "amount", "-amount"]),
+    "In which order; a minus begins with the greatest",
+);
+
+const ADD: &str = "add";
+const IMPORT: &str = "import";
+const COLUMNS: &str = "number, idx, id, name, email, amount_minor, currency, at_ms, node";
+
+/// The board.
+#[derive(Debug)]
+pub(super) struct Donors;
+
+/// One donor, as the body of `add`, version 1, and as a row of `import`, version 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct Add {
+    name: String,
+    email: String,
+    amount_minor: i64,
+    currency: String,
+}
+
+/// The body of `import`, version 1.
+#[derive(Debug, Serialize, Deserialize)]
+struct Import {
+    rows: Vec<Add>,
+}
+
+/// A row, and its form in API and feed.
+#[derive(Debug, Serialize, ToSchema)]
+struct Donor {
+    /// From 1, in the order in which they were added.
+    number: u64,
+    /// Index of the entry that added it.
+    seq: u64,
+    /// A UUID.
+    id: String,
+    name: String,
+    email: String,
+    amount_minor: i64,
+    currency: String,
+    /// Log time in milliseconds of Unix time.
+    at_ms: u64,
+    /// The node that took it.
+    node: String,
+}
+
+/// What all donors of one currency gave.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DonorTotal)]
+struct Total {
+    currency: String,
+    donors: i64,
+    amount_minor: i64,
+}
+
+impl Board for Donors {
+    fn name(&self) -> &'static str {
+        "donors"
+    }
+
+    fn word(&self) -> &'static str {
+        "donor"
+    }
+
+    fn about(&self) -> &'static str {
+        "Donors: who gave how much"
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        &["name", "email", "amount_minor", "currency"]
+    }
+
+    fn is_newest_first(&self) -> bool {
+        true
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        &[
+            Operation { name: ADD, v: 1, route: Route::Post, about: "Add a donor", fields: &DONOR },
+            Operation {
+                name: IMPORT,
+                v: 1,
+                route: Route::Word,
+                about: "Add many donors at once",
+                fields: &[ROWS],
+            },
+        ]
+    }
+
+    fn filters(&self) -> &'static [Field] {
+        &[SORT]
+    }
+
+    fn shapes(&self) -> Shapes {
+        Shapes::of::<Donor>().with_many::<Total>("totals")
+    }
+
+    // Each order that a list may have is that of an index, so that a page of a million rows costs what a page of ten does.
+    fn schema(&self) -> &'static str {
+        "CREATE TABLE IF NOT EXISTS donors (
+             number INTEGER PRIMARY KEY,
+             idx INTEGER NOT NULL,
+             id TEXT NOT NULL UNIQUE,
+             name TEXT NOT NULL COLLATE NOCASE,
+             email TEXT NOT NULL COLLATE NOCASE,
+             amount_minor INTEGER NOT NULL,
+             currency TEXT NOT NULL,
+             at_ms INTEGER NOT NULL,
+             node TEXT NOT NULL
+         );
+         CREATE INDEX IF NOT EXISTS donors_by_name ON donors (name, number);
+         CREATE INDEX IF NOT EXISTS donors_by_email ON donors (email, number);
+         CREATE INDEX IF NOT EXISTS donors_by_amount ON donors (currency, amount_minor, number);
+         CREATE TABLE IF NOT EXISTS donor_totals (
+             currency TEXT NOT NULL PRIMARY KEY,
+             donors INTEGER NOT NULL,
+             amount_minor INTEGER NOT NULL
+         );"
+    }
+
+    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
+        let mut fields = Fields::of(input.body);
+        let body = if operation.name == IMPORT {
+            rmp_serde::to_vec_named(&Import { rows: fields.rows(&ROWS, donor_of) })
+        } else {
+            rmp_serde::to_vec_named(&donor_of(&mut fields))
+        };
+        fields.finish(body.expect("texts and numbers always have a MessagePack form"))
+    }
+
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        op: &str,
+        v: u32,
+        body: &[u8],
+    ) -> Result<Effect, ApplyError> {
+        let refused = || Ok(Effect::refused(context, "invalid", "this is no donor that the board takes"));
+        match (op, v) {
+            (ADD, 1) => match rmp_serde::from_slice::<Add>(body) {
+                Ok(add) if add.is_good() => self.add(transaction, context, add),
+                _ => refused(),
+            },
+            (IMPORT, 1) => match rmp_serde::from_slice::<Import>(body) {
+                Ok(Import { rows }) if !rows.is_empty() && rows.iter().all(Add::is_good) => {
+                    self.import(transaction, context, rows)
+                }
+                _ => refused(),
+            },
+            _ => Err(ApplyError::unknown(self.name(), op, v)),
+        }
+    }
+
+    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
+        let order = Order::named(query.filter(&SORT).unwrap_or("newest"));
+        let mut donors = match query.after.as_deref().map(str::parse::<i64>) {
+            None => order.first(connection, query.rows())?,
+            Some(Ok(number)) => order.after(connection, number, query.rows())?,
+            Some(Err(_)) => {
+                return Ok(Listed::wrong("after", "is not the 'next' of a page before"));
+            }
+        };
+        let next = query.end_page(&mut donors).map(|donor| donor.number.to_string());
+        Ok(Listed::Rows(json!({ "items": donors, "next": next, "totals": totals(connection)? })))
+    }
+
+    fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
+        let mut statement =
+            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM donors WHERE id = ?1"))?;
+        let donor = statement.query_row([key], donor_of_row).optional()?;
+        Ok(donor.as_ref().map(json_of))
+    }
+
+    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
+        if op == IMPORT {
+            let rows = rmp_serde::from_slice::<Import>(body).map_or(0, |import| import.rows.len());
+            return (None, Some(format!("{rows} donors")));
+        }
+        match rmp_serde::from_slice::<Add>(body) {
+            Ok(add) => (Some(add.name), Some(format!("{} {}", add.amount_minor, add.currency))),
+            Err(_) => (None, None),
+        }
+    }
+}
+
+impl Donors {
+    fn add(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        add: Add,
+    ) -> Result<Effect, ApplyError> {
+        Ok(match insert(transaction, context, 0, add)? {
+            Ok(donor) => Effect::done(context, self.name(), &donor.id, Change::Created, json_of(&donor)),
+            Err(refusal) => refusal,
+        })
+    }
+
+    /// All rows or none. The feed tells an import as one change: a page reads again what it shows.
+    fn import(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        rows: Vec<Add>,
+    ) -> Result<Effect, ApplyError> {
+        let imported = rows.len();
+        transaction.execute_batch("SAVEPOINT import")?;
+        for (n, add) in (0..).zip(rows) {
+            if let Err(refusal) = insert(transaction, context, n, add)? {
+                transaction.execute_batch("ROLLBACK TO import; RELEASE import")?;
+                return Ok(refusal);
+            }
+        }
+        transaction.execute_batch("RELEASE import")?;
+        let id = row_id(context, 0);
+        let item = json!({ "id": id, "seq": context.index, "imported": imported });
+        let items = vec![Item { topic: self.name().to_owned(), kind: Change::Changed, item }];
+        let outcome = Outcome::Done { change: Change::Created, id, index: context.index };
+        Ok(Effect { outcome, items, touched: vec![Touched::all(self.name())] })
+    }
+}
+
+impl Add {
+    /// What `check` demands, for commands that came around it.
+    fn is_good(&self) -> bool {
+        let texts = [(&NAME, &self.name), (&EMAIL, &self.email), (&CURRENCY, &self.currency)];
+        texts.into_iter().all(|(field, text)| field.broken_text(text).is_none())
+            && AMOUNT.broken_whole(self.amount_minor).is_none()
+            && email::broken(&self.email).is_none()
+            && broken_currency(&self.currency).is_none()
+    }
+}
+
+fn donor_of(fields: &mut Fields) -> Add {
+    let add = Add {
+        name: fields.text(&NAME),
+        email: fields.text(&EMAIL),
+        amount_minor: fields.whole(&AMOUNT),
+        currency: fields.text(&CURRENCY),
+    };
+    fields.rule(NAME.name, add.name.trim().is_empty().then(|| "is blank".to_owned()));
+    fields.rule(EMAIL.name, email::broken(&add.email));
+    fields.rule(CURRENCY.name, broken_currency(&add.currency));
+    add
+}
+
+fn broken_currency(code: &str) -> Option<String> {
+    let good = code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase());
+    (!good).then(|| "must be three capital letters, as in EUR".to_owned())
+}
+
+fn total_of(transaction: &Transaction<'_>, currency: &str) -> rusqlite::Result<i64> {
+    let mut statement =
+        transaction.prepare_cached("SELECT amount_minor FROM donor_totals WHERE currency = ?1")?;
+    Ok(statement.query_row([currency], |row| row.get(0)).optional()?.unwrap_or(0))
+}
+
+/// Adds the `n`th donor of an entry, or says why not; then rows of it may have been written.
+fn insert(
+    transaction: &Transaction<'_>,
+    context: &Context<'_>,
+    n: u32,
+    add: Add,
+) -> rusqlite::Result<Result<Donor, Effect>> {
+    let Add { name, email, amount_minor, currency } = add;
+    let Some(total) = total_of(transaction, &currency)?.checked_add(amount_minor) else {
+        let detail = format!("the total in {currency} would be too large to count");
+        return Ok(Err(Effect::refused(context, "invalid", detail)));
+    };
+    let number: i64 = transaction
+        .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM donors")?
+        .query_row([], |row| row.get(0))?;
+    let donor = Donor {
+        number: number.cast_unsigned(),
+        seq: context.index,
+        id: row_id(context, n),
+        name,
+        email,
+        amount_minor,
+        currency,
+        at_ms: context.time_ms,
+        node: context.node.to_owned(),
+    };
+    if !store(transaction, &donor)? {
+        return Ok(Err(Effect::refused(context, "id_reused", "another donor has this id")));
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO donor_totals (currency, donors, amount_minor) VALUES (?1, 1, ?2)
+             ON CONFLICT (currency) DO UPDATE SET donors = donors + 1, amount_minor = excluded.amount_minor",
+        )?
+        .execute(params![donor.currency, total])?;
+    Ok(Ok(donor))
+}
+
+/// False when the id is taken.
+fn store(transaction: &Transaction<'_>, donor: &Donor) -> rusqlite::Result<bool> {
+    let rows = transaction
+        .prepare_cached(
+            "INSERT INTO donors (number, idx, id, name, email, amount_minor, currency, at_ms, node)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            donor.number.cast_signed(),
+            donor.seq.cast_signed(),
+            donor.id,
+            donor.name,
+            donor.email,
+            donor.amount_minor,
+            donor.currency,
+            donor.at_ms.cast_signed(),
+            donor.node
+        ])?;
+    Ok(rows == 1)
+}
+
+/// How a list is ordered: by these columns, the number last, all of them in the same direction.
+struct Order {
+    columns: &'static str,
+    descending: bool,
+}
+
+impl Order {
+    fn named(word: &str) -> Self {
+        let (columns, descending) = match word {
+            "oldest" => ("number", false),
+            "name" => ("name, number", false),
+            "-name" => ("name, number", true),
+            "email" => ("email, number", false),
+            "-email" => ("email, number", true),
+            "amount" => ("currency, amount_minor, number", false),
+            "-amount" => ("currency, amount_minor, number", true),
+            _ => ("number", true),
+        };
+        Self { columns, descending }
+    }
+
+    fn first(&self, connection: &Connection, rows: i64) -> rusqlite::Result<Vec<Donor>> {
+        let sql = format!("SELECT {COLUMNS} FROM donors ORDER BY {} LIMIT ?1", self.by());
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_map([rows], donor_of_row)?.collect()
+    }
+
+    fn after(&self, connection: &Connection, number: i64, rows: i64) -> rusqlite::Result<Vec<Donor>> {
+        let Self { columns, descending } = self;
+        let beyond = if *descending { "<" } else { ">" };
+        let sql = format!(
+            "SELECT {COLUMNS} FROM donors
+             WHERE ({columns}) {beyond} (SELECT {columns} FROM donors WHERE number = ?1) ORDER BY {} LIMIT ?2",
+            self.by()
+        );
+        let mut statement = connection.prepare_cached(&sql)?;
+        statement.query_map([number, rows], donor_of_row)?.collect()
+    }
+
+    fn by(&self) -> String {
+        let direction = if self.descending { " DESC" } else { "" };
+        self.columns.split(", ").map(|column| format!("{column}{direction}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn totals(connection: &Connection) -> rusqlite::Result<Vec<Total>> {
+    let mut statement = connection
+        .prepare_cached("SELECT currency, donors, amount_minor FROM donor_totals ORDER BY currency")?;
+    let total =
+        |row: &Row<'_>| Ok(Total { currency: row.get(0)?, donors: row.get(1)?, amount_minor: row.get(2)? });
+    statement.query_map([], total)?.collect()
+}
+
+fn donor_of_row(row: &Row<'_>) -> rusqlite::Result<Donor> {
+    Ok(Donor {
+        number: row.get::<_, i64>(0)?.cast_unsigned(),
+        seq: row.get::<_, i64>(1)?.cast_unsigned(),
+        id: row.get(2)?,
+        name: row.get(3)?,
+        email: row.get(4)?,
+        amount_minor: row.get(5)?,
+        currency: row.get(6)?,
+        at_ms: row.get::<_, i64>(7)?.cast_unsigned(),
+        node: row.get(8)?,
+    })
+}

@@ -1,0 +1,141 @@
+//! What a board can do, and what is asked of it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::field::Field;
+
+/// A field that cannot be taken, found at the edge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error, ToSchema)]
+#[error("{field}: {detail}")]
+pub struct Invalid {
+    /// Its name.
+    pub field: String,
+    /// What is wrong with it, and what would be right.
+    pub detail: String,
+}
+
+/// How an operation is reached over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `POST /api/v1/BOARD`; the first such operation is also the page's form and the websocket's `post`.
+    Post,
+    /// `POST /api/v1/BOARD/WORD`: something about the whole board; the word is the operation's name.
+    Word,
+    /// `PUT /api/v1/BOARD/{key}`.
+    Put,
+    /// `PATCH /api/v1/BOARD/{key}`.
+    Patch,
+    /// `DELETE /api/v1/BOARD/{key}`.
+    Delete,
+    /// `POST /api/v1/BOARD/{key}/WORD`: something done to one row; the word is the operation's name.
+    Action,
+}
+
+impl Route {
+    /// Whether it is about one row.
+    #[must_use]
+    pub fn has_key(self) -> bool {
+        match self {
+            Self::Post | Self::Word => false,
+            Self::Put | Self::Patch | Self::Delete | Self::Action => true,
+        }
+    }
+}
+
+/// What a board can do to its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct Operation {
+    /// Its name in the command, and the verb on the command line (`post`, `put`, `delete`).
+    pub name: &'static str,
+    /// Its version in the command.
+    pub v: u32,
+    /// How it is reached.
+    pub route: Route,
+    /// What it does, in one sentence without a full stop.
+    pub about: &'static str,
+    /// The fields of its body, in the order in which people say them.
+    pub fields: &'static [Field],
+}
+
+/// A request as the edge got it, before it is a command.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// The `{key}` of the route.
+    pub key: Option<String>,
+    /// `If-Match`: the version that must be there, `Some(None)` for `*`.
+    pub if_match: Option<Option<u64>>,
+    /// The JSON object of the body (a form's fields are made into one); null if there is none.
+    pub body: Value,
+}
+
+/// What the keys of a board's rows look like in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyShape {
+    /// One segment: an id or a number.
+    Segment,
+    /// Everything that follows the board's name, slashes too.
+    Path,
+}
+
+/// Which rows a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct ListQuery {
+    /// At most so many, 1 to 500.
+    pub limit: u32,
+    /// Newest-first boards: rows with a smaller `seq`.
+    pub before: Option<u64>,
+    /// Where the page before ended: what that one gave as `next`.
+    pub after: Option<String>,
+    /// What the request says of the board's `filters`, each checked by its kind.
+    pub filters: BTreeMap<&'static str, String>,
+}
+
+impl ListQuery {
+    /// What the request says of this filter.
+    #[must_use]
+    pub fn filter(&self, field: &Field) -> Option<&str> {
+        self.filters.get(field.name).map(String::as_str)
+    }
+
+    /// How many rows to read: one more than asked for, which shows whether there is a next page.
+    pub(super) fn rows(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+
+    /// Cuts what was read down to the page. Its last row, if another page follows it.
+    pub(super) fn end_page<'a, Row>(&self, rows: &'a mut Vec<Row>) -> Option<&'a Row> {
+        let limit = self.limit as usize;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        rows.last().filter(|_| more)
+    }
+}
+
+/// A question to a board.
+#[derive(Clone, Copy, Debug)]
+pub enum Read<'a> {
+    /// `list`.
+    List(&'a ListQuery),
+    /// `find`, with its key.
+    Row(&'a str),
+}
+
+/// What a list came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Listed {
+    /// The rows: `{"items":[…],"next":…}`, with the board's own name for `items`.
+    Rows(Value),
+    /// A filter names something that is not there.
+    Invalid(Vec<Invalid>),
+}
+
+impl Listed {
+    /// This filter does.
+    pub(super) fn wrong(field: &str, detail: &str) -> Self {
+        Self::Invalid(vec![Invalid { field: field.to_owned(), detail: detail.to_owned() }])
+    }
+}

@@ -1,0 +1,122 @@
+//! What every page says about where it comes from, and how a page becomes an answer.
+
+use askama::Template;
+use axum::http::header::{CONTENT_SECURITY_POLICY, HOST};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{Html, IntoResponse, Response};
+use serde_json::Value;
+
+use super::super::api::CHORUS_INDEX;
+use super::super::assets;
+use super::super::clock::Moment;
+use super::super::problem::Problem;
+use super::super::site::{Site, epoch};
+use crate::node::ClusterView;
+
+/// What every page says about where it comes from.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) title: &'static str,
+    pub(super) node: String,
+    pub(super) leader: Option<String>,
+    pub(super) why: Option<String>,
+    pub(super) term: u64,
+    pub(super) epoch: String,
+    /// The applied index of the read that rendered it.
+    pub(super) seq: u64,
+    pub(super) now: Moment,
+    pub(super) assets: &'static str,
+    /// Other nodes, as JSON: where the page goes on when this one is gone.
+    pub(super) peers: String,
+}
+
+impl Frame {
+    pub(super) fn new(site: &Site, title: &'static str, seq: u64) -> Self {
+        let view = site.view();
+        let peers: Vec<_> = view
+            .nodes
+            .iter()
+            .filter_map(|node| Some(serde_json::json!({ "name": node.name, "url": node.url.as_ref()? })))
+            .collect();
+        Self {
+            title,
+            node: site.handle.name.to_string(),
+            leader: view.leader.as_ref().map(ToString::to_string),
+            why: view.why.clone(),
+            term: view.term,
+            epoch: epoch(&view),
+            seq,
+            now: Moment::now(),
+            assets: &assets::VERSION,
+            peers: Value::from(peers).to_string(),
+        }
+    }
+}
+
+/// A page as an answer, with the policy of what it may load.
+///
+/// # Errors
+/// `internal` when it cannot be rendered.
+pub(super) fn render(
+    site: &Site,
+    headers: &HeaderMap,
+    status: StatusCode,
+    seq: u64,
+    page: &impl Template,
+) -> Result<Response, Problem> {
+    let text = page
+        .render()
+        .map_err(|error| Problem::new("internal", format!("the page cannot be shown: {error}")))?;
+    let mut response = (status, Html(text)).into_response();
+    response.headers_mut().insert(CHORUS_INDEX, HeaderValue::from(seq));
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    if let Ok(policy) = HeaderValue::from_str(&policy(&site.view(), host)) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(response)
+}
+
+/// Nothing but what comes from here; the feed also from the other members, where the page goes on when this node
+/// is gone.
+fn policy(view: &ClusterView, host: Option<&str>) -> String {
+    let members = view.nodes.iter().filter_map(|node| node.url.as_deref());
+    let mut sources: Vec<String> = members.filter_map(origins).collect();
+    // Not every browser takes 'self' for the websocket too.
+    sources.extend(host.and_then(|host| origins(&format!("http://{host}"))));
+    sources.sort();
+    sources.dedup();
+    format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {}; \
+         form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
+        sources.join(" ")
+    )
+}
+
+/// The origin of a URL and that of its websocket, if both can stand in a policy.
+fn origins(url: &str) -> Option<String> {
+    let uri = url.parse::<Uri>().ok()?;
+    let authority = uri.authority()?.as_str();
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+    let (page, socket) = match uri.scheme_str()? {
+        "http" => ("http", "ws"),
+        "https" => ("https", "wss"),
+        _ => return None,
+    };
+    authority.bytes().all(plain).then(|| format!("{page}://{authority} {socket}://{authority}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_names_members_and_lets_nothing_else_in() {
+        assert_eq!(origins("https://n1.example/x").as_deref(), Some("https://n1.example wss://n1.example"));
+        for url in ["http://a;b", "javascript:x", "http://u@h", "n1"] {
+            assert_eq!(origins(url), None, "{url}");
+        }
+        let policy = policy(&ClusterView::default(), Some("[::1]:8000"));
+        assert!(policy.contains("connect-src 'self' http://[::1]:8000 ws://[::1]:8000;"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+}

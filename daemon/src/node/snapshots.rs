@@ -1,0 +1,321 @@
+//! Snapshots on their way (thesis chapter 5): made and offered to those who are below this node's log, fetched for this
+//! node's own core, which says what is of use.
+//!
+//! The stores make and examine them on threads of their own, `transfer` carries them; what comes of it is a report to
+//! the loop.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use chorus_proto::message::SnapshotOffer;
+use chorus_proto::raft::Fetched;
+use chorus_proto::types::{EntryId, NodeId, Now, Span, Time};
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use super::driver::Driver;
+use super::reader::{Asker, Errand};
+use super::reports::Report;
+use crate::store::{Snapshot, StoreError};
+use crate::transfer::{FetchError, Fetching, Wanted};
+
+/// Those who wait while one is made; more ask again.
+const WAITING_MAX: usize = 64;
+/// A snapshot that nobody has asked for or fetched for so long is let go of.
+const KEPT: Span = Span::from_millis(60_000);
+
+/// What the loop knows of them.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// Who waits for the one that is being made; none: none is.
+    making: Option<BTreeSet<NodeId>>,
+    /// The last one that was made, and when it was last of use. Held, so that it stays on disk.
+    made: Option<(Arc<Snapshot>, Time)>,
+    coming: Option<Coming>,
+    /// Why the last one did not come, in words; none once one did.
+    trouble: Option<String>,
+}
+
+/// One that is on its way to this node.
+#[derive(Debug)]
+struct Coming {
+    source: NodeId,
+    id: EntryId,
+    size: u64,
+    /// When the rate began to be counted.
+    began: Time,
+    /// Ends the fetch when it is dropped; none once the file is here and whole.
+    fetching: Option<Fetching>,
+    /// Bytes that were here then, those of an earlier try too.
+    had: Option<u64>,
+}
+
+/// Why one did not come.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotFetched {
+    /// On its way.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Here, when it was examined.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How far the one that comes is, for people and for `/metrics`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arrival {
+    /// Bytes that are here.
+    pub(super) received: u64,
+    /// Bytes of all of it; 0 when none comes.
+    pub(super) size: u64,
+}
+
+impl Snapshots {
+    pub(super) fn arrival(&self) -> Arrival {
+        self.coming
+            .as_ref()
+            .map_or(Arrival::default(), |coming| Arrival { received: coming.received(), size: coming.size })
+    }
+
+    /// What is going on, in words, and what went wrong last.
+    pub(super) fn told(&self, now: Time, name_of: impl Fn(NodeId) -> String) -> Option<String> {
+        let coming = self.coming.as_ref().map(|coming| coming.told(now, name_of));
+        coming.or_else(|| self.trouble.as_ref().map(|why| format!("waits for a snapshot: {why}")))
+    }
+}
+
+impl Coming {
+    fn received(&self) -> u64 {
+        self.fetching.as_ref().map_or(self.size, Fetching::received)
+    }
+
+    fn told(&self, now: Time, name_of: impl Fn(NodeId) -> String) -> String {
+        let (what, source) = (format!("snapshot at {}", in_thousands(self.id.index.0)), name_of(self.source));
+        let received = self.received();
+        if self.fetching.is_none() {
+            return format!("puts the {what} from {source} in force");
+        }
+        if received >= self.size {
+            return format!("examines the {what} from {source}");
+        }
+        let percent = received * 100 / self.size.max(1);
+        let ms = (now.since(self.began).0 / 1_000).max(1);
+        let rate = self.had.map(|had| format!(", {} MB/s", received.saturating_sub(had) / ms / 1_000));
+        format!("{percent} % of the {what} from {source}{}", rate.unwrap_or_default())
+    }
+}
+
+impl Driver {
+    // --- for others ---
+
+    /// A node is below what this one retains.
+    pub(super) fn on_snapshot_wanted(&mut self, by: NodeId) {
+        if let Some(waiting) = &mut self.snapshots.making {
+            if waiting.len() < WAITING_MAX {
+                waiting.insert(by);
+            }
+            return;
+        }
+        self.snapshots.making = Some(BTreeSet::from([by]));
+        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
+        spawn_blocking(move || {
+            let made = stores.snapshot();
+            // An error means that the loop has ended.
+            let _ended = reports.blocking_send(Report::SnapshotMade(made));
+        });
+    }
+
+    pub(super) fn on_snapshot_made(&mut self, now: Now, made: Result<Arc<Snapshot>, StoreError>) {
+        let waiting = self.snapshots.making.take().unwrap_or_default();
+        let shelved = made.and_then(|made| self.shelve(now, made));
+        let offer = match shelved {
+            Ok(offer) => offer,
+            Err(error) => return self.no_snapshot(error),
+        };
+        for by in waiting {
+            let actions = self.core.offer_snapshot(now, by, offer.clone());
+            self.carry_out(now, actions);
+        }
+    }
+
+    /// Has it given away from now on.
+    fn shelve(&mut self, now: Now, made: Arc<Snapshot>) -> Result<SnapshotOffer, StoreError> {
+        let known = self.snapshots.made.as_ref().is_some_and(|(held, _)| held.digest == made.digest);
+        if !known {
+            let file = File::open(&made.path)
+                .map_err(|error| StoreError::Disk { path: made.path.clone(), detail: error.to_string() })?;
+            self.transfer.offer(made.digest.0, file, made.size);
+            info!(
+                index = made.id.index.0,
+                bytes = made.size,
+                "made a snapshot for nodes that are far behind"
+            );
+        }
+        let Snapshot { id, size, digest, .. } = *made;
+        self.snapshots.made = Some((made, now.time));
+        Ok(SnapshotOffer { id, size, digest, address: self.transfer.address().to_string() })
+    }
+
+    fn no_snapshot(&mut self, error: StoreError) {
+        match error {
+            StoreError::Refused(why) => warn!("no snapshot for a node that is far behind: {why}"),
+            error => (self.failed)(error),
+        }
+    }
+
+    // --- for this node ---
+
+    /// The core has chosen a snapshot: it is fetched, then examined, and one report says what came of it.
+    pub(super) fn on_fetch_snapshot(&mut self, now: Now, source: NodeId, offer: SnapshotOffer) {
+        let SnapshotOffer { id, size, digest, address } = offer;
+        let from = self.snapshot_address(source, &address);
+        let (Some(address), Some(cluster)) = (from, self.core.presence().cluster()) else {
+            warn!(%source, address, "a snapshot was offered where nobody can fetch it");
+            let actions = self.core.fetch_failed(now);
+            return self.carry_out(now, actions);
+        };
+        info!(index = id.index.0, bytes = size, %address, "fetches a snapshot");
+        let wanted = Wanted { address, digest: digest.0, size, directory: self.stores.incoming() };
+        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
+        let fetching = self.transfer.fetch(cluster, wanted, move |came| {
+            spawn_blocking(move || {
+                let examine = |path: &Path| stores.verify(path, id).map_err(NotFetched::Store);
+                let fetched = came.map_err(NotFetched::Fetch).and_then(|path| examine(&path));
+                // An error means that the loop has ended.
+                let _ended = reports.blocking_send(Report::Fetched(fetched));
+            });
+        });
+        let coming = Coming { source, id, size, began: now.time, fetching: Some(fetching), had: None };
+        self.snapshots.coming = Some(coming);
+        self.state.view_changed = true;
+    }
+
+    /// Where the source serves it. One that listens on all of its addresses is reached where it was heard from.
+    fn snapshot_address(&self, source: NodeId, text: &str) -> Option<SocketAddr> {
+        let address: SocketAddr = text.parse().ok()?;
+        if address.ip().is_unspecified() {
+            let heard_from = self.speech.address_of(source)?;
+            return Some(SocketAddr::new(heard_from.ip(), address.port()));
+        }
+        Some(address)
+    }
+
+    pub(super) fn on_fetched(&mut self, now: Now, fetched: Result<Fetched, NotFetched>) {
+        self.state.view_changed = true;
+        let actions = match fetched {
+            Ok(fetched) => {
+                if let Some(coming) = &mut self.snapshots.coming {
+                    coming.fetching = None;
+                    info!(index = coming.id.index.0, bytes = coming.size, "a snapshot is here and whole");
+                }
+                self.snapshots.trouble = None;
+                self.core.fetched(now, fetched)
+            }
+            Err(NotFetched::Store(error @ StoreError::Disk { .. })) => return (self.failed)(error),
+            Err(NotFetched::Fetch(FetchError::Disk { path, source })) => {
+                return (self.failed)(StoreError::Disk { path, detail: source.to_string() });
+            }
+            Err(error) => {
+                warn!("no snapshot: {error}");
+                self.snapshots.coming = None;
+                self.snapshots.trouble = Some(error.to_string());
+                self.core.fetch_failed(now)
+            }
+        };
+        self.carry_out(now, actions);
+    }
+
+    pub(super) fn on_snapshot_unused(&mut self, ticket: u64) {
+        info!("the snapshot came too late to be of use");
+        self.snapshots.coming = None;
+        self.state.view_changed = true;
+        let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
+        spawn_blocking(move || {
+            if let Err(error) = stores.discard(ticket) {
+                failed(error);
+            }
+        });
+    }
+
+    /// The snapshot is the state now. What this node's requests came to may be in it.
+    pub(super) fn on_state_installed(&mut self, id: EntryId) {
+        info!(index = id.index.0, "goes on from a snapshot");
+        self.snapshots.coming = None;
+        self.state.view_changed = true;
+        self.metrics.applied_index.set(id.index.0);
+        self.metrics.snapshots_installed.inc();
+        for command in self.requests.waiting() {
+            // Where too many lookups wait, the leader's answer to the repeated request will do.
+            let _too_many = self.reader.send(Errand::Replayed(command, Asker::Here));
+        }
+    }
+
+    // --- from time to time ---
+
+    /// Lets go of what nobody fetches any more, and looks how far the one is that comes.
+    pub(super) fn look_after_snapshots(&mut self, now: Now) {
+        let sending = self.transfer.is_sending();
+        if let Some((_, used)) = &mut self.snapshots.made {
+            if sending {
+                *used = now.time;
+            }
+            if now.time.since(*used) >= KEPT {
+                self.snapshots.made = None;
+                self.transfer.clear();
+            }
+        }
+        if let Some(coming) = &mut self.snapshots.coming {
+            let received = coming.received();
+            if coming.had.is_none() {
+                (coming.had, coming.began) = (Some(received), now.time);
+            }
+        }
+        let Arrival { received, size } = self.snapshots.arrival();
+        self.metrics.snapshot_received_bytes.set(received);
+        self.metrics.snapshot_bytes.set(size);
+    }
+}
+
+/// `1,234,567`.
+pub(super) fn in_thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut told = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            told.push(',');
+        }
+        told.push(digit);
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coming(fetching: Option<Fetching>, had: Option<u64>) -> Snapshots {
+        let id = EntryId::new(3, 83_112);
+        let coming = Coming { source: NodeId(3), id, size: 1_000_000, began: Time(1_000_000), fetching, had };
+        Snapshots { coming: Some(coming), ..Snapshots::default() }
+    }
+
+    #[test]
+    fn what_is_going_on_is_told_in_words() {
+        let told = |snapshots: &Snapshots| snapshots.told(Time(2_000_000), |_| "n3".to_owned());
+        assert_eq!(told(&Snapshots::default()), None);
+        let installs = coming(None, None);
+        assert_eq!(told(&installs).unwrap(), "puts the snapshot at 83,112 from n3 in force");
+        assert_eq!(installs.arrival(), Arrival { received: 1_000_000, size: 1_000_000 });
+        let failed = Snapshots { trouble: Some("n3 is gone".to_owned()), ..Snapshots::default() };
+        assert_eq!(told(&failed).unwrap(), "waits for a snapshot: n3 is gone");
+    }
+
+    #[test]
+    fn large_numbers_are_told_in_thousands() {
+        let told: Vec<_> = [0, 999, 1_000, 83_112, 1_234_567].map(in_thousands).into_iter().collect();
+        assert_eq!(told, ["0", "999", "1,000", "83,112", "1,234,567"]);
+    }
+}

@@ -1,0 +1,73 @@
+//! What this node gives away at the moment, and to whom.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{FileDigest, Key};
+
+/// Files that are held: the newest, and one that somebody may still be fetching.
+const FILES_MAX: usize = 2;
+
+/// A file on offer. Whoever sends it holds it, even if it leaves the shelf.
+#[derive(Debug)]
+pub(super) struct Offered {
+    pub(super) digest: FileDigest,
+    pub(super) file: File,
+    pub(super) size: u64,
+}
+
+/// Filled by the node's loop, read by whoever sends.
+#[derive(Default)]
+pub(super) struct Shelf(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    key: Option<Arc<Key>>,
+    offered: VecDeque<Arc<Offered>>,
+}
+
+impl std::fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key must not be shown.
+        f.debug_tuple("Shelf").field(&self.lock().offered).finish()
+    }
+}
+
+impl Shelf {
+    pub(super) fn set_key(&self, key: Option<Key>) {
+        self.lock().key = key.map(Arc::new);
+    }
+
+    /// What proves that somebody belongs here; none while this node belongs nowhere.
+    pub(super) fn key(&self) -> Option<Arc<Key>> {
+        self.lock().key.clone()
+    }
+
+    pub(super) fn put(&self, digest: FileDigest, file: File, size: u64) {
+        let mut inner = self.lock();
+        if inner.offered.iter().any(|offered| offered.digest == digest) {
+            return;
+        }
+        if inner.offered.len() >= FILES_MAX {
+            inner.offered.pop_front();
+        }
+        inner.offered.push_back(Arc::new(Offered { digest, file, size }));
+    }
+
+    pub(super) fn find(&self, digest: &FileDigest) -> Option<Arc<Offered>> {
+        self.lock().offered.iter().find(|offered| offered.digest == *digest).cloned()
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.lock().offered.iter().any(|offered| Arc::strong_count(offered) > 1)
+    }
+
+    pub(super) fn clear(&self) {
+        self.lock().offered.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,104 @@
+//! A Debian machine with systemd as its process 1, in a container.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::engine::{Engine, said, wait_for};
+
+/// The image, made once and kept.
+const IMAGE: &str = "chorus-test/debian-systemd";
+
+/// A machine that runs.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    engine: Engine,
+    container: String,
+}
+
+impl Machine {
+    /// Boots.
+    pub(crate) fn boot() -> Self {
+        let mut engine = Engine::start();
+        if !engine.try_docker(&["image", "inspect", IMAGE]).status.success() {
+            make_image(&engine);
+        }
+        // What systemd as process 1 needs of a container, and no network but loopback.
+        let container = engine.run(&[
+            "--network=none",
+            "--cap-add=SYS_ADMIN",
+            "--security-opt=seccomp=unconfined",
+            "--security-opt=apparmor=unconfined",
+            "--tmpfs=/run",
+            "--tmpfs=/run/lock",
+            "--tmpfs=/tmp:exec",
+            "--volume=/sys/fs/cgroup:/sys/fs/cgroup",
+            IMAGE,
+            "/sbin/init",
+        ]);
+        let machine = Self { engine, container };
+        wait_for("systemd to run", || {
+            let state = machine.try_sh("systemctl is-system-running");
+            matches!(String::from_utf8_lossy(&state.stdout).trim(), "running" | "degraded").then_some(())
+        });
+        // As on a machine that systemd set up from the start: units see credentials by it.
+        machine.sh("mount --make-rshared /");
+        machine
+    }
+
+    /// Runs a line of shell, which must succeed; what it printed.
+    pub(crate) fn sh(&self, line: &str) -> String {
+        said(self.try_sh(line), line)
+    }
+
+    /// Runs a line of shell.
+    pub(crate) fn try_sh(&self, line: &str) -> Output {
+        self.engine.try_docker(&["exec", &self.container, "bash", "-c", line])
+    }
+
+    /// Copies a file there.
+    pub(crate) fn copy(&self, from: &Path, to: &str) {
+        let from = from.to_str().expect("a path of UTF-8");
+        self.engine.docker(&["cp", from, &format!("{}:{to}", self.container)]);
+    }
+
+    /// A property of a unit.
+    pub(crate) fn property(&self, unit: &str, name: &str) -> String {
+        self.sh(&format!("systemctl show --value --property={name} {unit}")).trim().to_owned()
+    }
+
+    /// Waits until a unit's line of status is as wanted; the line.
+    pub(crate) fn status(&self, unit: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let mut last = String::new();
+        wait_for(&format!("the right status of {unit}, after which its journal said why not"), || {
+            let now = self.property(unit, "StatusText");
+            if now != last {
+                println!("{unit}: {now}");
+                last.clone_from(&now);
+            }
+            wanted(&now).then_some(now)
+        })
+    }
+}
+
+/// A bare Debian with systemd, from Debian's own packages.
+fn make_image(engine: &Engine) {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for a root");
+    let made = Command::new("debootstrap")
+        .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm"])
+        .arg(root.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("Debian's debootstrap");
+    said(made, "debootstrap");
+    let mut tar = Command::new("tar")
+        .arg("-C")
+        .arg(root.path())
+        .args(["-c", "."])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("tar runs");
+    let packed = tar.stdout.take().expect("it is piped");
+    let imported = engine.command(&["import", "-", IMAGE]).stdin(packed).output().expect("docker runs");
+    said(imported, "docker import");
+    assert!(tar.wait().expect("tar ends").success(), "tar could not read the root that debootstrap made");
+}

@@ -1,0 +1,184 @@
+//! The package on a bare Debian: installed, configured in one step, watched over, removed and purged.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::{said, wait_for};
+use crate::machine::Machine;
+use crate::package;
+
+/// What `systemd-analyze security` may say at most, of 10.
+const EXPOSURE_MAX: f64 = 1.5;
+
+/// A full disk is reached with so many values of 60 kB, whatever SQLite does with its pages.
+const VALUES_MAX: usize = 200;
+
+#[test]
+fn the_package_installs_runs_and_leaves_as_debians_own_do() {
+    let machine = Machine::boot();
+    machine.copy(&package::build(), "/root/chorus.deb");
+    machine.sh("dpkg --install /root/chorus.deb");
+    a_node_without_a_key_says_what_to_do(&machine);
+    three_instances_make_a_cluster(&machine);
+    the_journal_has_the_fields(&machine);
+    the_sandbox_is_tight(&machine);
+    a_node_that_stands_still_is_started_again(&machine);
+    a_stop_hands_over(&machine);
+    a_full_disk_ends_a_node_for_good(&machine);
+    data_outlives_a_removal_and_not_a_purge(&machine);
+}
+
+fn a_node_without_a_key_says_what_to_do(machine: &Machine) {
+    for (node, port) in [("n1", 8_001), ("n2", 8_002), ("n3", 8_003)] {
+        machine.sh(&format!("echo CHORUS_LISTEN=127.0.0.1:{port} > /etc/chorus/{node}.env"));
+    }
+    machine.sh("systemctl start chorus@n1");
+    machine.status("chorus@n1", |line| line.starts_with("no cluster: there is no key file"));
+    let page = get(machine, 8_001, "/");
+    assert!(status(&page) == "503" && page.contains("chorus key generate"), "{page}");
+    assert_eq!(status(&get(machine, 8_001, "/livez")), "200");
+}
+
+/// One step: keys, and who founds.
+fn three_instances_make_a_cluster(machine: &Machine) {
+    machine.sh("chorus key generate /etc/chorus/key && mv /etc/chorus/key/control.key /root/");
+    machine
+        .sh(r#"printf 'voters = "n1,n2,n3"\ninterface = "127.0.0.1"\nttl = 0\n' >> /etc/chorus/chorus.toml"#);
+    let begun = Instant::now();
+    machine.sh("systemctl restart chorus@n1 && systemctl enable --now chorus@n2 chorus@n3");
+    for node in ["n1", "n2", "n3"] {
+        let takes_part = |line: &str| line.contains(" in term ") && line.contains("3 of 3 voters heard");
+        machine.status(&format!("chorus@{node}"), takes_part);
+    }
+    println!("measured: three units from the start to a cluster of three: {:?}", begun.elapsed());
+    put(machine, 8_001, "colour", "green");
+    for port in [8_001, 8_002, 8_003] {
+        let answer = get(machine, port, "/api/v1/store/colour?min_index=3");
+        assert!(answer.contains(r#""value":"green""#), "{answer}");
+    }
+}
+
+fn the_journal_has_the_fields(machine: &Machine) {
+    let leader = leader(machine);
+    let lines = machine.sh(&format!("journalctl --unit=chorus@{leader} --output=json"));
+    let leads = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find(|line| line["CHORUS_LEADER"] == leader.as_str())
+        .unwrap_or_else(|| panic!("{leader} did not tell the journal that it leads:\n{lines}"));
+    assert_eq!(leads["CHORUS_NODE"], leader.as_str(), "{leads}");
+    assert_eq!((&leads["SYSLOG_IDENTIFIER"], &leads["PRIORITY"]), (&"chorus".into(), &"6".into()), "{leads}");
+    assert!(leads["CHORUS_TERM"].as_str().is_some_and(|term| term.parse::<u64>().is_ok()), "{leads}");
+}
+
+fn the_sandbox_is_tight(machine: &Machine) {
+    let judged = machine.sh("systemd-analyze security chorus@n1 --no-pager");
+    let last = judged.lines().find(|line| line.contains("Overall exposure level")).expect("a judgement");
+    let exposure: f64 = last
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no number in: {last}"));
+    println!("measured: systemd-analyze security: {exposure} (promised {EXPOSURE_MAX})");
+    assert!(exposure <= EXPOSURE_MAX, "{judged}");
+}
+
+fn a_node_that_stands_still_is_started_again(machine: &Machine) {
+    // Shorter than delivered, so that the test need not wait half a minute.
+    machine.sh("mkdir -p /run/systemd/system/chorus@n2.service.d");
+    machine
+        .sh("printf '[Service]\\nWatchdogSec=3\\n' > /run/systemd/system/chorus@n2.service.d/watchdog.conf");
+    machine.sh("systemctl daemon-reload && systemctl restart chorus@n2");
+    machine.status("chorus@n2", |line| line.contains(" in term "));
+    let before = machine.property("chorus@n2", "MainPID");
+    let begun = Instant::now();
+    machine.sh(&format!("kill -STOP {before}"));
+    wait_for("the watchdog to start n2 again", || {
+        let pid = machine.property("chorus@n2", "MainPID");
+        (pid != "0" && pid != before).then_some(())
+    });
+    machine.status("chorus@n2", |line| line.contains(" in term "));
+    println!("measured: a node that was stopped is back after {:?} (watchdog 3 s)", begun.elapsed());
+    assert!(machine.sh("journalctl --unit=chorus@n2").contains("Watchdog timeout"));
+}
+
+fn a_stop_hands_over(machine: &Machine) {
+    let leader = leader(machine);
+    let begun = Instant::now();
+    machine.sh(&format!("systemctl stop chorus@{leader}"));
+    let took = begun.elapsed();
+    println!("measured: systemctl stop of the leader: {took:?} (promised 10 s)");
+    assert!(took < Duration::from_secs(10));
+    let journal = machine.sh(&format!("journalctl --unit=chorus@{leader}"));
+    assert!(journal.contains("handing leadership over has ended"), "{journal}");
+    machine.sh(&format!("systemctl start chorus@{leader}"));
+    machine.status(&format!("chorus@{leader}"), |line| line.starts_with("follows "));
+}
+
+fn a_full_disk_ends_a_node_for_good(machine: &Machine) {
+    let others = ["n1", "n2"];
+    machine.sh("systemctl stop chorus@n3 && cp -a /var/lib/private/chorus/n3 /root/n3");
+    machine.sh("mount -t tmpfs -o size=6m,mode=0700 tmpfs /var/lib/private/chorus/n3");
+    machine.sh("cp -a /root/n3/. /var/lib/private/chorus/n3/ && systemctl start chorus@n3");
+    let value = "x".repeat(60_000);
+    let full = (0..VALUES_MAX).any(|n| {
+        put(machine, 8_001, &format!("fill/{n}"), &value);
+        machine.property("chorus@n3", "ActiveState") == "failed"
+    });
+    assert!(full, "{VALUES_MAX} values of 60 kB fill a disk of 6 MB");
+    assert_eq!(machine.property("chorus@n3", "ExecMainStatus"), "74");
+    assert_eq!(machine.property("chorus@n3", "SubState"), "failed", "it is not started again");
+    let journal = machine.sh("journalctl --unit=chorus@n3 --lines=20");
+    assert!(journal.contains("the node stops, because what it says must be on disk"), "{journal}");
+    assert!(machine.sh("systemctl cat chorus@n3").contains("# 74: the disk failed or is full"));
+    for node in others {
+        machine.status(&format!("chorus@{node}"), |line| line.contains("2 of 3 voters heard"));
+    }
+    machine.sh("umount /var/lib/private/chorus/n3 && systemctl reset-failed chorus@n3");
+}
+
+fn data_outlives_a_removal_and_not_a_purge(machine: &Machine) {
+    machine.sh("dpkg --remove chorus");
+    let left = machine.sh("systemctl list-units --no-legend 'chorus@*'");
+    assert!(!left.contains("running"), "{left}");
+    machine.sh("test -f /var/lib/private/chorus/n1/log.db && test -f /etc/chorus/key/cluster.key");
+    machine.sh("dpkg --purge chorus");
+    machine.sh("test ! -e /var/lib/private/chorus && test ! -e /var/lib/chorus && test ! -e /etc/chorus");
+}
+
+/// The leader, as the units' lines of status have it.
+fn leader(machine: &Machine) -> String {
+    wait_for("one of three to lead", || {
+        ["n1", "n2", "n3"]
+            .into_iter()
+            .find(|node| machine.property(&format!("chorus@{node}"), "StatusText").starts_with("leads "))
+            .map(str::to_owned)
+    })
+}
+
+/// An answer with its head. A bare Debian has no client of HTTP but its shell.
+fn get(machine: &Machine, port: u16, path: &str) -> String {
+    ask(machine, port, &format!("GET {path} HTTP/1.0\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n"))
+}
+
+fn put(machine: &Machine, port: u16, key: &str, value: &str) {
+    let body = format!(r#"{{"value":"{value}"}}"#);
+    let answer = ask(
+        machine,
+        port,
+        &format!(
+            "PUT /api/v1/store/{key} HTTP/1.0\\r\\nHost: 127.0.0.1:{port}\\r\\nContent-Type: application/json\\r\\n\
+             Content-Length: {}\\r\\n\\r\\n{body}",
+            body.len()
+        ),
+    );
+    assert_eq!(status(&answer), "201", "{answer}");
+}
+
+/// The status of an answer.
+fn status(answer: &str) -> &str {
+    answer.split(' ').nth(1).unwrap_or_default()
+}
+
+fn ask(machine: &Machine, port: u16, request: &str) -> String {
+    let line = format!("exec 3<>/dev/tcp/127.0.0.1/{port} && printf '{request}' >&3 && timeout 20 cat <&3");
+    said(machine.try_sh(&line), "a question over HTTP")
+}

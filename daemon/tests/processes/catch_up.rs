@@ -1,0 +1,316 @@
+//! A node that was away is current again, however far behind it was.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
+
+use crate::client::Client;
+use crate::cluster::{Cluster, Options};
+use crate::feed::Feed;
+use crate::measure::Measured;
+use crate::puts::{put, put_at};
+use crate::random::Random;
+use crate::wait::wait_for;
+
+/// What every node must hold alike, table by table.
+const TABLES: [&str; 4] = [
+    "SELECT * FROM store ORDER BY key",
+    "SELECT * FROM quotes ORDER BY seq",
+    "SELECT idx, id, digest, outcome FROM requests ORDER BY idx",
+    "SELECT * FROM events ORDER BY idx, n",
+];
+
+/// Nodes that keep so little of their logs that whoever is away for a moment needs a snapshot.
+fn forgetful() -> Options {
+    let keep = ["--log-keep-entries", "300", "--log-keep-bytes", "64KiB"];
+    Options { arguments: keep.map(str::to_owned).to_vec(), ..Options::default() }
+}
+
+fn long() -> bool {
+    std::env::var_os("CHORUS_TEST_LONG").is_some()
+}
+
+/// What a node has applied, as it says with every answer.
+async fn applied(client: &Client) -> Option<u64> {
+    let answer = client.request(Method::GET, "/api/v1/quotes?limit=1").send().await.ok()?;
+    answer.headers().get("chorus-index")?.to_str().ok()?.parse().ok()
+}
+
+async fn metric(client: &Client, name: &str) -> Option<u64> {
+    let answer = client.request(Method::GET, "/metrics").send().await.ok()?;
+    let text = answer.text().await.ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+}
+
+async fn snapshots_installed(client: &Client) -> u64 {
+    metric(client, "chorus_snapshots_installed_total").await.expect("the node tells")
+}
+
+/// Waits until node `k` has applied what the others had when this was asked; how long that took.
+async fn current(cluster: &Cluster, k: usize) -> Duration {
+    let begun = Instant::now();
+    let mut goal = 0;
+    for other in cluster.others(k) {
+        let (client, what) = (cluster.client(other), format!("{} to answer", cluster.name(other)));
+        goal = goal.max(wait_for(&what, async || applied(&client).await).await);
+    }
+    let client = cluster.client(k);
+    let what = format!("{} to apply {goal}", cluster.name(k));
+    wait_for(&what, async || applied(&client).await.filter(|applied| *applied >= goal)).await;
+    begun.elapsed()
+}
+
+/// What the process of node `k` has used, of all processors together: what a busy machine does not stretch.
+fn processor_time(cluster: &Cluster, k: usize) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", cluster.pid(k))).expect("the node runs");
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    // utime and stime, the 14th and 15th, in ticks of 10 ms.
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(10 * ticks)
+}
+
+/// Waits until all running nodes have deleted what node `k`, which is away, would need next.
+async fn out_of_reach(cluster: &Cluster, k: usize) {
+    let lacks = last_index(cluster, k) + 1;
+    for other in cluster.running() {
+        let what = format!("{} to delete entry {lacks}", cluster.name(other));
+        wait_for(&what, async || (first_index(cluster, other) > lacks).then_some(())).await;
+    }
+}
+
+fn log_says(cluster: &Cluster, k: usize, query: &str) -> u64 {
+    let file = cluster.data_dir(k).join("log.db");
+    let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("log.db");
+    connection.busy_timeout(Duration::from_secs(5)).expect("a time limit");
+    let number: i64 = connection.query_row(query, [], |row| row.get(0)).expect("a row");
+    number.cast_unsigned()
+}
+
+fn first_index(cluster: &Cluster, k: usize) -> u64 {
+    log_says(cluster, k, "SELECT COALESCE(MIN(idx), 0) FROM log")
+}
+
+fn last_index(cluster: &Cluster, k: usize) -> u64 {
+    log_says(cluster, k, "SELECT COALESCE(MAX(idx), 0) FROM log")
+}
+
+/// How far the state is that log.db names, once every page of it was looked at.
+fn whole_state(cluster: &Cluster, k: usize) -> u64 {
+    let number = log_says(cluster, k, "SELECT state_number FROM self");
+    let file = cluster.data_dir(k).join(format!("state/{number}/state.db"));
+    let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("state.db");
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("a verdict");
+    assert_eq!(verdict, "ok", "{}", file.display());
+    let applied: i64 =
+        connection.query_row("SELECT idx FROM applied", [], |row| row.get(0)).expect("how far it is");
+    applied.cast_unsigned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_missed_100_000_entries_is_current_within_a_second() {
+    let mut cluster = Cluster::start(3).await;
+    put(&cluster, &[0, 1, 2], "before", 100, 20).await;
+    cluster.kill(2);
+    put(&cluster, &[0, 1], "missed", 100_000, 20).await;
+    cluster.spawn(2);
+    let took = current(&cluster, 2).await;
+    println!(
+        "measured: a node that missed 100,000 entries: {:?} of processor time",
+        processor_time(&cluster, 2)
+    );
+    Measured::new(vec![took]).tell_and_assert(
+        "a node that missed 100,000 entries, from its start until it has applied them",
+        Duration::from_secs(1),
+    );
+    assert_eq!(snapshots_installed(&cluster.client(2)).await, 0, "the others held every entry");
+    cluster.settled().await;
+    cluster.same_rows("SELECT COUNT(*), SUM(idx) FROM store");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_below_every_log_goes_on_from_a_snapshot_while_writes_go_on() {
+    let mut cluster = Cluster::start_with(3, forgetful()).await;
+    for n in 0..20 {
+        cluster.client(n % 3).quote(&format!("q{n}"), "Ada", &format!("Number {n}.")).await;
+    }
+    cluster.kill(2);
+    put(&cluster, &[0, 1], "missed", 3_000, 100).await;
+    out_of_reach(&cluster, 2).await;
+
+    cluster.spawn(2);
+    let during = put_at(&cluster, &[0, 1], "during", 300, Duration::from_secs(4));
+    let (_, took) = tokio::join!(during, current(&cluster, 2));
+    println!(
+        "measured: a node below every log, from its start until it is current, with 300 writes/s: {took:?}"
+    );
+    let client = cluster.client(2);
+    assert!(snapshots_installed(&client).await >= 1, "no entry that it lacked was left");
+    let talk = cluster.talk(2);
+    assert!(talk.contains("fetches a snapshot") && talk.contains("goes on from a snapshot"), "{talk}");
+
+    // It is a voter like any other: with it alone beside it, the leader of the rest goes on.
+    client.quote("after", "Grace", "Taken by the one that was away.").await;
+    let replayed = client.send_quote("q3", "Ada", "Number 3.").await.expect("an answer");
+    assert!(replayed.headers().contains_key("idempotency-replayed"), "outcomes travel with the snapshot");
+    cluster.settled().await;
+    for query in TABLES {
+        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    }
+    cluster.kill(0);
+    cluster.client(2).quote("two-left", "Ada", "Two of three.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_stays_open_while_its_node_goes_on_from_a_snapshot() {
+    let cluster = Cluster::start_with(3, forgetful()).await;
+    let leader = cluster.leader().await;
+    let (sleeper, awake) = (cluster.others(leader)[0], [leader, cluster.others(leader)[1]]);
+    let mut feed = Feed::open(cluster.listen(sleeper), None).await;
+    cluster.client(sleeper).quote("before", "Ada", "Before the sleep.").await;
+    feed.wait_quote("Before the sleep.").await;
+    cluster.signal(sleeper, Signal::STOP);
+    // More than what its sockets keep for it.
+    put(&cluster, &awake, "missed", 4_000, 4_000).await;
+    cluster.client(leader).quote("meanwhile", "Grace", "While it slept.").await;
+    for k in awake {
+        wait_for("the others to delete entries", async || (first_index(&cluster, k) > 1_000).then_some(()))
+            .await;
+    }
+    cluster.signal(sleeper, Signal::CONT);
+    // The feed asserts by itself that nothing is left out.
+    assert_eq!(feed.texts_until("While it slept.").await, ["While it slept."]);
+    assert!(snapshots_installed(&cluster.client(sleeper)).await >= 1, "it had not missed enough");
+    cluster.client(sleeper).quote("after", "Ada", "After the sleep.").await;
+    feed.wait_quote("After the sleep.").await;
+    cluster.settled().await;
+    for query in TABLES {
+        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_disk_under_a_known_name_follows_and_counts_in_no_majority() {
+    let mut cluster = Cluster::start_with(3, forgetful()).await;
+    cluster.client(0).quote("kept", "Ada", "Before the disk was lost.").await;
+    cluster.kill(2);
+    fs::remove_dir_all(cluster.data_dir(2)).expect("the disk is lost");
+    put(&cluster, &[0, 1], "missed", 2_000, 100).await;
+    wait_for("the others to delete entries", async || {
+        [0, 1].into_iter().all(|k| first_index(&cluster, k) > 1).then_some(())
+    })
+    .await;
+    cluster.spawn(2);
+    current(&cluster, 2).await;
+    let client = cluster.client(2);
+    assert!(snapshots_installed(&client).await >= 1);
+    let view = client.view().await.expect("a view");
+    let roles: Vec<(&str, &str)> =
+        view.nodes.iter().map(|node| (node.name.as_str(), node.role.as_str())).collect();
+    assert!(roles.contains(&("n3", "learner")), "{roles:?}");
+    assert!(client.all_quotes().await.iter().any(|quote| quote.text.starts_with("Before")));
+    cluster.settled().await;
+    for query in TABLES {
+        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    }
+    // One voter and a learner under the third one's name are no majority.
+    cluster.kill(1);
+    let refused = cluster.client(0).send_quote("alone", "Ada", "Nobody agrees.").await.expect("an answer");
+    assert!(refused.status().is_server_error(), "{}", refused.status());
+    cluster.spawn(1);
+    cluster.client(0).quote("alone", "Ada", "Nobody agrees.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_of_a_snapshot_a_node_holds_the_old_state_or_the_new() {
+    let rounds = if long() { 200 } else { 6 };
+    let mut random = Random::new(20);
+    let mut cluster = Cluster::start_with(3, forgetful()).await;
+    put(&cluster, &[0, 1, 2], "first", 500, 1_000).await;
+    let (mut before, mut installed) = (0, 0);
+    for round in 0..rounds {
+        cluster.settled().await;
+        cluster.kill(2);
+        put(&cluster, &[0, 1], &format!("round-{round}"), 800, 1_000).await;
+        out_of_reach(&cluster, 2).await;
+        cluster.spawn(2);
+        tokio::time::sleep(Duration::from_millis(random.below(400) as u64)).await;
+        // Sometimes the one that makes and sends it: by choice that is not the leader.
+        let sender = [0, 1][random.below(2)];
+        if random.below(3) == 0 {
+            cluster.kill(sender);
+            tokio::time::sleep(Duration::from_millis(random.below(200) as u64)).await;
+        }
+        cluster.kill(2);
+        let applied = whole_state(&cluster, 2);
+        assert!(applied >= before, "round {round}: the state went back from {before} to {applied}");
+        cluster.spawn_all();
+        current(&cluster, 2).await;
+        installed += snapshots_installed(&cluster.client(2)).await;
+        before = applied;
+    }
+    println!(
+        "measured: {rounds} rounds of kill -9 around a snapshot, {installed} installed after the last start"
+    );
+    cluster.settled().await;
+    for query in TABLES {
+        cluster.same_rows(query);
+    }
+    assert_eq!(cluster.same_rows("SELECT COUNT(*) FROM store"), [format!("Integer({})", 500 + 800 * rounds)]);
+}
+
+/// Writes a second while a node catches up.
+const DURING: u32 = 1_000;
+
+/// Lets node 3 miss something, and measures its way back while writes go on, and what that costs them.
+async fn back_under_load(cluster: &mut Cluster, what: &str) -> Duration {
+    let alone = put_at(cluster, &[0, 1], "alone", DURING, Duration::from_secs(3)).await;
+    cluster.spawn(2);
+    let until = Duration::from_secs(if long() { 15 } else { 4 });
+    let (during, took) = tokio::join!(put_at(cluster, &[0, 1], "during", DURING, until), current(cluster, 2));
+    let median = |load: &chorus::load::Load| load.latency.percentile_ms(50.0);
+    println!(
+        "measured: {what}, with {DURING} writes/s asked for: current after {took:?}; a write took {:.1} ms before and {:.1} \
+         ms meanwhile (medians), {:.0} and {:.0} a second; promised 12 s and twice",
+        median(&alone),
+        median(&during),
+        alone.rate(),
+        during.rate(),
+    );
+    assert!(
+        median(&during) <= 8.0 * median(&alone).max(1.0),
+        "a write took {} ms, and {} ms while a node caught up",
+        median(&alone),
+        median(&during)
+    );
+    assert!(took <= 4 * Duration::from_secs(12), "{what}: {took:?}");
+    cluster.settled().await;
+    cluster.same_rows("SELECT COUNT(*), SUM(idx) FROM store");
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_entries_are_made_up_for_while_writes_go_on() {
+    let count = if long() { 1_000_000 } else { 10_000 };
+    let mut cluster = Cluster::start(3).await;
+    cluster.kill(2);
+    put(&cluster, &[0, 1], "missed", count, 200).await;
+    back_under_load(&mut cluster, &format!("{count} entries of 200 bytes")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_snapshot_comes_while_writes_go_on() {
+    // A value is in the state twice: as a row, and as an event.
+    let count = if long() { 1_750 } else { 100 };
+    let mut cluster = Cluster::start_with(3, forgetful()).await;
+    cluster.kill(2);
+    put(&cluster, &[0, 1], "large", count, 60_000).await;
+    put(&cluster, &[0, 1], "small", 1_000, 20).await;
+    out_of_reach(&cluster, 2).await;
+    back_under_load(&mut cluster, &format!("a snapshot of about {} MB", count * 120_000 / 1_000_000)).await;
+    assert!(snapshots_installed(&cluster.client(2)).await >= 1);
+}

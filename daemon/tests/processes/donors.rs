@@ -1,0 +1,82 @@
+//! Many donors: an import by the command line, its repetition, and what the table answers then.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::measure::Measured;
+
+/// How many are imported; a million in the long run.
+fn donors() -> u64 {
+    if std::env::var_os("CHORUS_TEST_LONG").is_some() { 1_000_000 } else { 100_000 }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_donors_are_imported_once_and_the_table_stays_quick() {
+    let cluster = Cluster::start(3).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let mut text = String::from("name,email,amount_minor,currency\n");
+    for n in 0..donors() {
+        let currency = if n % 4 == 0 { "CHF" } else { "EUR" };
+        // In another order than that of the file by each column.
+        writeln!(
+            text,
+            "Donor {:07},d{}@example.org,{},{currency}",
+            n * 7 % donors(),
+            n * 3 % donors(),
+            n % 1_000 + 1
+        )
+        .expect("memory");
+    }
+    std::fs::write(file.path(), text).expect("the file is written");
+    let import = || {
+        let path = file.path().to_str().expect("a name in UTF-8");
+        let output = cluster.chorus(&["donor", "import", "--json", path]).output().expect("chorus runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let begun = Instant::now();
+    import();
+    let took = begun.elapsed();
+    let rate = donors() as f64 / took.as_secs_f64();
+    println!(
+        "measured: import of {} donors into 3 nodes: {took:?}, {rate:.0}/s (promised 20,000/s)",
+        donors()
+    );
+    assert!(rate * 4.0 >= 20_000.0, "{rate:.0} donors a second");
+
+    // Begun again, it adds nothing.
+    import();
+    cluster.settled().await;
+    let (all, amount) = (donors(), (0..donors()).map(|n| n % 1_000 + 1).sum::<u64>());
+    let told = "SELECT format('%d %d %d', count(*), count(DISTINCT email), sum(amount_minor)) FROM donors";
+    let counted = cluster.same_rows(told);
+    assert!(counted[0].contains(&format!("{all} {all} {amount}")), "{counted:?}");
+
+    let mut tries = Vec::new();
+    for (sort, first) in
+        [("name", "Donor 0000000"), ("-name", ""), ("email", ""), ("-amount", ""), ("newest", "")]
+    {
+        let mut after = String::new();
+        for page in 0..4 {
+            let begun = Instant::now();
+            let text = cluster.client(1).text(&format!("/api/v1/donors?limit=100&sort={sort}{after}")).await;
+            tries.push(begun.elapsed());
+            let list: Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(list["items"].as_array().map(Vec::len), Some(100), "{sort}");
+            if page == 0 && !first.is_empty() {
+                assert_eq!(list["items"][0]["name"], first);
+            }
+            let totals: u64 = list["totals"]
+                .as_array()
+                .expect("totals")
+                .iter()
+                .map(|total| total["amount_minor"].as_u64().expect("a sum"))
+                .sum();
+            assert_eq!(totals, amount);
+            after = format!("&after={}", list["next"].as_str().expect("there are more"));
+        }
+    }
+    Measured::new(tries).tell_and_assert("a page of 100 donors in any order", Duration::from_millis(20));
+}

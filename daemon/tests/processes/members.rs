@@ -1,0 +1,169 @@
+//! Who votes changes while the cluster runs: from the command line, under load, without losing anything.
+
+use std::fs;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::client::Client;
+use crate::cluster::{Cluster, Options};
+use crate::measure::Measured;
+use crate::wait::{PATIENCE, wait_for};
+
+/// Writes stand still for at most so long while a voter is replaced.
+const PAUSE_PROMISED: Duration = Duration::from_millis(300);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_of_five_voters_is_replaced_in_turn_under_load_and_nothing_is_lost() {
+    let cluster = Arc::new(Cluster::start_with(6, Options { learners: 1, ..Options::default() }).await);
+    let load = Load::start(&cluster);
+    // Whoever was replaced listens on, and takes the place of the next: so five machines and one are enough.
+    for (old, new) in [("n1", "n6"), ("n2", "n1"), ("n3", "n2"), ("n4", "n3"), ("n5", "n4")] {
+        let told = chorus(&cluster, &["members", "replace", old, new]).await;
+        assert_eq!(told.status.code(), Some(0), "{old} by {new}: {}", talk(&told));
+        let expected = [format!("{new}: votes now"), format!("{old}: does not vote any more")];
+        assert_eq!(said(&told).lines().collect::<Vec<_>>(), expected);
+        assert!(!talk(&told).contains("nodes vote now"), "five vote again: {}", talk(&told));
+        wait_for("every node to know who votes", async || {
+            let expected: Vec<String> = (1..=6).map(|k| format!("n{k}")).filter(|name| name != old).collect();
+            for client in cluster.clients() {
+                let nodes = client.view().await?.nodes;
+                let voters: Vec<String> =
+                    nodes.into_iter().filter(|node| node.voter).map(|node| node.name).collect();
+                if voters != expected {
+                    return None;
+                }
+            }
+            Some(())
+        })
+        .await;
+    }
+    let (posted, pauses) = load.stop().await;
+    println!("measured: {} quotes were posted while five voters were replaced", posted.len());
+    Measured::new(pauses).tell_and_assert_longest("writes, while five voters are replaced", PAUSE_PROMISED);
+    cluster.settled().await;
+    let rows = cluster.same_rows("SELECT id FROM quotes ORDER BY seq");
+    assert_eq!(rows.len(), posted.len(), "each once");
+    assert!(rows.len() > 50, "{} quotes are no load", rows.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_voter_says_why_and_a_new_disk_takes_the_place_of_a_lost_one() {
+    let mut cluster = Cluster::start_with(4, Options { learners: 1, ..Options::default() }).await;
+    cluster.client(0).quote("one", "Ada", "Before any change.").await;
+
+    let nobody = chorus(&cluster, &["members", "add", "n9"]).await;
+    assert_eq!(nobody.status.code(), Some(4), "{}", talk(&nobody));
+    let nobody = chorus(&cluster, &["members", "remove", "n9"]).await;
+    assert_eq!(nobody.status.code(), Some(4), "{}", talk(&nobody));
+    assert!(talk(&nobody).contains("n1, n2, n3"), "{}", talk(&nobody));
+
+    let told = chorus(&cluster, &["members", "add", "n4"]).await;
+    assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
+    assert!(talk(&told).contains("4 nodes vote now"), "an even number is said: {}", talk(&told));
+    let told = chorus(&cluster, &["members", "add", "n4"]).await;
+    assert_eq!(said(&told).trim(), "n4: votes already");
+
+    // The leader too: it hands over before it goes.
+    let leader = cluster.leader().await;
+    let gone = cluster.name(leader).to_owned();
+    let told = chorus(&cluster, &["members", "remove", &gone]).await;
+    assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
+    wait_for("the removed node to say why it has no vote", async || {
+        let view = cluster.client(leader).view().await?;
+        let own = view.nodes.iter().find(|node| node.name == gone)?;
+        let why = view.why?;
+        (own.role == "learner" && !own.voter && why.contains("no voter any more")).then_some(())
+    })
+    .await;
+    assert!(cluster.talk(leader).contains("no voter any more"), "its log says so too");
+    cluster.client(leader).quote("two", "Grace", "Taken by a node without a vote.").await;
+    let list = said(&chorus(&cluster, &["members", "list"]).await);
+    let line = list.lines().find(|line| line.starts_with(&gone)).expect("a line for it");
+    assert!(line.contains("listens") && line.contains("learner"), "{list}");
+
+    // Its disk is lost as well as its vote; another voter's disk is lost with its vote still there.
+    let lost = cluster.others(leader).into_iter().find(|k| *k < 3).expect("another founder");
+    let name = cluster.name(lost).to_owned();
+    cluster.kill(lost);
+    fs::remove_dir_all(cluster.data_dir(lost)).expect("a lost disk");
+    cluster.spawn(lost);
+    wait_for("the new disk to be told from the old", async || {
+        let view = cluster.client(lost).view().await?;
+        view.why?.contains("votes with another disk").then_some(())
+    })
+    .await;
+    let told = chorus(&cluster, &["members", "replace", &name, &name]).await;
+    assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
+    wait_for("the new disk to vote", async || {
+        let view = cluster.client(lost).view().await?;
+        let own = view.nodes.iter().find(|node| node.name == name && node.voter)?;
+        (own.role != "learner" && view.why.is_none()).then_some(())
+    })
+    .await;
+    cluster.settled().await;
+    assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 2);
+}
+
+/// A verb of the command line, beside what the test does meanwhile.
+async fn chorus(cluster: &Cluster, words: &[&str]) -> Output {
+    let mut command = cluster.chorus(words);
+    tokio::task::spawn_blocking(move || command.output().expect("chorus runs")).await.expect("no panic")
+}
+
+fn said(ended: &Output) -> String {
+    String::from_utf8_lossy(&ended.stdout).into_owned()
+}
+
+fn talk(ended: &Output) -> String {
+    String::from_utf8_lossy(&ended.stderr).into_owned()
+}
+
+/// One client at each node, each posting one quote after the other.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<(Vec<String>, Duration)>,
+}
+
+impl Load {
+    fn start(cluster: &Cluster) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for (k, client) in cluster.clients().into_iter().enumerate() {
+            clients.spawn(post_until(stop.clone(), client, k));
+        }
+        Self { stop, clients }
+    }
+
+    /// The keys of what was posted, and the longest wait of each client.
+    async fn stop(mut self) -> (Vec<String>, Vec<Duration>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (mut posted, mut pauses) = (Vec::new(), Vec::new());
+        while let Some(ended) = self.clients.join_next().await {
+            let (keys, longest) = ended.expect("no client panics");
+            posted.extend(keys);
+            pauses.push(longest);
+        }
+        (posted, pauses)
+    }
+}
+
+/// Posts until it is told to stop; whatever is not acknowledged is sent again under its key.
+async fn post_until(stop: Arc<AtomicBool>, client: Client, k: usize) -> (Vec<String>, Duration) {
+    let (mut posted, mut longest) = (Vec::new(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let key = format!("load-{k}-{}", posted.len());
+        let begun = Instant::now();
+        while client.try_quote(&key, "Load", &format!("Quote {key}.")).await.is_none() {
+            assert!(begun.elapsed() < PATIENCE, "{key} is not acknowledged within {PATIENCE:?}");
+        }
+        longest = longest.max(begun.elapsed());
+        posted.push(key);
+        // Some load, and room for others on the same machine.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    (posted, longest)
+}

@@ -1,0 +1,186 @@
+//! A call fails: the first of a life, the second, and so on to the last.
+//!
+//! A failed write is final: the process says so and ends. What it acknowledged before is there, whether the machine
+//! lives on or loses its power, and also if the system took what it could not write for written.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fastrand::Rng;
+
+use super::Stage;
+use super::disk::Loss;
+use super::images::{Machine, judge_all};
+use super::judge::{judge, judge_directory};
+use super::life::{EXIT_FAILED, Script};
+use super::reference::Reference;
+use super::remarks::Remark;
+use super::trace::{self, Step};
+
+/// Files whose every write, truncation and sync counts: what a node knows is in them.
+const KEPT: [&str; 5] = ["log.db", "log.db-wal", "promise", "state.db", "state.db-wal"];
+
+const SCRIPT: Script = Script { seed: 3, steps: 24, large: 0, compacts: false, killed: false };
+
+/// Lives lives in which the `n`th call that `fault` names fails, for n from 1 until there are no more such calls; each
+/// is examined. Returns how many there were.
+fn for_every_call(
+    fault: impl Fn(u64) -> String + Sync,
+    examine: impl Fn(&Stage, u64, i32) -> Result<(), String> + Sync,
+) -> u64 {
+    let (next, ended) = (AtomicU64::new(1), AtomicBool::new(false));
+    let failures = Mutex::new(Vec::new());
+    let work = || {
+        while !ended.load(Ordering::Relaxed) {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let stage = Stage::new();
+            std::fs::write(stage.control(), fault(number)).unwrap();
+            let code = stage.run(&SCRIPT).code().unwrap();
+            if stage.hits().is_empty() {
+                ended.store(true, Ordering::Relaxed);
+                return;
+            }
+            if let Err(wrong) = examine(&stage, number, code) {
+                failures.lock().unwrap().push(format!(
+                    "{} ({}): {wrong}",
+                    fault(number),
+                    stage.hits().join(", ")
+                ));
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
+    next.into_inner()
+}
+
+/// Whether the call that failed was one that a node must not survive. While the stores are closed SQLite copies the WAL
+/// and tells nobody how that went; what it copies stays in the WAL then, and is copied at the next start.
+fn is_final(steps: &[Step]) -> bool {
+    let mut closing = false;
+    for step in steps {
+        match step {
+            Step::Remark(remark) => closing = matches!(remark, Remark::Closing),
+            Step::MadeToFail { kind, path } => {
+                let name = path.file_name().unwrap_or_default().to_str().unwrap();
+                return matches!(kind.as_str(), "write" | "truncate" | "sync")
+                    && KEPT.contains(&name)
+                    && !closing;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// After the call that failed: the right end, and the disk holds what was acknowledged, with power and without.
+fn examine(stage: &Stage, code: i32, is_survived: bool, reference: &Reference) -> Result<(), String> {
+    let steps = trace::read(&stage.trace());
+    if is_survived && code != 0 {
+        return Err(format!("the process ended with {code}, though nothing failed"));
+    }
+    if !is_survived && is_final(&steps) && code != EXIT_FAILED {
+        return Err(format!("the process ended with {code}"));
+    }
+    nothing_is_acknowledged_after_a_failure(&steps)?;
+    let mut machine = Machine::new();
+    steps.iter().try_for_each(|step| machine.play(step))?;
+    let mut rng = Rng::with_seed(0);
+    for loss in [Loss::All, Loss::SomeWrites, Loss::SomeSectors] {
+        let image = machine.disk.image(loss, &mut rng);
+        judge(&image, &machine.expected, reference)
+            .map_err(|wrong| format!("{loss:?} was lost then: {wrong}"))?;
+    }
+    judge_directory(&stage.node(), &machine.expected, reference)
+}
+
+/// Each thread of the stores meets its own failures; so this is asked where the log's writer met one.
+fn nothing_is_acknowledged_after_a_failure(steps: &[Step]) -> Result<(), String> {
+    let failed = |step: &Step| matches!(step, Step::MadeToFail { path, .. } if path.ends_with("log.db-wal") || path.ends_with("promise"));
+    let mut after = steps
+        .iter()
+        .skip_while(|step| !failed(step))
+        .skip_while(|step| !matches!(step, Step::Remark(Remark::Failed)));
+    match after.find(|step| matches!(step, Step::Remark(Remark::Persisted { .. }))) {
+        Some(said) => Err(format!("acknowledged after the failure: {said:?}")),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn an_error_of_any_call_is_final_or_harmless() {
+    let reference = Reference::new(0);
+    let calls = for_every_call(
+        |number| format!("any * {number} EIO"),
+        |stage, _, code| examine(stage, code, false, &reference),
+    );
+    println!("measured: each of {calls} calls failed once with EIO");
+    assert!(calls > 200, "{calls}");
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_write_is_final() {
+    let reference = Reference::new(0);
+    let calls = for_every_call(
+        |number| format!("write * {number}+ ENOSPC"),
+        |stage, _, code| examine(stage, code, false, &reference),
+    );
+    println!("measured: the disk was full at each of {calls} writes");
+    assert!(calls > 80, "{calls}");
+}
+
+#[test]
+fn a_write_that_is_torn_and_fails_is_final() {
+    let reference = Reference::new(0);
+    let calls = for_every_call(
+        |number| format!("write * {number} torn"),
+        |stage, _, code| examine(stage, code, false, &reference),
+    );
+    println!("measured: each of {calls} writes was torn and failed");
+    assert!(calls > 80, "{calls}");
+}
+
+#[test]
+fn a_write_that_takes_only_half_is_continued() {
+    let reference = Reference::new(0);
+    let calls = for_every_call(
+        |number| format!("write .db-wal {number} short"),
+        |stage, _, code| examine(stage, code, true, &reference),
+    );
+    println!("measured: each of {calls} writes took only half at first");
+    assert!(calls > 40, "{calls}");
+}
+
+/// A failed sync leaves pages that the system holds for clean and that are nowhere: reading shows them, and no later
+/// sync writes them. The process that comes next on this machine must not build on them.
+#[test]
+fn what_a_failed_sync_left_in_memory_is_not_built_on() {
+    let reference = Reference::new(0);
+    let images = AtomicU64::new(0);
+    let syncs = for_every_call(
+        |number| format!("sync * {number} EIO"),
+        |stage, number, _| {
+            let failed = trace::read(&stage.trace()).len();
+            std::fs::remove_file(stage.control()).unwrap();
+            stage.run(&Script { seed: number, steps: 6, killed: true, ..SCRIPT });
+            let steps = trace::read(&stage.trace());
+            let mut machine = Machine::new();
+            steps[..failed].iter().try_for_each(|step| machine.play(step))?;
+            std::fs::copy(stage.trace(), format!("/tmp/trace-{number}")).unwrap();
+            std::fs::write(format!("/tmp/trace-{number}.failed"), failed.to_string()).unwrap();
+            let judged = judge_all(&mut machine, &steps[failed..], 7, number, &reference);
+            images.fetch_add(judged.images as u64, Ordering::Relaxed);
+            Ok(())
+        },
+    );
+    println!(
+        "measured: {} images of lives that went on after each of {syncs} syncs had failed",
+        images.into_inner()
+    );
+    assert!(syncs > 40, "{syncs}");
+}

@@ -1,0 +1,292 @@
+// Donors, bookstore and tasks in real browsers, on the pages of real nodes; then all of it again without JavaScript.
+//
+//   node boards.mjs '[{"name":"n1","url":"http://127.0.0.1:8000/","pid":4711}, …]'
+//
+// Exits with 1 and a reason if anything is not as it should be. With CHORUS_SCREENSHOTS=DIR it also takes the README's
+// pictures.
+
+import assert from 'node:assert/strict';
+import { newTab, newWindow, nodes, openLive, silent, until, withBrowser } from './browser.mjs';
+
+const [first, second, third] = nodes();
+
+await withBrowser(async (browser) => {
+  // Two people, each with a browser and a node of their own.
+  const people = [await newWindow(browser), await newWindow(browser)];
+  await aDonorIsSeenByTheOther(people);
+  await donorsAreOrderedByTheirHeads(people[0]);
+  await theLastCopyIsSoldOnce(people);
+  await aTaskGoesFromColumnToColumn(people);
+  await pictures(browser);
+  const plain = await newWindow(browser, { javaScriptEnabled: false });
+  await donorsWithoutJavaScript(plain);
+  await booksWithoutJavaScript(plain);
+  await tasksWithoutJavaScript(plain);
+});
+
+async function aDonorIsSeenByTheOther([one, other]) {
+  const giver = await openLive(one, first, '/donors');
+  const watcher = await openLive(other, second, '/donors');
+  await give(giver.tab, 'Ada Lovelace', 'ada@example.org', '12.50', 'EUR');
+  await row(watcher.tab, 'Ada Lovelace').waitFor();
+  assert.equal(await row(watcher.tab, 'Ada Lovelace').locator('[data-label=Amount]').textContent(), '12.50 EUR');
+  await until(async () => await watcher.tab.locator('#totals').textContent() === '12.50 EUR by 1', 'the total follows');
+  assert.equal(watcher.loads, 1, 'the table that is watched is not loaded again');
+  await row(giver.tab, 'Ada Lovelace').waitFor();
+
+  // What is wrong is said beside its field, and what was typed stays.
+  const refused = giver.tab.waitForResponse((answer) => answer.request().method() === 'POST');
+  await give(giver.tab, 'Bob', 'bob@', '-3', 'EUR');
+  assert.equal((await refused).status(), 422);
+  await giver.tab.locator('#email-error').waitFor({ state: 'visible' });
+  await giver.tab.locator('#amount-error').waitFor({ state: 'visible' });
+  assert.equal(await giver.tab.locator('#compose [name=name]').inputValue(), 'Bob');
+  await give(giver.tab, 'Bob Noyce', 'bob@example.org', '3', 'EUR');
+  await row(watcher.tab, 'Bob Noyce').waitFor();
+  expected(giver, '422');
+  silent(giver);
+  silent(watcher);
+  await Promise.all([giver.tab.close(), watcher.tab.close()]);
+}
+
+async function donorsAreOrderedByTheirHeads(person) {
+  const page = await openLive(person, third, '/donors');
+  const head = (title) => page.tab.locator('thead').getByRole('link', { name: title });
+  for (const [title, direction, names] of [
+    ['Amount', 'ascending', ['Bob Noyce', 'Ada Lovelace']],
+    ['Amount', 'descending', ['Ada Lovelace', 'Bob Noyce']],
+    ['Name', 'ascending', ['Ada Lovelace', 'Bob Noyce']],
+  ]) {
+    await head(title).click();
+    await page.tab.locator(`thead th[aria-sort=${direction}]`, { hasText: title }).waitFor();
+    await until(async () => String(await namesIn(page.tab)) === String(names), `${title}, ${direction}: ${names}`);
+  }
+  silent(page);
+  await page.tab.close();
+}
+
+async function theLastCopyIsSoldOnce([one, other]) {
+  await ask('POST', '/api/v1/books/seed');
+  await ask('PATCH', '/api/v1/books/2', { stock: 1 });
+  const pages = [await openLive(one, first, '/books'), await openLive(other, second, '/books')];
+  for (const { tab } of pages) await stock(tab, 2, '1 left');
+
+  // Both want it at the same moment, whatever their pages have heard by then.
+  await Promise.all(pages.map(({ tab }) => tab.locator('#b2 form').evaluate((form) => form.requestSubmit())));
+  const said = await Promise.all(pages.map(async ({ tab }) => {
+    const line = tab.locator('#b2 .said');
+    await line.waitFor();
+    return line.textContent();
+  }));
+  assert.deepEqual(said.toSorted(), [
+    'Bought: one copy is yours.',
+    'Sorry: the last copy was sold a moment ago. Nothing was bought.',
+  ]);
+  for (const page of pages) {
+    await stock(page.tab, 2, 'Sold out');
+    assert.ok(await page.tab.locator('#b2 button').isDisabled(), 'there is nothing left to buy');
+    assert.equal(page.loads, 1, 'the shelf is not loaded again');
+  }
+  const { items } = await ask('GET', '/api/v1/orders?book=2');
+  assert.equal(items.length, 1, 'one order');
+
+  // A click sells a copy of another, and the other page counts down.
+  await pages[0].tab.locator('#b3 button').click();
+  await pages[0].tab.locator('#b3 .said.good').waitFor();
+  await stock(pages[1].tab, 3, '999 left');
+  // The browser itself reports the refusal.
+  pages.forEach((page) => expected(page, '409'));
+  for (const page of pages) {
+    silent(page);
+    await page.tab.close();
+  }
+}
+
+async function aTaskGoesFromColumnToColumn([one, other]) {
+  const pages = [await openLive(one, first, '/tasks'), await openLive(other, third, '/tasks')];
+  const [{ tab: mine }, { tab: theirs }] = pages;
+  await addTask(mine, 'Sweep the yard', 'Ada', 'Bob');
+  for (const { tab } of pages) await card(tab, 'todo', 'Sweep the yard').waitFor();
+  assert.equal(pages[1].loads, 1, 'columns that are watched are not loaded again');
+
+  await card(theirs, 'todo', 'Sweep the yard').getByRole('button', { name: 'Doing' }).click();
+  for (const { tab } of pages) await card(tab, 'doing', 'Sweep the yard').waitFor();
+  // By keyboard, and on from where the card is then.
+  await card(mine, 'doing', 'Sweep the yard').getByRole('link').focus();
+  await mine.keyboard.press('Alt+ArrowRight');
+  for (const { tab } of pages) await card(tab, 'done', 'Sweep the yard').waitFor();
+  await until(() => mine.evaluate(() => document.activeElement?.textContent === 'Sweep the yard'), 'the card keeps the focus');
+  await mine.keyboard.press('Alt+ArrowLeft');
+  for (const { tab } of pages) await card(tab, 'doing', 'Sweep the yard').waitFor();
+  // Dragged.
+  await card(theirs, 'doing', 'Sweep the yard').dragTo(theirs.locator('.lane[data-status=todo]'));
+  for (const { tab } of pages) await card(tab, 'todo', 'Sweep the yard').waitFor();
+  for (const { tab } of pages) {
+    assert.equal(await tab.locator('.card', { hasText: 'Sweep the yard' }).count(), 1, 'one card');
+  }
+
+  await mine.getByRole('link', { name: 'Sweep the yard' }).click();
+  await mine.locator('.history li').first().waitFor();
+  assert.equal(await mine.locator('.history li').count(), 5, 'each entry that made it what it is');
+  await mine.locator('#delete button').click();
+  await mine.waitForURL('**/tasks');
+  await card(theirs, 'todo', 'Sweep the yard').waitFor({ state: 'detached' });
+  for (const page of pages) {
+    silent(page);
+    await page.tab.close();
+  }
+}
+
+async function donorsWithoutJavaScript(plain) {
+  const { tab } = await newTab(plain);
+  await tab.goto(at(second, '/donors'));
+  await give(tab, 'Hedy Lamarr', 'hedy@example.org', '7', 'CHF');
+  await row(tab, 'Hedy Lamarr').waitFor();
+  assert.equal(new URL(tab.url()).pathname, '/donors', 'the form leads back to the table');
+  await tab.reload();
+  assert.equal(await row(tab, 'Hedy Lamarr').count(), 1, 'once');
+  await give(tab, '', 'hedy', '7', 'CHF');
+  await tab.locator('#name-error').waitFor({ state: 'visible' });
+  assert.equal(await tab.locator('#compose [name=email]').inputValue(), 'hedy', 'what was typed stays');
+  await tab.goto(at(second, '/donors'));
+  await tab.locator('thead').getByRole('link', { name: 'Name' }).click();
+  const names = await namesIn(tab);
+  assert.deepEqual(names, names.toSorted());
+  assert.ok(names.length >= 3, String(names));
+  await tab.close();
+}
+
+async function booksWithoutJavaScript(plain) {
+  const { tab } = await newTab(plain);
+  await tab.goto(at(third, '/books'));
+  await tab.locator('.topics').getByRole('link', { name: 'GraduateSchool' }).click();
+  assert.equal(await tab.locator('#shelf li').count(), 4);
+  const before = (await ask('GET', '/api/v1/books/4')).stock;
+  await tab.locator('#b4 button').click();
+  await tab.locator('.good').waitFor();
+  assert.equal(new URL(tab.url()).searchParams.get('topic'), 'GraduateSchool', 'back to the topic');
+  assert.equal((await ask('GET', '/api/v1/books/4')).stock, before - 1);
+
+  // Somebody else is quicker.
+  await ask('PATCH', '/api/v1/books/5', { stock: 1 });
+  await until(async () => (await ask('GET', '/api/v1/books/5', undefined, third)).stock === 1, 'the third node knows');
+  await tab.goto(at(third, '/books'));
+  await ask('POST', '/api/v1/books/5/purchase');
+  await tab.locator('#b5 button').click();
+  const sorry = tab.locator('.trouble');
+  await sorry.waitFor();
+  assert.match(await sorry.textContent(), /^Sorry: the last copy of .* was sold a moment ago\. Nothing was bought\.$/);
+  await stock(tab, 5, 'Sold out');
+
+  await tab.locator('#b6').getByRole('link').click();
+  await tab.locator('#buy [name=quantity]').fill('3');
+  await tab.locator('#buy button').click();
+  await tab.locator('#bought').waitFor();
+  assert.match(await tab.locator('#bought').textContent(), /^Bought: 3 copies for 18\.00 USD/);
+  await tab.goto(at(third, '/orders'));
+  assert.match(await tab.locator('#rows tr').first().textContent(), /Why Theory Classes are so hard/);
+  await tab.close();
+}
+
+async function tasksWithoutJavaScript(plain) {
+  const { tab } = await newTab(plain);
+  await tab.goto(at(first, '/tasks'));
+  await addTask(tab, 'Water the plants', 'Hedy', '');
+  await card(tab, 'todo', 'Water the plants').getByRole('button', { name: 'Doing' }).click();
+  await card(tab, 'doing', 'Water the plants').waitFor();
+  await tab.getByRole('link', { name: 'Water the plants' }).click();
+  await tab.locator('[name=assignee]').fill('Grace');
+  await tab.getByRole('button', { name: 'Save' }).click();
+  await card(tab, 'doing', 'Water the plants').getByText('Grace').waitFor();
+
+  // Seen, changed by somebody else, and deleted: not unseen.
+  await tab.getByRole('link', { name: 'Water the plants' }).click();
+  const id = new URL(tab.url()).pathname.split('/').at(-1);
+  await ask('PATCH', `/api/v1/tasks/${id}`, { status: 'done' });
+  await tab.locator('#delete button').click();
+  await tab.locator('#trouble').waitFor();
+  assert.match(await tab.locator('#trouble').textContent(), /^Somebody else was quicker\./);
+  await tab.locator('#delete button').click();
+  await tab.waitForURL('**/tasks');
+  assert.equal(await tab.locator('.card', { hasText: 'Water the plants' }).count(), 0);
+  await tab.close();
+}
+
+/** The README's: pages as somebody finds them who comes by. */
+async function pictures(browser) {
+  const directory = process.env.CHORUS_SCREENSHOTS;
+  if (!directory) return;
+  for (const [name, email, amount, currency] of [
+    ['Grace Hopper', 'grace@example.org', 4200, 'EUR'],
+    ['Barbara Liskov', 'barbara@example.org', 10_000, 'CHF'],
+    ['Radia Perlman', 'radia@example.org', 2_500, 'EUR'],
+    ['Leslie Lamport', 'leslie@example.org', 12_345, 'CHF'],
+  ]) await ask('POST', '/api/v1/donors', { name, email, amount_minor: amount, currency });
+  for (const [title, status, created_by, assignee] of [
+    ['Sweep the yard', 'todo', 'Ada', 'Bob'],
+    ['Label the cables', 'todo', 'Grace', ''],
+    ['Move the switch to the other rack', 'doing', 'Radia', 'Leslie'],
+    ['Write down what happened on Friday', 'doing', 'Barbara', 'Barbara'],
+    ['Replace the disk of n2', 'done', 'Ada', 'Grace'],
+  ]) await ask('POST', '/api/v1/tasks', { title, status, created_by, assignee }, [first, second, third][title.length % 3]);
+  const window = await newWindow(browser, { viewport: { width: 900, height: 860 } });
+  for (const board of ['donors', 'books', 'tasks']) {
+    const { tab } = await openLive(window, first, `/${board}`);
+    await tab.screenshot({ path: `${directory}/${board}.png`, animations: 'disabled' });
+    await tab.close();
+  }
+  await window.close();
+}
+
+function at(node, path) {
+  return new URL(path, node.url).href;
+}
+
+/** Asks a node's API, as a program does. */
+async function ask(method, path, body = undefined, node = first) {
+  const answer = await fetch(at(node, path), {
+    method,
+    headers: { 'Content-Type': 'application/json' },
+    body: body && JSON.stringify(body),
+    signal: AbortSignal.timeout(10_000),
+  });
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status}`);
+  return answer.json();
+}
+
+async function give(tab, name, email, amount, currency) {
+  const form = tab.locator('#compose');
+  for (const [field, text] of Object.entries({ name, email, amount, currency })) {
+    await form.locator(`[name=${field}]`).fill(text);
+  }
+  await form.locator('button[type=submit]').click();
+}
+
+async function addTask(tab, title, created_by, assignee) {
+  const form = tab.locator('#compose');
+  for (const [field, text] of Object.entries({ title, created_by, assignee })) {
+    await form.locator(`[name=${field}]`).fill(text);
+  }
+  await form.locator('button[type=submit]').click();
+}
+
+function row(tab, name) {
+  return tab.locator('#rows tr', { has: tab.locator('th', { hasText: name }) });
+}
+
+function namesIn(tab) {
+  return tab.locator('#rows th').allTextContents();
+}
+
+function card(tab, status, title) {
+  return tab.locator(`.lane[data-status=${status}] .card`, { hasText: title });
+}
+
+function stock(tab, book, text) {
+  return tab.locator(`#b${book} .stock`, { hasText: new RegExp(`^${text}$`) }).waitFor();
+}
+
+/** Takes away what the browser itself said of an answer with this status, which was wanted. */
+function expected(page, status) {
+  page.complaints.splice(0, page.complaints.length, ...page.complaints.filter((line) => !line.includes(`status of ${status}`)));
+}
