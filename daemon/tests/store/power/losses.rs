@@ -91,7 +91,12 @@ fn a_power_loss_while_old_entries_go_leaves_what_was_or_what_is_to_be() {
     let (begun, reference) = (Instant::now(), Reference::new(0));
     let lives = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 20 } else { 2 };
     let (mut all, mut deletions, mut snapshots) = (Judged::default(), 0, 0);
-    for seed in 1..=lives {
+    // When entries are deleted is the writers' own affair: a life may see few deletions. Others are lived until there are enough.
+    let is_enough = |deletions: usize, snapshots: usize| deletions > 3 && snapshots > 3;
+    for seed in 1..=3 * lives {
+        if seed > lives && is_enough(deletions, snapshots) {
+            break;
+        }
         let stage = Stage::new();
         stage.run(&Script { seed: 0x5_00 + seed, steps: 150, large: 0, compacts: true, killed: true });
         let steps = trace::read(&stage.trace());
@@ -110,5 +115,5 @@ fn a_power_loss_while_old_entries_go_leaves_what_was_or_what_is_to_be() {
         all.steps,
         begun.elapsed().as_secs_f64()
     );
-    assert!(deletions > 3 && snapshots > 3, "{deletions} deletions, {snapshots} snapshots");
+    assert!(is_enough(deletions, snapshots), "{deletions} deletions, {snapshots} snapshots");
 }
