@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Boot, Cluster, Entry, EntryId, Founding, Identity, Index, NodeId, NodeName, RequestId, Round, Term,
+    Boot, Cluster, Entry, EntryId, Founding, Held, Identity, Index, NodeId, NodeName, RequestId, Round, Term,
 };
 
 /// Whom a message is for.
@@ -120,10 +120,13 @@ pub struct Hello {
     /// direct. Absent where the group reaches everybody, and in earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub direct_only: Vec<u8>,
-    /// Nodes whose log on disk ends before an entry that they once named as committed and on their disk, with the last such
-    /// index: an old copy was brought back, or the end was lost. At most 4. Absent where there is none.
+    /// What its disk held when this start began: its term, and the last entry. Absent in earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<Held>,
+    /// Nodes whose start began with less than what an earlier start of theirs had named as on its disk, with that: an old copy
+    /// was brought back, or the end was lost. At most 4. Absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub had: Vec<(NodeId, Index)>,
+    pub had: Vec<(NodeId, Held)>,
 }
 
 /// Over which way a node is heard.

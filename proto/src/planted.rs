@@ -124,6 +124,8 @@ mod list {
             LearnerCounted "a node that is no voter answers, and its copies count (4.2.1)",
             TwoChangesAtOnce "a second change of the voters begins before the first is committed (4.1)",
             ConfigurationAtCommit "a change of the voters counts only when it is committed (4.1)",
+            ConfigurationKept "a configuration stays in force though its entry is cut (4.1)",
+            ChangeBeforeFirstCommit "a leader takes a change of the voters before it has committed an entry of its term (4.1)",
             RemovedVoteCounted "the vote of one who is no voter any more is counted (4.2.2)",
 
             // --- reads, time, liveness ---
@@ -142,6 +144,9 @@ mod list {
             CloneUnnoticed "a node does not notice that another process has its identity",
             CloneVotes "a node that knows of another process with its identity votes on",
             BehindVotes "a node votes though its disk lost what it had promised to hold",
+            PromiseNotCompared "a node that starts does not compare its log with its promise",
+            HadForgotten "nobody tells a node that its disk held more before",
+            HadComparedLate "what a disk held before is compared with what it holds by now, not with what it began with",
 
             // --- the wire ---
             WindowBeforeAuthentication "the replay window moves before the datagram is authenticated",

@@ -28,7 +28,7 @@ pub fn message(names: &impl Names, message: &Message) -> String {
                 (_, Some(_), false) => "recorded",
                 (_, Some(_), true) => "founded",
             };
-            let had = it.had.iter().map(|(id, index)| format!(" {}-had={index}", names.name(*id)));
+            let had = it.had.iter().map(|(id, had)| format!(" {}-had={had}", names.name(*id)));
             format!("{name} {state} term={} durable={}{}", it.term, it.durable, had.collect::<String>())
         }
         Message::VoteConsensus(it) => {

@@ -110,6 +110,36 @@ impl fmt::Display for EntryId {
     }
 }
 
+/// How far a disk is in what it never gives up: its term, and the last of its entries that is known to be committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The term on it.
+    pub term: Term,
+    /// The last such entry's index.
+    pub index: Index,
+}
+
+impl Held {
+    /// It goes further than `other` in either. Of one disk, what it held at any time goes no further than what it holds later,
+    /// unless it lost something.
+    #[must_use]
+    pub fn exceeds(self, other: Self) -> bool {
+        self.term > other.term || self.index > other.index
+    }
+
+    /// The further of both, in each.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self { term: self.term.max(other.term), index: self.index.max(other.index) }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}/{}", self.term, self.index)
+    }
+}
+
 /// A point on the driver's monotonic clock, in microseconds since an origin of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub u64);

@@ -131,6 +131,7 @@ impl Stage {
                 pid: 1,
                 heard: vec![(self.leader.id, self.leader.config.boot)],
                 direct_only: Vec::new(),
+                began: None,
                 had: Vec::new(),
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));

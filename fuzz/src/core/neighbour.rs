@@ -5,7 +5,8 @@ use chorus_proto::message::*;
 use chorus_proto::presence::Standing;
 use chorus_proto::raft::Config;
 use chorus_proto::types::{
-    Boot, Cluster, Configuration, Entry, EntryId, Founding, Index, NodeId, NodeName, Payload, Round, Term,
+    Boot, Cluster, Configuration, Entry, EntryId, Founding, Held, Index, NodeId, NodeName, Payload, Round,
+    Term,
 };
 use chorus_proto::wire::{Endpoint, Secret, Under, split};
 
@@ -245,7 +246,10 @@ impl Neighbour {
             public_url: None,
             receive_buffer_bytes: c.number(4_000),
             pid: 1,
-            had: (0..c.below(3)).map(|_| (self.somebody(c, near), near.index(c))).collect(),
+            began: c.flag().then(|| Held { term: near.term(c), index: near.index(c) }),
+            had: (0..c.below(3))
+                .map(|_| (self.somebody(c, near), Held { term: near.term(c), index: near.index(c) }))
+                .collect(),
             direct_only: if manner & 32 == 32 { (0..heard.len() as u8).collect() } else { Vec::new() },
             heard,
         }

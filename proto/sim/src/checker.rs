@@ -184,9 +184,13 @@ impl Checker {
         }
         let leads = before == self.role(at) && matches!(before, Some((Role::Leader, _)));
         let cuts = actions.persist.iter().any(|persist| persist.cut_from.is_some());
+        let changes = actions.persist.iter().any(may_change_configuration);
         for persist in std::mem::take(&mut actions.persist) {
             self.on_persist(&hosts[at], leads, &persist)?;
             hosts[at].disk.ask(persist).map_err(|detail| Invariant::WritesFitTheLog.broken(detail))?;
+        }
+        if changes {
+            self.configuration_is_of_the_log(&hosts[at])?;
         }
         for event in &actions.events {
             self.on_event(hosts, at, event)?;
@@ -236,6 +240,9 @@ impl Checker {
             place(first.id.index.previous()).and_then(|at| asked.get(at)).copied().unwrap_or_default();
         // A founding record that never reached a disk was never said: the next may differ. WELCOME is what counts.
         for entry in &persist.append {
+            if leads && matches!(entry.payload, Payload::Configuration(_)) {
+                self.may_change(host, entry.id)?;
+            }
             self.electorate.note(entry);
             let what = (content(entry), before);
             let known = *self.entries.entry(entry.id).or_insert(what);
@@ -246,6 +253,33 @@ impl Checker {
             before = entry.id;
         }
         Ok(())
+    }
+
+    /// What the core takes for the configuration in force is the last one of the log that it had written.
+    fn configuration_is_of_the_log(&self, host: &Host) -> Checked {
+        let Some(raft) = &host.raft else { return Ok(()) };
+        let (index, voters) = (raft.standing().configuration_index, raft.configuration());
+        let last = self.electorate.last(host);
+        let agrees = match last {
+            Some((id, configuration)) => id.index == index && configuration == voters,
+            None => index == Index(0),
+        };
+        Invariant::ConfigurationOfTheLog
+            .check(agrees, || format!("the log says {last:?}, the core has {voters:?} of {index} in force"))
+    }
+
+    /// A leader changes the voters by the entry `change`, which is not in its log yet.
+    fn may_change(&self, host: &Host, change: EntryId) -> Checked {
+        let committed = |id: EntryId| place(id.index).and_then(|at| self.committed.get(at)) == Some(&id);
+        let before = self.electorate.last(host).map(|(id, _)| id);
+        Invariant::ChangeAfterCommit.check(before.is_none_or(committed), || {
+            format!("the voters change by {change}, and {before:?} before it is not committed")
+        })?;
+        let own = self.committed.partition_point(|id| id.term < change.term);
+        let own = self.committed.get(own).filter(|id| id.term == change.term);
+        Invariant::ChangeAfterCommit.check(own.is_some(), || {
+            format!("the voters change by {change}, and nothing of that term is committed")
+        })
     }
 
     /// A snapshot takes nothing away that is committed, and keeps nothing that does not belong behind it.
@@ -459,6 +493,12 @@ impl Checker {
         let durable = host.disk.synced.log.get(at).map(|entry| entry.id);
         durable.is_some() && durable.as_ref() == host.disk.asked().get(at)
     }
+}
+
+/// Another configuration may be in force once this write is asked for. (A snapshot's counts when it is on disk.)
+fn may_change_configuration(persist: &Persist) -> bool {
+    let brings = |entry: &Entry| entry.payload.configuration().is_some();
+    persist.cut_from.is_some() || persist.append.iter().any(brings)
 }
 
 /// The term of a message of which [`Checker::heeds`] speaks.

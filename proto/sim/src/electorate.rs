@@ -39,9 +39,15 @@ impl Electorate {
     /// The last configuration of a host's log, with what waits for its disk.
     #[must_use]
     pub fn of(&self, host: &Host) -> Option<&Configuration> {
+        self.last(host).map(|(_, configuration)| configuration)
+    }
+
+    /// The same, with the entry that brought it.
+    #[must_use]
+    pub fn last(&self, host: &Host) -> Option<(EntryId, &Configuration)> {
         let holds = |id: &EntryId| place(id.index).and_then(|at| host.disk.asked().get(at)) == Some(id);
         let held = self.0.iter().filter(|(id, _)| holds(id));
-        held.max_by_key(|(id, _)| id.index).map(|(_, configuration)| configuration)
+        held.max_by_key(|(id, _)| id.index).map(|(id, configuration)| (*id, configuration))
     }
 
     /// This host's own log makes it a voter.

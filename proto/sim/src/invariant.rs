@@ -69,8 +69,11 @@ invariants! {
     CommitNeverFalls "commit-never-falls",
     /// What the log has dropped is in the state, but for a state that was lost.
     StateReachesLog "state-reaches-log",
-    /// After a snapshot the configuration in force is that of the log which it stands for.
+    /// The configuration in force is the last one in the log (thesis 4.1), or in what a snapshot stands for.
     ConfigurationOfTheLog "configuration-of-the-log",
+    /// A leader takes a change of the voters only once the one before it, and an entry of its own term, are committed (thesis
+    /// 4.1, with its later correction).
+    ChangeAfterCommit "change-after-commit",
     /// A request is decided by one entry, and every answer names that one.
     ExactlyOnce "exactly-once",
     /// A linearizable read sees everything that was acknowledged or read before it began.
@@ -97,8 +100,10 @@ invariants! {
     HeardAsSaid "heard-as-said",
     /// No core sees a sign of a broken cluster, and no honest disk breaks a promise.
     NoFalseAlarm "no-false-alarm",
-    /// Of two processes with one identity, or an old copy brought back, the cluster learns in time, and it votes no more.
+    /// Of two processes with one identity both learn in time, and vote no more.
     CloneIsFenced "clone-is-fenced",
+    /// A node that comes back with an old copy of its disk learns in time that it is one, if anybody can know.
+    OldCopyIsFound "old-copy-is-found",
     /// Nothing panics.
     NoPanic "no-panic",
     /// Deadlines move on, and a life ends.

@@ -87,6 +87,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         }
         Bug::LearnerCounted => &[I::MatchIsHeld, I::CommittedOnMajority, I::NoFalseAlarm],
         Bug::TwoChangesAtOnce => &[
+            I::ChangeAfterCommit,
             I::OneLeaderPerTerm,
             I::LeaderCompleteness,
             I::CommittedIsElected,
@@ -94,6 +95,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
             I::StateMachineSafety,
         ],
         Bug::ConfigurationAtCommit => &[
+            I::ConfigurationOfTheLog,
             I::ElectedByMajority,
             I::CommittedOnMajority,
             I::CommittedIsElected,
@@ -101,13 +103,16 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
             I::LeaderCompleteness,
             I::OneLeaderPerTerm,
         ],
+        Bug::ConfigurationKept => &[I::ConfigurationOfTheLog],
+        Bug::ChangeBeforeFirstCommit => &[I::ChangeAfterCommit],
         Bug::RemovedVoteCounted => &[I::ElectedByMajority],
         Bug::LogTimeFalls => &[I::LogTimeNeverFalls],
         Bug::NoFirstEntry => &[I::AllConverge, I::EveryCallEnds],
         Bug::TimeoutAsFailure | Bug::RefusalOfRepeated => &[I::UnknownStaysOpen],
         Bug::HeldWithoutLimit => &[I::WithinLimits],
         Bug::CloneUnnoticed | Bug::CloneVotes => &[I::CloneIsFenced],
-        Bug::BehindVotes => &[I::BehindIsSilent],
+        Bug::BehindVotes | Bug::PromiseNotCompared => &[I::BehindIsSilent],
+        Bug::HadForgotten | Bug::HadComparedLate => &[I::OldCopyIsFound],
         Bug::WindowBeforeAuthentication => &[I::LeaderReturns, I::AllConverge, I::EveryCallEnds],
         Bug::ReplayInWindow | Bug::ReplayOfOlderBoot => &[I::HeardOnce],
         Bug::NonceReused => &[I::NonceUsedOnce],

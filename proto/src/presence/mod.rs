@@ -23,7 +23,9 @@ pub use peers::Peer;
 use crate::message::{HeardBy, Hello, Message, Role, Sender, Welcome};
 use crate::planted;
 use crate::raft::{Config, Durable};
-use crate::types::{Boot, Cluster, Configuration, EntryId, Index, NodeId, NodeName, Now, Span, Term, Time};
+use crate::types::{
+    Boot, Cluster, Configuration, EntryId, Held, Index, NodeId, NodeName, Now, Span, Term, Time,
+};
 use founding::{Inside, Place};
 use peers::{HEARD_WITHIN, Noted, Peers};
 
@@ -64,7 +66,7 @@ const HEARD_MAX: usize = 256;
 const HAD_MAX: usize = 4;
 
 /// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
-const HELLO_BYTES: usize = 704;
+const HELLO_BYTES: usize = 664;
 
 /// Bytes of one heard node, its boot, and its place in `direct_only` in MessagePack.
 const HEARD_BYTES: usize = 20;
@@ -111,8 +113,8 @@ pub enum Observed {
     Cloned(String),
     /// The cluster went on in a higher epoch without this node.
     HigherEpoch(Cluster),
-    /// This node's disk once held what is committed up to here, as another remembers. When it no longer does, it lost it.
-    Had(Index),
+    /// This node's disk once held more than this start began with, as another remembers: it lost that.
+    Had(Held),
     /// Something that people should know, said once until it changes.
     Trouble(String),
 }
@@ -124,6 +126,8 @@ pub struct Presence {
     rng: fastrand::Rng,
     peers: Peers,
     place: Place,
+    /// What the disk held when this start began.
+    began: Held,
     /// Another process speaks with this node's identity.
     cloned: bool,
     /// Its start, when that is later than this one: it cannot hear that by itself.
@@ -163,6 +167,7 @@ impl Presence {
             rng: fastrand::Rng::with_seed(config.seed ^ 0x5052_4553_454e_4345),
             peers: Peers::default(),
             place: Place::new(own, durable),
+            began: Held { term: durable.hard_state.term, index: durable.last_id.index },
             cloned: false,
             later_start: None,
             higher_epoch: None,
@@ -229,7 +234,8 @@ impl Presence {
         if from.id == self.config.id() {
             return self.on_own_identity(from.boot, &hello.heard).into_iter().collect();
         }
-        let had = hello.had.iter().find(|(id, _)| *id == self.config.id()).map(|(_, index)| *index);
+        let had = hello.had.iter().find(|(id, _)| *id == self.config.id()).map(|(_, had)| *had);
+        let lost = had.filter(|had| had.exceeds(self.began));
         let lacks_group = hello.hears(self.config.id(), self.config.boot) == Some(HeardBy::Unicast);
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),
@@ -244,7 +250,7 @@ impl Presence {
             Place::Outside(_) => self.enter(now),
             Place::Inside(_) => self.meet(now.time, from.id),
         };
-        observed.extend(had.map(Observed::Had));
+        observed.extend(lost.map(Observed::Had));
         observed
     }
 
@@ -331,6 +337,7 @@ impl Presence {
             pid: self.config.pid,
             heard,
             direct_only,
+            began: Some(self.began),
             had,
         }
     }

@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 
 use super::ear::Ear;
 use crate::message::{HeardBy, Hello, Role, Sender};
-use crate::types::{Boot, Index, NodeId, Span, Time};
+use crate::planted;
+use crate::types::{Boot, Held, NodeId, Span, Time};
 
 /// Most nodes kept; the longest silent goes first.
 const PEERS_MAX: usize = 1_024;
@@ -26,8 +27,10 @@ pub struct Peer {
     pub hello_heard: Time,
     /// When this start of it was heard first.
     pub since: Time,
-    /// The last entry that any start of it named as committed and on its disk.
-    had: Index,
+    /// What any start of it named as on its disk.
+    had: Held,
+    /// The same of the starts before this one.
+    had_before: Held,
     /// When it was last sent the founding record.
     pub(super) greeted: Option<Time>,
     /// Over which way it is heard.
@@ -48,9 +51,13 @@ impl Peer {
         self.votes() && self.heard_by() != before
     }
 
-    /// What its disk held and, by its last HELLO, holds no more.
-    pub(super) fn lost(&self) -> Option<Index> {
-        (self.hello.durable.index < self.had).then_some(self.had)
+    /// What its disk held before this start of it, if that began with less. What it holds by now proves nothing: it may have
+    /// caught up, and its votes do not come back with the entries.
+    pub(super) fn lost(&self) -> Option<Held> {
+        let holds = Held { term: self.hello.term, index: self.hello.durable.index };
+        let began = if planted!(HadComparedLate) { Some(holds) } else { self.hello.began };
+        let lost = began.is_some_and(|began| self.had_before.exceeds(began)) && !planted!(HadForgotten);
+        lost.then_some(self.had_before)
     }
 
     /// It votes, as far as its last HELLO says.
@@ -92,8 +99,8 @@ impl Peers {
         if !self.by_id.contains_key(&from.id) && self.by_id.len() >= PEERS_MAX {
             self.drop_longest_silent();
         }
-        // What is committed is never cut: a disk that once held it and holds it no more has lost it.
-        let had = hello.durable.index.min(hello.commit_index);
+        // What is committed is never cut, and a term never falls: a disk that once held it and holds it no more has lost it.
+        let had = Held { term: hello.term, index: hello.durable.index.min(hello.commit_index) };
         let fresh = Peer {
             hello,
             boot: from.boot,
@@ -101,6 +108,7 @@ impl Peers {
             hello_heard: now,
             since: now,
             had,
+            had_before: Held::default(),
             greeted: None,
             ear: Ear::default(),
         };
@@ -119,8 +127,9 @@ impl Peers {
                 let greeted = known.greeted.filter(|_| same);
                 // A new start of a node is reached over the same way as the old one.
                 let ear = known.ear.clone();
-                let had = known.had.max(had);
-                place.insert(Peer { since, had, greeted, ear, ..fresh });
+                let had_before = if same { known.had_before } else { known.had };
+                let had = known.had.union(had);
+                place.insert(Peer { since, had, had_before, greeted, ear, ..fresh });
                 if same { Noted::Known } else { Noted::New }
             }
         }

@@ -6,7 +6,7 @@ use super::{Observed, Presence, Standing};
 use crate::message::{Hello, Message, Role, Sender, Vote, Welcome};
 use crate::raft::{Config, Durable};
 use crate::types::{
-    Boot, Cluster, EntryId, HardState, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
+    Boot, Cluster, EntryId, HardState, Held, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
 };
 
 /// One node: its disk, and its presence while it runs.
@@ -490,26 +490,56 @@ fn a_hello_that_names_another_identity_than_its_sender_is_not_believed() {
 }
 
 #[test]
-fn what_a_disk_had_is_remembered_until_it_has_it_again() {
+fn what_a_disk_had_is_told_to_every_start_that_began_with_less() {
     let mut table = Table::voters(2);
     table.until("founded", 1_000, Node::may_vote);
     let (now, from) = (table.now, table.sender(1));
     let hello = table.running(1).hello(now, &standing());
-    let said = |table: &mut Table, boot: u64, durable: u64, commit: u64| {
-        let durable = EntryId::new(1, durable);
-        let hello = crate::message::Hello { durable, commit_index: Index(commit), ..hello.clone() };
+    let held = |term: u64, index: u64| Held { term: Term(term), index: Index(index) };
+    let said = |table: &mut Table, boot: u64, began: Option<Held>, term: u64, durable: u64, commit: u64| {
+        let (durable, commit_index) = (EntryId::new(1, durable), Index(commit));
+        let hello = Hello { term: Term(term), began, durable, commit_index, ..hello.clone() };
         let from = Sender { boot: Boot(from.boot.0 + boot), ..from };
         let _ = table.running(0).on_hello(now, from, hello);
         table.running(0).hello(now, &standing()).had
     };
-    assert_eq!(said(&mut table, 0, 90, 80), []);
-    assert_eq!(said(&mut table, 1, 85, 80), [], "what was not committed may be cut");
-    assert_eq!(said(&mut table, 2, 40, 30), [(from.id, Index(80))]);
-    assert_eq!(said(&mut table, 2, 79, 200), [(from.id, Index(80))], "it is not there yet");
-    assert_eq!(said(&mut table, 2, 80, 80), []);
-    let hello = crate::message::Hello { had: vec![(from.id, Index(7))], ..hello };
-    let observed = table.running(1).on_hello(now, Sender { id: NodeId(5), ..from }, hello);
-    assert!(observed.is_empty(), "another identity than its sender's is not believed");
+    assert_eq!(said(&mut table, 0, Some(held(1, 1)), 3, 90, 80), []);
+    assert_eq!(said(&mut table, 1, Some(held(3, 85)), 3, 85, 80), [], "what was not committed may be cut");
+    let had = [(from.id, held(3, 80))];
+    assert_eq!(said(&mut table, 2, Some(held(2, 40)), 2, 40, 30), had);
+    assert_eq!(said(&mut table, 2, Some(held(2, 40)), 4, 200, 200), had, "it caught up, and began with less");
+    assert_eq!(said(&mut table, 3, Some(held(4, 200)), 4, 200, 200), []);
+    assert_eq!(
+        said(&mut table, 4, Some(held(3, 200)), 4, 200, 200),
+        [(from.id, held(4, 200))],
+        "its term fell"
+    );
+    assert_eq!(
+        said(&mut table, 5, None, 3, 100, 100),
+        [],
+        "an earlier version does not say with what it began"
+    );
+}
+
+#[test]
+fn a_node_believes_what_others_remember_of_it_if_it_began_with_less() {
+    let mut table = Table::voters(2);
+    table.until("founded", 1_000, Node::may_vote);
+    let (now, from, own) = (table.now, table.sender(0), table.sender(1).id);
+    let hello = table.running(0).hello(now, &standing());
+    let began = table.running(1).hello(now, &standing()).began.expect("this version says it");
+    let more = Held { index: began.index.next(), ..began };
+    let later = Held { term: began.term.next(), ..began };
+    let mut told = |id: NodeId, from: Sender, had: Held| {
+        let hello = Hello { had: vec![(id, had)], ..hello.clone() };
+        table.running(1).on_hello(now, from, hello)
+    };
+    assert_eq!(told(own, from, began), []);
+    assert_eq!(told(own, from, more), [Observed::Had(more)]);
+    assert_eq!(told(own, from, later), [Observed::Had(later)]);
+    assert_eq!(told(from.id, from, more), [], "of another node");
+    let stranger = Sender { id: NodeId(5), ..from };
+    assert_eq!(told(own, stranger, more), [], "another identity than its sender's is not believed");
 }
 
 #[test]

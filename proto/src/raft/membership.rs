@@ -122,7 +122,7 @@ impl Membership {
 
     /// The entries from `from` on are gone, and their configurations with them.
     pub(super) fn cut(&mut self, from: Index) {
-        self.known.retain(|(index, _)| *index < from);
+        self.known.retain(|(index, _)| *index < from || planted!(ConfigurationKept));
     }
 
     /// Configurations before the last committed one can come back no more.
@@ -209,7 +209,7 @@ impl Raft {
             return Err(ChangeRefusal::NotLeader { leader: self.leader });
         };
         let unsettled = !self.membership.is_settled() && !planted!(TwoChangesAtOnce);
-        let unproven = self.commit_index < leader.first_own;
+        let unproven = self.commit_index < leader.first_own && !planted!(ChangeBeforeFirstCommit);
         if leader.hands_over() {
             return Err(ChangeRefusal::HandingOver);
         }

@@ -83,8 +83,8 @@ pub use membership::{Change, ChangeRefusal, Changed};
 use crate::message::{Digest, Message, Role, Sender, Welcome};
 use crate::presence::{Observed, Presence, Standing};
 use crate::types::{
-    Boot, Configuration, Entry, EntryId, HardState, Index, NodeId, Now, Payload, Queue, Span, Term, Time,
-    Token,
+    Boot, Configuration, Entry, EntryId, HardState, Held, Index, NodeId, Now, Payload, Queue, Span, Term,
+    Time, Token,
 };
 use crate::wire::Assembler;
 use crate::{mark, planted};
@@ -130,7 +130,7 @@ fn known_hard_state(durable: &Durable) -> HardState {
     durable.hard_state
 }
 
-/// A node that lost entries it had promised to hold (its log ends before its promise).
+/// A node that lost entries it had promised to hold (its log ends before its promise), or more, as others remember.
 #[derive(Clone, Copy, Debug)]
 struct Behind {
     promised: EntryId,
@@ -157,6 +157,8 @@ pub struct Raft {
     log: Log,
     membership: Membership,
     behind: Option<Behind>,
+    /// The committed entry that last made good what was lost: whoever remembers no more than that repeats what is over.
+    made_good: Held,
 
     /// Whom this node follows in `term`; itself when it leads.
     leader: Option<NodeId>,
@@ -199,8 +201,9 @@ impl Raft {
         let known = durable.applied_id.index.max(durable.base_id.index);
         let committed = if planted!(CommittedAtStart) { durable.last_id.index } else { known };
         let hard_state = known_hard_state(&durable);
-        let behind = (durable.last_id < durable.promised_id)
-            .then_some(Behind { promised: durable.promised_id, start_term: durable.hard_state.term });
+        let lost = durable.last_id < durable.promised_id && !planted!(PromiseNotCompared);
+        let behind =
+            lost.then_some(Behind { promised: durable.promised_id, start_term: durable.hard_state.term });
         let mut raft = Self {
             id: config.id(),
             now,
@@ -211,6 +214,7 @@ impl Raft {
             log: Log::new(&durable),
             membership: Membership::new(&durable.configurations, committed),
             behind,
+            made_good: Held::default(),
             leader: None,
             leader_heard: None,
             matched: committed,
@@ -615,25 +619,44 @@ impl Raft {
     /// a leader that was elected without this node.
     fn maybe_restored(&mut self) {
         let Some(Behind { promised, start_term }) = self.behind else { return };
-        let held = self.commit_index.min(self.log.durable_index());
-        if held >= promised.index && self.log.term_at(held).is_some_and(|term| term > start_term) {
+        let index = self.commit_index.min(self.log.durable_index());
+        let Some(term) = self.log.term_at(index) else { return };
+        if index >= promised.index && term > start_term {
             self.behind = None;
+            self.made_good = Held { term, index };
             self.restart_election_timer();
             mark!(MadeGood);
             self.event(Event::Restored);
         }
     }
 
-    /// Another node remembers that this one's disk held what was committed up to `index`. A shorter log now is an old copy, or
-    /// one that lost its end together with the promise: what it acknowledged may be gone.
-    fn compare_with_what_it_had(&mut self, index: Index) {
-        // While a snapshot is put in force less counts as durable than the disk holds.
-        if index <= self.log.durable_index() || self.behind.is_some() || self.installs() {
+    /// Another node remembers that this one's disk held more than this start began with: it is an old copy, or lost its end
+    /// together with the promise. What it acknowledged may be gone, and whom it voted for is not known any more.
+    fn lost_what_it_had(&mut self, had: Held) {
+        if let Some(Behind { promised, start_term }) = &mut self.behind {
+            promised.index = promised.index.max(had.index);
+            *start_term = had.term.max(*start_term);
             return;
         }
-        let promised = EntryId { term: self.log.durable_id().term, index };
-        self.behind = Some(Behind { promised, start_term: self.term });
+        if had.index <= self.made_good.index && had.term < self.made_good.term {
+            return;
+        }
+        let promised = EntryId { term: self.log.durable_id().term, index: had.index };
+        self.behind = Some(Behind { promised, start_term: self.term.max(had.term) });
         self.fence(Event::Behind { last: self.log.durable_id(), promised });
+        self.spend_vote(had.term);
+    }
+
+    /// Up to `term` this node may have voted for somebody, or up to its own if that is later: it gives no vote there any more,
+    /// after another start neither.
+    fn spend_vote(&mut self, term: Term) {
+        if term > self.term {
+            self.become_follower(term, None);
+        }
+        if self.vote.is_none() {
+            self.vote = Some(self.id);
+            self.write.hard_state = Some(HardState { term: self.term, vote: self.vote });
+        }
     }
 
     // --- presence ---
@@ -650,7 +673,7 @@ impl Raft {
                 Observed::Founded => self.write.founded = true,
                 Observed::Cloned(detail) => self.fence(Event::Cloned { detail }),
                 Observed::HigherEpoch(cluster) => self.fence(Event::HigherEpoch { cluster }),
-                Observed::Had(index) => self.compare_with_what_it_had(index),
+                Observed::Had(had) => self.lost_what_it_had(had),
                 Observed::Trouble(detail) => self.event(Event::Trouble { detail }),
             }
         }

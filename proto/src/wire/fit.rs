@@ -12,8 +12,8 @@ use crate::message::{
     Carried, Done, Hello, Lagging, LogLine, Message, NodeReport, Recipient, Refused, Report, Welcome,
 };
 use crate::types::{
-    Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Identity, Index, NAME_BYTES_MAX,
-    NodeId, NodeName, Term, Voter,
+    Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Held, Identity, Index,
+    NAME_BYTES_MAX, NodeId, NodeName, Term, Voter,
 };
 
 /// Bytes of a map of at most 15 fields: its own byte, and `request`, `sender_name` and `recipient` with their values
@@ -126,6 +126,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         pid: u32::MAX,
         heard: vec![(NodeId(u64::MAX), Boot(u64::MAX)); voters.len() - 1],
         direct_only: (0..u8::MAX).take(voters.len() - 1).collect(),
+        began: Some(Held { term: Term(u64::MAX), index: Index(u64::MAX) }),
         had: Vec::new(),
     }));
     let to = Recipient::Name(longest.clone());

@@ -133,6 +133,10 @@ fn cluster(r: &mut Rng) -> Cluster {
     Cluster { id: std::array::from_fn(|_| r.u8(..)), epoch: number(r).max(1) }
 }
 
+fn held(r: &mut Rng) -> Held {
+    Held { term: Term(number(r)), index: Index(number(r)) }
+}
+
 fn hello(r: &mut Rng) -> Hello {
     let mut hello = Hello {
         name: name(r),
@@ -156,7 +160,8 @@ fn hello(r: &mut Rng) -> Hello {
         pid: r.u32(..),
         heard: (0..r.usize(0..8)).map(|_| (NodeId(r.u64(..)), Boot(r.u64(..)))).collect(),
         direct_only: Vec::new(),
-        had: (0..r.usize(0..=4)).map(|_| (NodeId(r.u64(..)), Index(number(r)))).collect(),
+        began: r.bool().then(|| held(r)),
+        had: (0..r.usize(0..=4)).map(|_| (NodeId(r.u64(..)), held(r))).collect(),
     };
     hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
     hello

@@ -195,6 +195,7 @@ mod tests {
             pid: 1,
             heard: Vec::new(),
             direct_only: Vec::new(),
+            began: None,
             had: Vec::new(),
         }))
     }

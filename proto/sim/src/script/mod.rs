@@ -18,8 +18,8 @@
 //! - `nodes N…`, `learners N…`: who there is, founded before the story begins; `empty`: with empty disks instead.
 //! - `disk N log=1,1,2 term=2 vote=n1 applied=2 base=2 promised=t2/i9`: what a disk holds (terms of the entries after the
 //!   founding record), up to where its log is compacted, and the last entry that the promise file names.
-//! - `start [N…]`, `crash N [keeps=W]`: processes begin, and end with W of their waiting writes on disk; `older N to=I`: then
-//!   an old copy of its disk is brought back, which ends with I.
+//! - `start [N…]`, `crash N [keeps=W]`: processes begin, and end with W of their waiting writes on disk; `older N to=I [term=T]`:
+//!   then an old copy of its disk is brought back, which ends with I, and with an older term without a vote.
 //! - `lead N`: N campaigns and everything is delivered until it leads, in silence.
 //! - `tick N [until=WORD]`: the clock goes to N's deadline, once, or until N is in that role or says that message.
 //! - `wait 40ms`: the clock goes on, and nobody looks at it.

@@ -414,6 +414,9 @@ impl Stage {
         let host = &mut self.hosts[at];
         let mut image = host.disk.synced.clone();
         image.log.truncate(usize::try_from(to).unwrap_or(usize::MAX));
+        if words.named("term").is_some() {
+            image.hard_state = HardState { term: Term(words.number("term")?), vote: None };
+        }
         host.disk = Disk::new(image);
         host.machine.fall_back(Index(to));
         self.unchecked = true;

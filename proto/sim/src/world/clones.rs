@@ -69,27 +69,17 @@ impl World {
         if !std::mem::replace(&mut clones.taken, true) {
             let started_after = clones.started_after;
             self.after(started_after, What::Clone);
-            let (disk, machine, boot) = {
-                let host = &self.hosts[original];
-                (host.disk.copy(), host.machine.clone(), host.config.boot)
-            };
+            let copied = self.copy_of(original);
             let host = &mut self.hosts[copy];
-            (host.disk, host.machine, host.config.boot) = (disk, machine, boot);
-            // The state's file may hold more than the copied log.
-            let last = host.disk.synced.last_id().index;
-            host.machine.fall_back(last);
+            (host.disk, host.machine, host.config.boot) = copied;
             return Ok(());
         }
         clones.both_since = Some(now);
         self.start(copy)
     }
 
-    /// Hands what one input brought forth to the disk. The other invariants say nothing of a cluster with two nodes in one.
-    pub(super) fn take_of_a_clone(&mut self, at: usize, actions: &mut Actions) -> Checked {
-        for persist in std::mem::take(&mut actions.persist) {
-            let asked = self.hosts[at].disk.ask(persist);
-            asked.map_err(|detail| Invariant::WritesFitTheLog.broken(detail))?;
-        }
+    /// Whether the two know, and what they still say.
+    pub(super) fn watch_clone(&mut self, at: usize, actions: &Actions) -> Checked {
         let now = self.now;
         let Some(clones) = &mut self.clones else { return Ok(()) };
         let Some(which) = [clones.original, clones.copy].iter().position(|one| *one == at) else {

@@ -369,7 +369,7 @@ impl World {
         }
     }
 
-    fn resign(&mut self, at: usize, successor: Option<NodeId>, command: &str) -> Checked {
+    pub(super) fn resign(&mut self, at: usize, successor: Option<NodeId>, command: &str) -> Checked {
         self.note(|world| format!("{} obeys {command}", world.name(at)));
         let now = self.clock(at);
         let actions = self.hosts[at].raft().resign(now, successor);

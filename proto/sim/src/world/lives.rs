@@ -224,7 +224,7 @@ impl World {
         });
         self.checker.started(at);
         self.lives[at].die();
-        if self.clones.is_some() {
+        if !self.is_judged() {
             return Ok(());
         }
         self.checker.electable_hold_what_was_acknowledged(&self.hosts)
@@ -279,7 +279,7 @@ impl World {
             message => {
                 let term = checker::term_of(&message);
                 let actions = self.hosts[to].raft().receive(now, sender, message);
-                if let Some(term) = term.filter(|_| self.clones.is_none()) {
+                if let Some(term) = term.filter(|_| self.is_judged()) {
                     self.checker.heeds(to, term, &actions)?;
                 }
                 self.carry_out(to, actions)
@@ -387,6 +387,7 @@ impl World {
             return Ok(());
         }
         self.mix("applied", [at as u64, index.0, 0]);
+        let judged = self.is_judged();
         let host = &mut self.hosts[at];
         let mut outcomes = Vec::new();
         while host.machine.applied_index() < index {
@@ -395,7 +396,7 @@ impl World {
                 Invariant::DurableBeforeApplied.broken(format!("{at} applies {next} without having it"))
             })?;
             let told = host.machine.apply(entry);
-            if self.clones.is_none() {
+            if judged {
                 self.checker.applied(entry, told, host.machine.digest())?;
             }
             outcomes.extend(told);
@@ -429,10 +430,10 @@ impl World {
     pub(super) fn carry_out(&mut self, at: usize, mut actions: Actions) -> Checked {
         self.note_events(at, &actions.events);
         let ends_midway = self.ends_midway(&mut actions);
-        if self.clones.is_some() {
-            self.take_of_a_clone(at, &mut actions)?;
-        } else {
+        if self.is_judged() {
             self.checker.take(&mut self.hosts, at, &mut actions)?;
+        } else {
+            self.take_unjudged(at, &mut actions)?;
         }
         self.keeps_silent_while_behind(at, &actions)?;
         let is_election = |event: &Event| matches!(event, Event::Role { role: Role::Leader, .. });
@@ -473,6 +474,17 @@ impl World {
         self.notice_leader(at)?;
         self.woken.push(at);
         Ok(())
+    }
+
+    /// Hands what one input brought forth to the disk. The other invariants say nothing of a cluster in which somebody may have
+    /// forgotten what it promised.
+    fn take_unjudged(&mut self, at: usize, actions: &mut Actions) -> Checked {
+        for persist in std::mem::take(&mut actions.persist) {
+            let asked = self.hosts[at].disk.ask(persist);
+            asked.map_err(|detail| Invariant::WritesFitTheLog.broken(detail))?;
+        }
+        self.watch_old_copy(at, actions);
+        self.watch_clone(at, actions)
     }
 
     /// Now and then a process dies in the midst of carrying out: some of its messages leave, the others never do.

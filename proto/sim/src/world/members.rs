@@ -85,7 +85,7 @@ impl World {
         self.carry_out(at, actions)
     }
 
-    fn believes_to_lead(&self, at: usize) -> bool {
+    pub(super) fn believes_to_lead(&self, at: usize) -> bool {
         let leads = |raft: &chorus_proto::raft::Raft| raft.standing().role == Role::Leader;
         self.is_awake(at) && self.hosts[at].raft.as_ref().is_some_and(leads)
     }

@@ -4,12 +4,14 @@
 //! and standing processes, disks that stall, fail and are lost, clocks that go wrong, while clients store, read and listen.
 //! In the second phase a random majority of the voters lives on undisturbed (everybody, if the cluster had to be founded
 //! first), and the others stay dead, still or cut off: then a leader must be there soon, every request must end, and all
-//! who live must hold the same. Two processes with one identity have lives of their own (`clones`).
+//! who live must hold the same. Two processes with one identity, and old copies of a disk, have lives of their own
+//! (`clones`, `copies`).
 
 mod air;
 mod calm;
 mod clients;
 mod clones;
+mod copies;
 mod faults;
 mod feeds;
 mod lives;
@@ -39,6 +41,7 @@ use crate::snapshot::Snapshot;
 use air::{Air, Datagram};
 use clients::Client;
 use clones::Clones;
+use copies::OldCopy;
 use faults::Cut;
 use feeds::Subscriber;
 use lives::Life;
@@ -254,6 +257,8 @@ struct World {
     disturbed: Vec<bool>,
     /// Two processes with one identity.
     clones: Option<Clones>,
+    /// A node comes back with what its disk once held.
+    old_copy: Option<OldCopy>,
     /// Who votes changes.
     changes: Option<Changes>,
     /// Role and term of each node as the trace told them last.
@@ -294,7 +299,9 @@ impl World {
         let learners = rng.usize(..3);
         let cloned = rng.u32(..32) == 0;
         let founds = !cloned && rng.u32(..6) == 0;
-        let mut climate = if cloned { Climate::calm() } else { Climate::draw(&mut rng) };
+        let old_copy = OldCopy::draw(seed, voters).filter(|_| !cloned && !founds);
+        let unjudged = cloned || old_copy.is_some();
+        let mut climate = if unjudged { Climate::calm() } else { Climate::draw(&mut rng) };
         if founds {
             // A voter whose disk is lost before all have heard each other keeps the cluster from being founded at all.
             climate.end(Class::WipedDisk);
@@ -302,7 +309,7 @@ impl World {
             climate.end(Class::LostState);
         }
         let mut configs = configs(&mut rng, voters, learners);
-        let changes = Changes::draw(seed, configs.len()).filter(|_| !cloned && !founds);
+        let changes = Changes::draw(seed, configs.len()).filter(|_| !unjudged && !founds);
         if changes.is_some() {
             climate.end(Class::WipedDisk);
             climate.end(Class::RottenDisk);
@@ -321,7 +328,7 @@ impl World {
         let nodes = hosts.len();
         let checker = if founds { Checker::default() } else { Checker::new(&hosts[0].disk.synced.log) };
         let clients = (0..rng.usize(1..=4)).map(|_| Client::default()).collect();
-        let listeners = if cloned { 0 } else { rng.usize(1..=4) };
+        let listeners = if unjudged { 0 } else { rng.usize(1..=4) };
         let subscribers = (0..listeners).map(|_| Subscriber::default()).collect();
         let faults_until = Time(rng.u64(1_500_000..=6_000_000));
         let air = Air::draw(&mut rng, &climate);
@@ -337,7 +344,7 @@ impl World {
             losses: Vec::new(),
             air,
             links: Links::new(nodes),
-            weather: if cloned { Weather::CALM } else { Weather::draw(&mut rng, &climate) },
+            weather: if unjudged { Weather::CALM } else { Weather::draw(&mut rng, &climate) },
             cut: (0, None),
             checker,
             clients,
@@ -352,6 +359,7 @@ impl World {
             calm: false,
             disturbed: Vec::new(),
             clones,
+            old_copy,
             changes,
             steps: 0,
             report: Report::default(),
@@ -379,6 +387,9 @@ impl World {
             let taken_after = clones.taken_after;
             return self.after(taken_after, What::Clone);
         }
+        if self.old_copy.is_some() {
+            return;
+        }
         let first_fault = self.climate.wait(&mut self.rng);
         self.after(first_fault, What::Fault);
         self.begin_changes();
@@ -389,11 +400,20 @@ impl World {
         if self.clones.is_some() {
             return self.live_with_a_clone();
         }
+        if self.old_copy.is_some() {
+            self.live_with_an_old_copy()?;
+            return self.live_longer(self.now + FAULTS_LONGER_MAX);
+        }
         self.run_until(self.faults_until, |_| false)?;
         self.live_longer(self.faults_until + FAULTS_LONGER_MAX)?;
         self.live_in_calm()?;
         // Under some faults next to nothing happens.
         self.live_longer(self.now + CALM_LONGER_MAX)
+    }
+
+    /// The invariants speak of this life: no node forgot what it had promised without knowing it.
+    fn is_judged(&self) -> bool {
+        self.clones.is_none() && self.old_copy.is_none()
     }
 
     /// Until enough has happened, or until `end`.

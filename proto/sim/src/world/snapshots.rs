@@ -167,7 +167,7 @@ impl World {
                 world.hosts[at].machine.applied_index()
             )
         });
-        if self.clones.is_none() {
+        if self.is_judged() {
             self.checker.installed(&self.hosts[at])?;
         }
         let asked = self.clients.iter().filter(|client| client.asks(at));
