@@ -9,7 +9,7 @@ use chorus_proto::types::{Entry, EntryId, Founding, HardState, Index, NodeId, Pa
 
 use crate::counting::Counting;
 use crate::disk::place;
-use crate::electorate::Electorate;
+use crate::electorate::{Electorate, has};
 use crate::host::Host;
 use crate::invariant::Invariant::{CommittedBeforeSaid, DurableBeforeSaid};
 use crate::invariant::{Checked, Invariant};
@@ -382,9 +382,10 @@ impl Checker {
         let Some(raft) = &hosts[at].raft else {
             return Err(Invariant::CommittedOnMajority.broken("who is down commits nothing"));
         };
-        let voters = &raft.configuration().voters;
+        let configuration = raft.configuration();
+        let voters = configuration.voters.len();
         let holds = |host: &&Host| host.disk.synced.entry(id.index).is_some_and(|entry| entry.id == id);
-        let is_voter = |host: &&Host| voters.iter().any(|voter| voter.id() == host.id);
+        let is_voter = |host: &&Host| has(configuration, host);
         let is_lost = |id: &NodeId| self.lost.iter().any(|(lost, _)| lost == id);
         let here = hosts.iter().filter(is_voter).filter(|host| !is_lost(&host.id)).filter(holds).count();
         let held = |log: &[EntryId]| place(id.index).and_then(|at| log.get(at)) == Some(&id);
@@ -392,11 +393,11 @@ impl Checker {
             held(log) || hosts.iter().filter(|host| host.id == *lost).any(|host| holds(&host))
         });
         let copies = here + gone.count();
-        if copies * 2 > voters.len() {
+        if copies * 2 > voters {
             Ok(())
         } else {
             Err(Invariant::CommittedOnMajority
-                .broken(format!("{id} is committed with {copies} durable copies of {}", voters.len())))
+                .broken(format!("{id} is committed with {copies} durable copies of {voters}")))
         }
     }
 

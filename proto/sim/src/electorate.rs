@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chorus_proto::types::{Configuration, Entry, EntryId, NodeId};
+use chorus_proto::types::{Configuration, Entry, EntryId};
 
 use crate::disk::place;
 use crate::host::Host;
@@ -53,7 +53,7 @@ impl Electorate {
     /// This host's own log makes it a voter.
     #[must_use]
     pub fn is_voter(&self, host: &Host) -> bool {
-        self.of(host).is_some_and(|configuration| has(configuration, host.id))
+        self.of(host).is_some_and(|configuration| has(configuration, host))
     }
 
     /// How many would vote for this host in its own configuration, if all of them heard it ask. Who is behind its promise
@@ -63,7 +63,7 @@ impl Electorate {
         let Some(configuration) = self.of(candidate) else { return Prospect { votes: 0, voters: 0 } };
         let last = |host: &Host| host.disk.asked().last().copied().unwrap_or_default();
         let would_vote = |voter: &&Host| {
-            has(configuration, voter.id) && !voter.disk.is_behind() && last(voter) <= last(candidate)
+            has(configuration, voter) && !voter.disk.is_behind() && last(voter) <= last(candidate)
         };
         let votes = if candidate.disk.is_behind() { 0 } else { hosts.iter().filter(would_vote).count() };
         Prospect { votes, voters: configuration.voters.len() }
@@ -72,6 +72,6 @@ impl Electorate {
 
 /// This node is one of its voters.
 #[must_use]
-pub fn has(configuration: &Configuration, id: NodeId) -> bool {
-    configuration.voters.iter().any(|voter| voter.id() == id)
+pub fn has(configuration: &Configuration, host: &Host) -> bool {
+    configuration.voters.iter().any(|voter| voter.identity == host.config.identity)
 }

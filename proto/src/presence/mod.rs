@@ -123,6 +123,7 @@ pub enum Observed {
 #[derive(Clone, Debug)]
 pub struct Presence {
     config: Config,
+    id: NodeId,
     rng: fastrand::Rng,
     peers: Peers,
     place: Place,
@@ -163,6 +164,7 @@ impl Presence {
         let own = config.id();
         Self {
             config: config.clone(),
+            id: own,
             // Its own stream: what it draws must not depend on what the core draws.
             rng: fastrand::Rng::with_seed(config.seed ^ 0x5052_4553_454e_4345),
             peers: Peers::default(),
@@ -231,12 +233,12 @@ impl Presence {
         if hello.identity.node_id() != from.id {
             return Vec::new();
         }
-        if from.id == self.config.id() {
+        if from.id == self.id {
             return self.on_own_identity(from.boot, &hello.heard).into_iter().collect();
         }
-        let had = hello.had.iter().find(|(id, _)| *id == self.config.id()).map(|(_, had)| *had);
+        let had = hello.had.iter().find(|(id, _)| *id == self.id).map(|(_, had)| *had);
         let lost = had.filter(|had| had.exceeds(self.began));
-        let lacks_group = hello.hears(self.config.id(), self.config.boot) == Some(HeardBy::Unicast);
+        let lacks_group = hello.hears(self.id, self.config.boot) == Some(HeardBy::Unicast);
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),
             Noted::New => self.answer_newcomer(now.time),
@@ -264,7 +266,7 @@ impl Presence {
             self.later_start = self.later_start.max(Some(boot));
         }
         // An old datagram of an earlier start proves nothing, unless it knows this start.
-        let knows_us = boot < own && heard.contains(&(self.config.id(), own));
+        let knows_us = boot < own && heard.contains(&(self.id, own));
         if self.cloned || !(later || knows_us) || planted!(CloneUnnoticed) {
             return None;
         }
@@ -281,7 +283,7 @@ impl Presence {
     pub fn on_welcome(&mut self, now: Now, from: Sender, welcome: Welcome) -> Vec<Observed> {
         self.last = now.time;
         let Place::Outside(outside) = &mut self.place else { return Vec::new() };
-        let takes = from.id != self.config.id() && outside.take(&self.config, &welcome);
+        let takes = from.id != self.id && outside.take(&self.config, &welcome);
         if takes { vec![Observed::Join(welcome)] } else { Vec::new() }
     }
 
@@ -363,7 +365,7 @@ impl Presence {
 
     /// The record is on this node's disk.
     pub fn recorded(&mut self, record: Welcome) {
-        self.place = Place::Inside(Inside::recorded(self.config.id(), record));
+        self.place = Place::Inside(Inside::recorded(self.id, record));
         let Place::Inside(inside) = &mut self.place else { return };
         for (id, peer) in self.peers.all() {
             inside.confirm(id, peer);
@@ -435,9 +437,9 @@ impl Presence {
     /// in milliseconds of Unix time. Of an even number the lower of the two in the middle: a clock that runs ahead
     /// does more harm, for log time never goes back.
     #[must_use]
-    pub fn median_clock_ms(&self, now: Now, configuration: &Configuration) -> u64 {
+    pub fn median_clock_ms(&self, now: Now, voters: &[NodeId]) -> u64 {
         let others = self
-            .other_voters(configuration)
+            .others(voters)
             .map(|peer| peer.hello.clock_ms.saturating_add(now.time.since(peer.hello_heard).0 / 1_000));
         let mut clocks: Vec<u64> = others.chain([now.clock_ms]).collect();
         clocks.sort_unstable();
@@ -446,8 +448,8 @@ impl Presence {
 
     /// The smallest receive buffer among these voters, this node's included, in bytes.
     #[must_use]
-    pub fn receive_buffer_bytes(&self, configuration: &Configuration) -> u64 {
-        let others = self.other_voters(configuration).map(|peer| peer.hello.receive_buffer_bytes);
+    pub fn receive_buffer_bytes(&self, voters: &[NodeId]) -> u64 {
+        let others = self.others(voters).map(|peer| peer.hello.receive_buffer_bytes);
         others.fold(self.config.receive_buffer_bytes, u64::min)
     }
 
@@ -463,7 +465,7 @@ impl Presence {
             let listed = self.config.voters.iter();
             listed.map(|name| (name.to_string(), *name == self.config.name || heard(name))).collect()
         } else {
-            let own = self.config.id();
+            let own = self.id;
             let heard = |id| id == own || self.peers.one(id).is_some_and(is_heard);
             configuration.voters.iter().map(|voter| (voter.name.to_string(), heard(voter.id()))).collect()
         };
@@ -473,8 +475,8 @@ impl Presence {
         (names(heard), names(missing))
     }
 
-    fn other_voters(&self, configuration: &Configuration) -> impl Iterator<Item = &Peer> {
-        configuration.voters.iter().filter_map(|voter| self.peers.one(voter.id()))
+    fn others(&self, voters: &[NodeId]) -> impl Iterator<Item = &Peer> {
+        voters.iter().filter_map(|id| self.peers.one(*id))
     }
 
     /// From outside: founds, or adopts what it hears.
@@ -577,7 +579,7 @@ impl Presence {
 
     /// Those who say that they hear this start of this node by unicast alone; voters first, if there are too many.
     fn count_copies(&mut self, now: Time) {
-        let (own, boot) = (self.config.id(), self.config.boot);
+        let (own, boot) = (self.id, self.config.boot);
         let lacks_group = |peer: &Peer| peer.hello.hears(own, boot) == Some(HeardBy::Unicast);
         let lacking = self.peers.fresh(now).filter(|(_, peer)| lacks_group(peer));
         self.copies_to = first_of(lacking.map(|(id, peer)| (u8::from(!peer.votes()), id)).collect());
@@ -586,7 +588,7 @@ impl Presence {
     /// Whom a HELLO goes to direct: the voters, whether heard or not; who hears this node by unicast alone or is heard so;
     /// and, from a voter, who hears the group and not this node, or neither.
     fn draw_direct(&self, now: Time, standing: &Standing) -> Vec<NodeId> {
-        let (own, boot) = (self.config.id(), self.config.boot);
+        let (own, boot) = (self.id, self.config.boot);
         let votes = standing.role != Role::Learner || !self.config.voters.is_empty();
         let class = |peer: &Peer| match peer.hello.hears(own, boot) {
             _ if self.may_be_voter(peer) => Some(0),
@@ -639,7 +641,7 @@ impl Presence {
             })
             .collect();
         // First of all the later start of this node's own identity: that process learns of this one from nobody else.
-        let later = self.later_start.map(|boot| (self.config.id(), boot));
+        let later = self.later_start.map(|boot| (self.id, boot));
         heard.sort_unstable_by_key(|(class, before, id, ..)| (*class, *before, *id));
         heard.truncate(self.heard_max() - usize::from(later.is_some()));
         if let Some((2, _, last, ..)) = heard.last() {

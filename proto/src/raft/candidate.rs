@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::quorum::{is_majority, majority};
 use super::{Office, Raft, To};
 use crate::message::{Consent, Message, Vote, VoteConsensus, VoteMe};
-use crate::types::{EntryId, HardState, Index, NodeId, Round, Span, Term, Time, Voter};
+use crate::types::{EntryId, HardState, Index, NodeId, Round, Span, Term, Time};
 use crate::{mark, planted};
 
 /// The longest that a candidate waits between two rounds, however many it lost.
@@ -168,7 +168,7 @@ impl Raft {
         else {
             return;
         };
-        if is_majority(self.membership.current(), |id| consenting.contains(&id)) {
+        if is_majority(self.membership.voters(), |id| consenting.contains(&id)) {
             self.start_election(false);
         }
     }
@@ -182,7 +182,7 @@ impl Raft {
         if term == self.term || planted!(StaleVoteCounted) {
             let first = granted.insert(from);
             if !first && planted!(VoteCountedTwice) {
-                let mut voters = self.membership.current().voters.iter().map(Voter::id);
+                let mut voters = self.membership.voters().iter().copied();
                 granted.extend(voters.find(|id| !granted.contains(id)));
             }
             self.maybe_lead();
@@ -193,8 +193,8 @@ impl Raft {
         let Office::Candidate(Candidate { stage: Stage::Voting { granted, .. }, .. }) = &self.office else {
             return;
         };
-        let voters = self.membership.current();
-        let by_anybody = planted!(RemovedVoteCounted) && granted.len() >= majority(voters.voters.len());
+        let voters = self.membership.voters();
+        let by_anybody = planted!(RemovedVoteCounted) && granted.len() >= majority(voters.len());
         if is_majority(voters, |id| granted.contains(&id)) || by_anybody {
             self.become_leader();
         }
@@ -217,7 +217,7 @@ impl Raft {
         };
         if term == self.term && refused.insert(from) {
             *round_ends_at = next_round_at.min(*round_ends_at);
-            if is_majority(self.membership.current(), |id| refused.contains(&id)) {
+            if is_majority(self.membership.voters(), |id| refused.contains(&id)) {
                 mark!(RefusedByMajority);
                 self.failed_rounds += 1;
                 self.become_follower(self.term, None);

@@ -8,7 +8,7 @@ use super::quorum::{is_majority, reached};
 use super::reads::Reads;
 use super::{Actions, Command, Event, Office, Proposed, Raft, Refusal, SYNC_STALL_MAX, To};
 use crate::message::{AppendReply, Carried, Heartbeat, Message, Resign};
-use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time, Voter};
+use crate::types::{ENTRY_BYTES_MAX, Entry, EntryId, Index, NodeId, Now, Payload, Round, Span, Time};
 use crate::{mark, planted, wire};
 
 /// How far the log's time may be from the median of the voters' clocks, unless the log is ahead of it already.
@@ -114,7 +114,7 @@ impl Raft {
             return Err(Refusal::NotLeader { leader: self.leader });
         };
         // What is in flight fits any voter's receive buffer with room to spare; a single entry always goes.
-        let bytes_max = self.presence.receive_buffer_bytes(self.membership.current()) / 4;
+        let bytes_max = self.presence.receive_buffer_bytes(self.membership.voters()) / 4;
         let bytes = u64::try_from(leader.in_flight_bytes + command.len()).unwrap_or(u64::MAX);
         if command.len() > ENTRY_BYTES_MAX {
             Err(Refusal::TooLarge)
@@ -144,8 +144,8 @@ impl Raft {
     /// Other voters count from now on: what is known of those that stay is kept.
     pub(super) fn follow_configuration(&mut self) {
         let now = self.now.time;
-        let voters = self.membership.current().voters.iter();
-        let others: BTreeSet<NodeId> = voters.map(Voter::id).filter(|id| *id != self.id).collect();
+        let voters = self.membership.voters().iter().copied();
+        let others: BTreeSet<NodeId> = voters.filter(|id| *id != self.id).collect();
         let Office::Leader(leader) = &mut self.office else { return };
         leader.progress.retain(|id, _| others.contains(id));
         for id in others {
@@ -154,7 +154,7 @@ impl Raft {
     }
 
     fn entry_time_ms(&self) -> u64 {
-        let median_ms = self.presence.median_clock_ms(self.now, self.membership.current());
+        let median_ms = self.presence.median_clock_ms(self.now, self.membership.voters());
         let last_ms = if planted!(LogTimeFalls) { 0 } else { self.log.last_time_ms() };
         log_time_ms(last_ms, self.now.clock_ms, median_ms)
     }
@@ -255,7 +255,7 @@ impl Raft {
                 leader.progress.get(&id).map_or(Index(0), |progress| progress.match_index)
             }
         };
-        let reached = reached(self.membership.current(), match_index);
+        let reached = reached(self.membership.voters(), match_index);
         let index = if planted!(CommitByMinority) { own } else { reached };
         let own_term = self.log.term_at(index) == Some(self.term) || planted!(CommitOlderTerm);
         mark!(
@@ -334,7 +334,7 @@ impl Raft {
     fn hears_majority(&self) -> bool {
         let Office::Leader(leader) = &self.office else { return false };
         self.now.time.since(leader.elected) <= self.quorum_span()
-            || is_majority(self.membership.current(), |id| self.is_heard(id))
+            || is_majority(self.membership.voters(), |id| self.is_heard(id))
     }
 
     /// For so long after its last answer a voter counts as heard.

@@ -71,19 +71,40 @@ pub struct Changed {
     pub actions: Actions,
 }
 
+/// One configuration.
+#[derive(Clone, Debug)]
+struct Known {
+    /// The entry that brought it.
+    index: Index,
+    configuration: Configuration,
+    /// The short ids of its voters: each costs a hash, and every step asks for them.
+    voters: Vec<NodeId>,
+}
+
+impl Known {
+    fn new(index: Index, configuration: Configuration) -> Self {
+        Self { index, voters: ids(&configuration), configuration }
+    }
+}
+
+fn ids(configuration: &Configuration) -> Vec<NodeId> {
+    configuration.voters.iter().map(Voter::id).collect()
+}
+
 /// Every configuration that may still matter, by the index that brought it.
 #[derive(Clone, Debug)]
 pub(super) struct Membership {
     /// In order; the last is in force, the first is the last committed one. Begins with that of "no entry yet": nobody
     /// votes.
-    known: Vec<(Index, Configuration)>,
+    known: Vec<Known>,
     commit_index: Index,
 }
 
 impl Membership {
     pub(super) fn new(known: &[(Index, Configuration)], commit_index: Index) -> Self {
-        let nobody = (Index(0), Configuration::default());
-        let known = std::iter::once(nobody).chain(known.iter().cloned()).collect();
+        let nobody = Known::new(Index(0), Configuration::default());
+        let known = known.iter().map(|(index, configuration)| Known::new(*index, configuration.clone()));
+        let known = std::iter::once(nobody).chain(known).collect();
         let mut membership = Self { known, commit_index };
         membership.committed(commit_index);
         membership
@@ -91,21 +112,26 @@ impl Membership {
 
     /// The configuration in force.
     pub(super) fn current(&self) -> &Configuration {
-        &self.in_force().1
+        &self.in_force().configuration
     }
 
     /// The entry that brought it; 0 before the first.
     pub(super) fn index(&self) -> Index {
-        self.in_force().0
+        self.in_force().index
+    }
+
+    /// Who votes in it, in the same order.
+    pub(super) fn voters(&self) -> &[NodeId] {
+        &self.in_force().voters
     }
 
     pub(super) fn is_voter(&self, id: NodeId) -> bool {
-        has(self.current(), id)
+        self.voters().contains(&id)
     }
 
     /// It votes in the configuration in force, or would if that were taken back.
     pub(super) fn takes_part(&self, id: NodeId) -> bool {
-        self.known.iter().any(|(_, configuration)| has(configuration, id))
+        self.known.iter().any(|known| known.voters.contains(&id))
     }
 
     /// The configuration in force can be taken back no more.
@@ -116,39 +142,35 @@ impl Membership {
     /// Takes note of an appended entry.
     pub(super) fn appended(&mut self, entry: &Entry) {
         if let Some(configuration) = entry.payload.configuration() {
-            self.known.push((entry.id.index, configuration.clone()));
+            self.known.push(Known::new(entry.id.index, configuration.clone()));
         }
     }
 
     /// The entries from `from` on are gone, and their configurations with them.
     pub(super) fn cut(&mut self, from: Index) {
-        self.known.retain(|(index, _)| *index < from || planted!(ConfigurationKept));
+        self.known.retain(|known| known.index < from || planted!(ConfigurationKept));
     }
 
     /// Configurations before the last committed one can come back no more.
     pub(super) fn committed(&mut self, commit_index: Index) {
         self.commit_index = commit_index;
-        let later = self.known.partition_point(|(index, _)| *index <= commit_index);
+        let later = self.known.partition_point(|known| known.index <= commit_index);
         self.known.drain(..later.saturating_sub(1));
     }
 
     /// A snapshot brought this configuration; those that the log holds after `last` stay.
     fn installed(&mut self, configuration: (Index, Configuration), last: Index) {
-        self.known.retain(|(index, _)| *index > last);
-        self.known.insert(0, configuration);
+        self.known.retain(|known| known.index > last);
+        self.known.insert(0, Known::new(configuration.0, configuration.1));
     }
 
-    fn in_force(&self) -> &(Index, Configuration) {
+    fn in_force(&self) -> &Known {
         if planted!(ConfigurationAtCommit) {
-            let later = self.known.partition_point(|(index, _)| *index <= self.commit_index);
+            let later = self.known.partition_point(|known| known.index <= self.commit_index);
             return &self.known[later.saturating_sub(1)];
         }
         self.known.last().expect("committed entries are never cut, so that one configuration stays")
     }
-}
-
-fn has(configuration: &Configuration, id: NodeId) -> bool {
-    configuration.voters.iter().any(|voter| voter.id() == id)
 }
 
 /// What was committed when, for as long as a HELLO stays fresh: how far behind a learner is, in time.
@@ -230,7 +252,7 @@ impl Raft {
         if newcomer.is_some_and(|id| !self.is_current(id)) {
             return Err(ChangeRefusal::NotCurrent);
         }
-        if !is_majority(&configuration, |id| self.is_heard(id) || newcomer == Some(id)) {
+        if !is_majority(&ids(&configuration), |id| self.is_heard(id) || newcomer == Some(id)) {
             return Err(ChangeRefusal::NoMajority);
         }
         Ok(configuration)

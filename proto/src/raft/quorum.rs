@@ -1,7 +1,7 @@
 //! Majorities, as pure functions of a configuration and what is known of each voter.
 
 use crate::planted;
-use crate::types::{Configuration, Index, NodeId};
+use crate::types::{Index, NodeId};
 
 /// How many of `voters` are a majority.
 #[must_use]
@@ -11,15 +11,14 @@ pub(super) fn majority(voters: usize) -> usize {
 
 /// Whether the voters for which `holds` is true are a majority. Nobody is a majority of no voters.
 #[must_use]
-pub(super) fn is_majority(configuration: &Configuration, holds: impl Fn(NodeId) -> bool) -> bool {
-    let voters = &configuration.voters;
-    !voters.is_empty() && voters.iter().filter(|voter| holds(voter.id())).count() >= majority(voters.len())
+pub(super) fn is_majority(voters: &[NodeId], holds: impl Fn(NodeId) -> bool) -> bool {
+    !voters.is_empty() && voters.iter().filter(|id| holds(**id)).count() >= majority(voters.len())
 }
 
 /// The highest index that a majority of the voters has reached (thesis 3.5: "stored on a majority").
 #[must_use]
-pub(super) fn reached(configuration: &Configuration, match_index: impl Fn(NodeId) -> Index) -> Index {
-    let mut indexes: Vec<Index> = configuration.voters.iter().map(|voter| match_index(voter.id())).collect();
+pub(super) fn reached(voters: &[NodeId], match_index: impl Fn(NodeId) -> Index) -> Index {
+    let mut indexes: Vec<Index> = voters.iter().map(|id| match_index(*id)).collect();
     indexes.sort_unstable_by(|a, b| b.cmp(a));
     indexes.get(majority(indexes.len()).wrapping_sub(1)).copied().unwrap_or_default()
 }
@@ -27,15 +26,6 @@ pub(super) fn reached(configuration: &Configuration, match_index: impl Fn(NodeId
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Identity, Voter};
-
-    fn configuration(voters: u8) -> Configuration {
-        let voter = |n: u8| Voter {
-            name: format!("n{n}").parse().expect("a good name"),
-            identity: Identity([n; 16]),
-        };
-        Configuration { voters: (1..=voters).map(voter).collect() }
-    }
 
     #[test]
     fn the_majority_of_an_even_number_is_more_than_half() {
@@ -44,18 +34,13 @@ mod tests {
 
     #[test]
     fn nobody_is_a_majority_of_no_voters() {
-        assert!(!is_majority(&configuration(0), |_| true));
-        assert_eq!(reached(&configuration(0), |_| Index(7)), Index(0));
+        assert!(!is_majority(&[], |_| true));
+        assert_eq!(reached(&[], |_| Index(7)), Index(0));
     }
 
     #[test]
     fn an_index_is_reached_when_a_majority_holds_it() {
-        let five = configuration(5);
-        let indexes = [9, 3, 7, 1, 5];
-        let of = |id: NodeId| {
-            let place = five.voters.iter().position(|voter| voter.id() == id).expect("a voter");
-            Index(indexes[place])
-        };
-        assert_eq!(reached(&five, of), Index(5));
+        let five = [9, 3, 7, 1, 5].map(NodeId);
+        assert_eq!(reached(&five, |id| Index(id.0)), Index(5));
     }
 }

@@ -69,7 +69,7 @@ impl Raft {
         let Office::Leader(leader) = &mut self.office else { return };
         let Some(RoundOfReads { round, .. }) = &leader.reads.under_way else { return };
         let answered = |id| id == self.id || leader.answered_round(id) >= *round;
-        if !is_majority(self.membership.current(), answered) {
+        if !is_majority(self.membership.voters(), answered) {
             return;
         }
         if let Some(RoundOfReads { index, nonces, .. }) = leader.reads.under_way.take() {

@@ -182,7 +182,8 @@ impl World {
     /// As the daemon names whom it speaks to: a voter as the log does, anybody else as he does himself.
     fn recipient(&self, from: usize, to: To) -> Recipient {
         let (To::Node(id), Some(raft)) = (to, &self.hosts[from].raft) else { return Recipient::Everyone };
-        let listed = raft.configuration().voters.iter().find(|voter| voter.id() == id);
+        let identity = self.ids.get(&id).map(|at| self.hosts[*at].config.identity);
+        let listed = raft.configuration().voters.iter().find(|voter| Some(voter.identity) == identity);
         let heard = || raft.presence().peer(id).map(|peer| &peer.hello.name);
         let name = listed.map(|voter| &voter.name).or_else(heard);
         name.map_or(Recipient::Everyone, |name| Recipient::Name(name.clone()))

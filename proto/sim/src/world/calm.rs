@@ -164,7 +164,7 @@ impl World {
             raft.is_some_and(|raft| raft.standing().leader == Some(id))
         };
         let configuration = self.hosts[leader].raft.as_ref()?.configuration();
-        let votes = |at: &usize| has(configuration, self.hosts[*at].id);
+        let votes = |at: &usize| has(configuration, &self.hosts[*at]);
         let voters = (0..self.hosts.len()).filter(votes);
         let voters = voters.filter(|at| !self.is_disturbed(*at) && !self.losses.contains(at));
         voters.into_iter().all(follows).then_some(leader)

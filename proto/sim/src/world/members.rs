@@ -62,7 +62,7 @@ impl World {
         let (config, id) = (&self.hosts[whom].config, self.hosts[whom].id);
         let voter = Voter { name: config.name.clone(), identity: config.identity };
         let leader = self.hosts[at].raft.as_ref();
-        let votes = leader.is_some_and(|raft| has(raft.configuration(), id));
+        let votes = leader.is_some_and(|raft| has(raft.configuration(), &self.hosts[whom]));
         let change = if votes { Change::Remove(id) } else { Change::Add(voter) };
         let now = self.clock(at);
         let changed = self.hosts[at].raft().change_members(now, &change);
@@ -106,7 +106,7 @@ impl World {
     fn suffice(&self, living: &[usize]) -> bool {
         let configurations = self.hosts.iter().filter_map(|host| self.checker.electorate().of(host));
         configurations.into_iter().all(|configuration| {
-            let alive = living.iter().filter(|at| has(configuration, self.hosts[**at].id)).count();
+            let alive = living.iter().filter(|at| has(configuration, &self.hosts[**at])).count();
             alive * 2 > configuration.voters.len()
         })
     }

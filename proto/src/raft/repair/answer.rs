@@ -118,8 +118,8 @@ impl Raft {
     #[must_use]
     pub fn leader_info(&self) -> LeaderInfo {
         let standing = self.standing();
-        let voters = &self.configuration().voters;
-        let leader = voters.iter().find(|voter| Some(voter.id()) == standing.leader);
+        let place = self.membership.voters().iter().position(|id| Some(*id) == standing.leader);
+        let leader = place.and_then(|place| self.configuration().voters.get(place));
         LeaderInfo {
             term: standing.term,
             leader: standing.leader,
