@@ -98,12 +98,54 @@ pub struct Supervised {
     pub socket: Option<PathBuf>,
 }
 
-/// Runs a node until it is told to stop. `supervised`: reports on standard output, and stops when standard input
+/// One thing that SIGHUP reads anew. What cannot be read stays as it is.
+pub struct Reload {
+    what: &'static str,
+    read: Box<dyn Fn() -> Result<String, String> + Send>,
+}
+
+impl Reload {
+    /// `what` for the log, and what reads it: it says what is in force now, or why nothing has changed. It may block.
+    pub fn new(what: &'static str, read: impl Fn() -> Result<String, String> + Send + 'static) -> Self {
+        Self { what, read: Box::new(read) }
+    }
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Reload").field(&self.what).finish()
+    }
+}
+
+/// Reads anew, at each SIGHUP, all of these in their order, on a thread of its own: a file may be on a disk that hangs.
+fn reload_when_told(reloads: Vec<Reload>) -> Result<(), RunError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(RunError::system("listening to signals"))?;
+    let (told, orders) = std::sync::mpsc::sync_channel::<()>(1);
+    std::thread::spawn(move || {
+        for () in orders {
+            for Reload { what, read } in &reloads {
+                match read() {
+                    Ok(now) => tracing::info!("SIGHUP: {what} read anew: {now}"),
+                    Err(why) => tracing::error!("SIGHUP: {what} stays as it is: {why}"),
+                }
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            // While one order waits a second one would say the same.
+            let _full = told.try_send(());
+        }
+    });
+    Ok(())
+}
+
+/// Runs a node until it is told to stop. SIGHUP reads `reloads` anew. `supervised`: reports on standard output, and stops when standard input
 /// ends, because whoever started it is gone then.
 ///
 /// # Errors
 /// When it cannot start or go on.
-pub fn run(mut config: Config, supervised: Option<Supervised>) -> Result<(), RunError> {
+pub fn run(mut config: Config, supervised: Option<Supervised>, reloads: Vec<Reload>) -> Result<(), RunError> {
     // First, because of two starts of one node the second finds the port taken too, and this says why.
     store::check(&config.data_dir, &config.name).map_err(StartError::Store)?;
     let listener = listen(config.listen)?;
@@ -130,7 +172,7 @@ pub fn run(mut config: Config, supervised: Option<Supervised>) -> Result<(), Run
         supervisor: supervised.as_ref().and_then(|supervised| supervised.socket.clone()),
     };
     let supervised = supervised.is_some();
-    let ended = runtime.block_on(serve_until_the_end(listener, state, running, supervised));
+    let ended = runtime.block_on(serve_until_the_end(listener, state, running, supervised, reloads));
     runtime.shutdown_background();
     close(move || stores.close());
     match ended? {
@@ -151,13 +193,14 @@ pub fn run(mut config: Config, supervised: Option<Supervised>) -> Result<(), Run
 ///
 /// # Errors
 /// When it cannot be shown.
-pub fn await_configuration(unconfigured: Unconfigured) -> Result<(), RunError> {
+pub fn await_configuration(unconfigured: Unconfigured, reloads: Vec<Reload>) -> Result<(), RunError> {
     let listener = listen(unconfigured.listen)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(RunError::system("starting the threads of the pages"))?;
     runtime.block_on(async {
+        reload_when_told(reloads)?;
         let told_to_stop = told_to_stop(None)?;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(RunError::system("opening the port of the pages"))?;
@@ -246,7 +289,9 @@ async fn serve_until_the_end(
     state: WebState,
     mut running: Running,
     supervised: bool,
+    reloads: Vec<Reload>,
 ) -> Result<Ended, RunError> {
+    reload_when_told(reloads)?;
     let told_to_stop = told_to_stop(supervised.then(|| running.handle.demands.clone()))?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(RunError::system("opening the port of the pages"))?;

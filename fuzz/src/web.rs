@@ -8,7 +8,7 @@ use std::time::Duration;
 use chorus::boards::{Boards, Command, Outcome};
 use chorus::http::{WebState, serve};
 use chorus::metrics::Metrics;
-use chorus::node::{Answer, ClusterView, Demand, Lookout, NodeHandle, Progress, Submission};
+use chorus::node::{Answer, ClusterView, Demand, Lookout, NodeHandle, Progress, Sights, Submission};
 use chorus::store::{Applied, AppliedEntry, Reports, Retention, StoreError, Stores};
 use chorus_proto::types::{EntryId, Index, NodeName, Token};
 use rusqlite::{Connection, Transaction};
@@ -93,6 +93,7 @@ impl Web {
             stores: opened.stores,
             progress: Progress::default(),
             lookout: Lookout::default(),
+            sights: Sights::default(),
         };
         let state = WebState {
             handle,

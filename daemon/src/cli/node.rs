@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Failure, output};
-use crate::config::{Config, Settings, Unconfigured};
-use crate::run::{self, RunError, Supervised};
+use crate::config::{self, Config, Settings, Unconfigured};
+use crate::run::{self, Reload, RunError, Supervised};
+use crate::service::Log;
 use crate::transport::{self, Transport};
 use crate::{service, store};
 
@@ -34,8 +35,9 @@ impl Node {
         let config = match Config::resolve(&self.settings) {
             Err(error) if self.await_key => {
                 let unconfigured = Unconfigured::of(&self.settings, &error).ok_or(error)?;
-                service::start(unconfigured.log_format, "")?;
-                return Ok(run::await_configuration(unconfigured)?);
+                let log = service::start(unconfigured.log_format, &unconfigured.log_filter, "")?;
+                let reloads = vec![read_log_filter(self.settings, log)];
+                return Ok(run::await_configuration(unconfigured, reloads)?);
             }
             resolved => resolved?,
         };
@@ -46,10 +48,19 @@ impl Node {
                 config.name
             ));
         }
-        service::start(config.log_format, config.name.as_str())?;
+        let log = service::start(config.log_format, &config.log_filter, config.name.as_str())?;
         let supervised = self.stop_with_stdin.then_some(Supervised { socket: self.supervisor });
-        Ok(run::run(config, supervised)?)
+        Ok(run::run(config, supervised, vec![read_log_filter(self.settings, log)])?)
     }
+}
+
+/// SIGHUP reads the filter of the log anew.
+fn read_log_filter(settings: Settings, log: Log) -> Reload {
+    Reload::new("the log's filter", move || {
+        let filter = config::log_filter(&settings).map_err(|error| error.to_string())?;
+        log.set(&filter).map_err(|error| error.to_string())?;
+        Ok(format!("'{filter}'"))
+    })
 }
 
 /// Tries everything that a start needs and lets go of it again; nothing is changed on disk.

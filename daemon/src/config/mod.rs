@@ -17,7 +17,7 @@ pub use settings::Settings;
 use settings::{Given, Layers};
 
 use crate::keys::{self, KeyError};
-use crate::service::LogFormat;
+use crate::service::{LogFilter, LogFormat};
 use crate::store::Retention;
 
 /// Everything that `chorus node` needs to know, checked.
@@ -58,12 +58,16 @@ pub struct Config {
     pub election_timeout_max: Duration,
     /// How much of the log is kept.
     pub retention: Retention,
+    /// With less than so many bytes free no writes are taken.
+    pub disk_reserve: u64,
     /// A signed PLAYDEAD is obeyed.
     pub allow_playdead: bool,
     /// Answer every read from the database.
     pub no_cache: bool,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// What is told in it.
+    pub log_filter: LogFilter,
     /// Test only: every datagram is lost on receipt with this probability, 0 to 1.
     pub drop_received: f64,
 }
@@ -148,6 +152,8 @@ pub enum ConfigError {
 
 /// The setting that names the cluster's secret.
 const KEY_FILE: &str = "key_file";
+/// The setting that says what is told in the log.
+const LOG: &str = "log";
 
 /// What a node needs that belongs to no cluster yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +162,8 @@ pub struct Unconfigured {
     pub listen: SocketAddr,
     /// How the log is written.
     pub log_format: LogFormat,
+    /// What is told in it.
+    pub log_filter: LogFilter,
     /// Why there is no cluster, as half a sentence.
     pub why: String,
 }
@@ -214,9 +222,11 @@ impl Config {
                 bytes_max: typed(&layers.needed("log_keep_bytes")?, size)?,
                 age_max: typed(&layers.needed("log_keep_age")?, duration)?,
             },
+            disk_reserve: typed(&layers.needed("disk_reserve")?, size)?,
             no_cache: typed(&layers.needed("no_cache")?, yes_or_no)?,
             allow_playdead: typed(&layers.needed("allow_playdead")?, yes_or_no)?,
             log_format: typed(&layers.needed("log_format")?, str::parse)?,
+            log_filter: typed(&layers.needed(LOG)?, str::parse)?,
             drop_received: typed(&layers.needed("drop_received")?, probability)?,
             name,
         })
@@ -240,6 +250,7 @@ impl Unconfigured {
         Some(Self {
             listen: typed(&layers.needed("listen").ok()?, address).ok()?,
             log_format: typed(&layers.needed("log_format").ok()?, str::parse).ok()?,
+            log_filter: typed(&layers.needed(LOG).ok()?, str::parse).ok()?,
             why,
         })
     }
@@ -310,6 +321,14 @@ fn timing(layers: &Layers) -> Result<(Duration, Duration, Duration), ConfigError
     Ok((interval, shortest, longest))
 }
 
+/// What is to be told in the log by now: flags and environment are those of the start, the file is read again.
+///
+/// # Errors
+/// When the file, or the filter, makes no sense.
+pub fn log_filter(settings: &Settings) -> Result<LogFilter, ConfigError> {
+    typed(&settings.layers()?.needed(LOG)?, str::parse)
+}
+
 fn typed<T>(given: &Given, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
     parse(&given.value).map_err(|remedy| given.wrong(remedy))
 }
@@ -319,7 +338,10 @@ fn key(given: &Given) -> Result<[u8; 32], ConfigError> {
         .map_err(|source| ConfigError::Key { place: given.place.to_string(), source })
 }
 
-/// `40ms`, `5s`, `1m`, `24h`.
+/// A hundred years: longer than anybody waits, and a clock that is added to it does not overflow.
+const DURATION_MAX: Duration = Duration::from_secs(876_000 * 3_600);
+
+/// `40ms`, `5s`, `1m`, `24h`; a hundred years at most.
 ///
 /// # Errors
 /// With the remedy.
@@ -337,7 +359,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .zip(unit_ms)
         .and_then(|(number, unit)| number.checked_mul(unit))
         .map(Duration::from_millis)
-        .ok_or_else(|| "a duration is a whole number and its unit, as in 40ms, 5s, 1m or 24h".to_owned())
+        .filter(|duration| *duration <= DURATION_MAX)
+        .ok_or_else(|| {
+            "a duration is a whole number and its unit, as in 40ms, 5s, 1m or 24h, and 876000h at most"
+                .to_owned()
+        })
 }
 
 /// A number of entries, 1 or more.
@@ -347,7 +373,10 @@ fn count(text: &str) -> Result<u64, String> {
 }
 
 /// `65536`, `64KiB`, `64MiB`, `1GiB`.
-fn size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// With the remedy.
+pub fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let unit: Option<u64> = match &text[digits..] {
         "" => Some(1),
@@ -482,9 +511,21 @@ mod tests {
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("168h"), Ok(Duration::from_secs(7 * 24 * 60 * 60)));
-        for text in
-            ["", "40", "ms", "-1s", "1.5s", "40 ms", "5d", "99999999999999999999s", "18446744073709551615m"]
-        {
+        assert!(
+            duration("876000h").is_ok_and(|longest| std::time::Instant::now().checked_add(longest).is_some())
+        );
+        for text in [
+            "",
+            "40",
+            "ms",
+            "-1s",
+            "1.5s",
+            "40 ms",
+            "5d",
+            "99999999999999999999s",
+            "18446744073709551615m",
+            "876001h",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

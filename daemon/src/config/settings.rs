@@ -105,6 +105,12 @@ static SETTINGS: &[Setting] = &[
         Some("168h"),
         "And nothing that is older than this, by the log's own time",
     ),
+    setting(
+        "disk_reserve",
+        "BYTES",
+        Some("64MiB"),
+        "While less than so much of the disk is free this node takes no writes, but votes and follows on; 0: until it is full",
+    ),
     Setting {
         switch: true,
         ..setting(
@@ -128,6 +134,12 @@ static SETTINGS: &[Setting] = &[
         "FORMAT",
         Some("auto"),
         "How the log is written: text, json, journal, or auto: to the journal under systemd, else text",
+    ),
+    setting(
+        "log",
+        "FILTER",
+        Some("info"),
+        "What is told: info, debug, chorus=debug, …; SIGHUP reads it anew from the file of --config",
     ),
     Setting {
         hidden: true,

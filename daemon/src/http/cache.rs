@@ -72,6 +72,11 @@ impl Cache {
         Self(enabled.then(|| Kept::with_weighter(ANSWERS_GUESS, BYTES_MAX, Weight)))
     }
 
+    /// How many answers are kept, and what they weigh, in bytes.
+    pub(super) fn held(&self) -> (u64, u64) {
+        self.0.as_ref().map_or((0, 0), |kept| (kept.len() as u64, kept.weight()))
+    }
+
     /// Whether it keeps anything.
     pub(super) fn is_on(&self) -> bool {
         self.0.is_some()

@@ -14,8 +14,10 @@ use serde_json::json;
 
 use super::commands::{done, refused};
 use super::driver::Driver;
+use super::handle::NoAnswer;
 use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
+use super::reserve;
 use super::speech::Heard;
 use crate::boards::{Boards, Change, Command, Input, Outcome};
 use crate::store::{self, AppliedEntry};
@@ -119,7 +121,18 @@ impl Driver {
             let busy = "this leader has as many proposals waiting as it takes";
             return self.reply(asker, try_again(command.id, "overloaded", busy));
         }
-        self.proposals.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
+        self.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
+    }
+
+    /// Queues what somebody else wants proposed, if the disk here has room for it.
+    pub(super) fn queue(&mut self, proposal: Proposal) {
+        if self.reserve.is_short() {
+            let NoAnswer { code, detail, .. } = self.no_room();
+            let retry_ms = u64::try_from(reserve::RETRY.as_millis()).ok();
+            let refused = Refused { retry_ms, ..refused(proposal.id, code, &detail) };
+            return self.reply(proposal.asker, Message::Refused(refused));
+        }
+        self.proposals.queue(proposal);
     }
 
     /// The command of a STORE: as a node wrote it, or made from a controller's words.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::commands::Commands;
+use super::commits::Commits;
 use super::handle::{ClusterView, Demand};
 use super::lag::Lag;
 use super::leaving::Leaving;
@@ -24,13 +25,14 @@ use super::reader::{Asker, Found, Reader};
 use super::reads::Reads;
 use super::reports::Report;
 use super::requests::Requests;
+use super::reserve::Reserve;
 use super::snapshots::Snapshots;
 use super::speech::{Datagram, Speech};
 use super::state::State;
 use super::view::Oneself;
 use super::{Ended, Failed};
 use crate::boards::Boards;
-use crate::metrics::Metrics;
+use crate::metrics::{Direction, Metrics};
 use crate::store::Stores;
 use crate::transfer::Transfer;
 
@@ -59,6 +61,8 @@ pub(super) struct Driver {
     pub(super) metrics: Arc<Metrics>,
     pub(super) requests: Requests,
     pub(super) proposals: Proposals,
+    pub(super) commits: Commits,
+    pub(super) reserve: Reserve,
     pub(super) reads: Reads,
     pub(super) commands: Commands,
     pub(super) lag: Lag,
@@ -158,6 +162,7 @@ impl Driver {
                 self.state.disk.persisted(now.time, token);
                 let actions = self.core.persisted(now, token);
                 self.carry_out(now, actions);
+                self.metrics.durable_index.set(self.core.standing().durable.index.0);
             }
             Report::Applied(applied) => {
                 for entry in &applied.entries {
@@ -170,6 +175,7 @@ impl Driver {
             }
             Report::Installed(id) => self.on_state_installed(id),
             Report::Compacted(base) => {
+                self.metrics.first_index.set(base.index.next().0);
                 let actions = self.core.compacted(now, base);
                 self.carry_out(now, actions);
             }
@@ -190,7 +196,7 @@ impl Driver {
                 self.carry_out(now, actions);
             }
             Found::Replayed(command, Asker::Here, Some(outcome)) => self.requests.found(&command.id, outcome),
-            Found::Replayed(command, Asker::Here, None) => self.requests.go_on(now, &command),
+            Found::Replayed(command, Asker::Here, None) => self.go_on(now, &command),
             Found::Replayed(command, Asker::Node(node), Some(outcome)) => {
                 let message = super::asked::outcome_message(command.id, &outcome);
                 self.say(To::Node(node), message);
@@ -203,8 +209,9 @@ impl Driver {
                 if let Asker::Controller(address) = asker {
                     self.proposals.expect(command.id.clone(), address, crate::store::digest(&command));
                 }
-                self.proposals.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
+                self.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
             }
+            Found::Room(free) => self.on_room(free),
             Found::Log(retrieve, asker, entries, commit_index) => {
                 let message = super::asked::log_message(self.boards, retrieve, &entries, commit_index);
                 self.speech.answer(asker, &message);
@@ -235,6 +242,9 @@ impl Driver {
     /// Gives the core a message that is the core's.
     pub(super) fn give_core(&mut self, now: Now, from: Sender, message: Message) {
         self.links.note(now.time, from.id, &message);
+        if let Message::Catchup(catchup) = &message {
+            self.metrics.catchup(catchup.entries.len(), Direction::Received);
+        }
         let actions = self.core.receive(now, from, message);
         self.carry_out(now, actions);
     }
@@ -266,6 +276,8 @@ impl Driver {
         self.forward(now);
         self.propose(now);
         self.notice_reach();
+        self.metrics.requests_waiting.set(self.requests.waiting_len() as u64);
+        self.metrics.proposals_waiting.set(self.proposals.in_flight_len() as u64);
         if self.lookout.is_watched() {
             let at = self.core.election_at().map(|at| self.clock.instant(at).into_std());
             self.lookout.tell_election_at(at);

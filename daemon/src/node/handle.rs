@@ -8,6 +8,7 @@ use chorus_proto::types::{Index, NodeName, RequestId};
 use serde::Serialize;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::measure::Sights;
 use super::{Lookout, Progress};
 use crate::boards::Outcome;
 use crate::store::{AppliedEntry, Stores};
@@ -79,7 +80,7 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct NoAnswer {
-    /// `no_leader`, `overloaded`, `catching_up`, `outcome_unknown`, `too_large`, `playing_dead`.
+    /// `no_leader`, `overloaded`, `catching_up`, `outcome_unknown`, `too_large`, `playing_dead`, `disk_reserve`.
     pub code: &'static str,
     /// One sentence with the reason and what to do.
     pub detail: String,
@@ -122,6 +123,8 @@ pub struct NodeHandle {
     pub progress: Progress,
     /// Where it can be watched.
     pub lookout: Lookout,
+    /// What is looked at when somebody asks how it is.
+    pub sights: Sights,
 }
 
 /// How long a request may wait for its outcome.

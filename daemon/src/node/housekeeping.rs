@@ -24,6 +24,10 @@ impl Driver {
         let committed = heard.fold(self.core.standing().commit_index, Index::max);
         self.lag.note(now.time, committed, self.core.standing().applied_index);
         self.look_after_snapshots(now);
+        if self.reserve.is_short() {
+            // Nothing else may be written that would look.
+            self.look_at_room(now);
+        }
         for (reason, Drops { count, last_from }) in self.speech.dropped.due(now.time) {
             info!(reason, count, %last_from, "dropped datagrams that say nothing to this node");
         }

@@ -9,7 +9,9 @@
 //!   `silence` is playing dead, `leaving` the way out, `dropped` tells of what was not worth an answer.
 //! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
-//! - `lookout` is where the loop can be watched, `links` counts what is lost on the way.
+//! - `reserve` refuses writes before the disk is full.
+//! - `lookout` is where the loop can be watched, `links` counts what is lost on the way, `commits` how long they take;
+//!   `measure` looks at the rest when it is asked for.
 //! - `handle`, `progress` and `pulse` are what the rest of the daemon sees, `view` what people see of the cluster.
 //!
 //! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
@@ -18,6 +20,7 @@ mod addresses;
 mod asked;
 mod clock;
 mod commands;
+mod commits;
 mod driver;
 mod dropped;
 mod handle;
@@ -26,6 +29,7 @@ mod lag;
 mod leaving;
 mod links;
 mod lookout;
+mod measure;
 mod obedience;
 mod outcomes;
 mod progress;
@@ -35,6 +39,7 @@ mod reader;
 mod reads;
 mod reports;
 mod requests;
+mod reserve;
 mod serving;
 mod silence;
 mod snapshots;
@@ -49,6 +54,7 @@ use tokio::sync::oneshot;
 
 pub use handle::{ANSWER_WAIT_MAX, Answer, ClusterView, Demand, Link, NoAnswer, NodeHandle, Submission};
 pub use lookout::{Flight, Lookout};
+pub use measure::Sights;
 pub use progress::Progress;
 pub use pulse::{Pulse, Signs};
 

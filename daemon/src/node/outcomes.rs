@@ -16,6 +16,9 @@ impl Driver {
         let Actions { persist, send, apply, read, events, deadline } = actions;
         self.state.deadline = deadline;
         for write in persist {
+            if !write.append.is_empty() {
+                self.look_at_room(now);
+            }
             self.state.disk.asked(now.time, write.token);
             self.stores.persist(write);
         }
@@ -85,13 +88,17 @@ impl Driver {
     fn on_event(&mut self, now: Now, event: Event) {
         match event {
             Event::Role { role, .. } => {
-                self.metrics.elections.inc_by(u64::from(role == Role::Candidate));
+                self.count_election(role);
                 self.proposals.on_role();
+                self.commits.forget();
             }
             // `notice` sees it when it may be told.
             Event::Leader { .. } => {}
             Event::Committed { index } => {
                 self.metrics.commit_index.set(index.0);
+                for took in self.commits.committed(now.time, index) {
+                    self.metrics.commit_time.observe(took.as_secs_f64());
+                }
             }
             Event::Configuration { index, configuration } => {
                 let voters: Vec<&str> =
@@ -159,12 +166,25 @@ impl Driver {
         }
     }
 
+    fn count_election(&mut self, role: Role) {
+        let campaigned = std::mem::replace(&mut self.state.campaigns, role == Role::Candidate);
+        self.metrics.elections.inc_by(u64::from(role == Role::Candidate));
+        if campaigned {
+            self.metrics.election_ended(match role {
+                Role::Leader => "won",
+                Role::Candidate => "repeated",
+                Role::Follower | Role::Learner => "lost",
+            });
+        }
+    }
+
     /// One line for people whenever somebody else leads, or nobody: not one for each try of a candidate.
     fn tell(&mut self, leader: Option<NodeId>, term: Term) {
         if self.state.told == leader {
             return;
         }
         self.state.told = leader;
+        self.metrics.leader_changes.inc();
         match (self.leads(), self.leader_name()) {
             (true, _) => info!(term = term.0, leader = %self.oneself.name, "leads in term {term}"),
             (false, Some(leader)) => info!(term = term.0, %leader, "follows {leader} in term {term}"),

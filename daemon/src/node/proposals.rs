@@ -13,7 +13,7 @@ use crate::store::BodyDigest;
 const QUEUED_MAX: usize = 4_096;
 /// Commands that are in the log and not applied here, at most, as far as they are remembered: one that was forgotten
 /// may be proposed twice, and is applied once.
-const IN_FLIGHT_MAX: usize = 16_384;
+pub(super) const IN_FLIGHT_MAX: usize = 16_384;
 /// Requests whose outcome controllers wait for, and controllers that wait for one of them.
 const CONTROLLERS_MAX: usize = 1_024;
 const CONTROLLERS_OF_ONE_MAX: usize = 8;
@@ -70,6 +70,11 @@ impl Proposals {
     pub(super) fn refused(&mut self, id: &RequestId) {
         self.in_flight.remove(id);
         self.controllers.remove(id);
+    }
+
+    /// How many are in the log and not applied, as far as they are remembered.
+    pub(super) fn in_flight_len(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// Whether the id is in the log and not applied.

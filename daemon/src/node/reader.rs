@@ -1,6 +1,7 @@
 //! A thread that reads from the stores for the loop, which itself never waits for a disk.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use chorus_proto::message::Retrieve;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Failed;
 use super::reports::Report;
 use crate::boards::{Command, Outcome};
-use crate::store::{StoreError, Stores};
+use crate::store::{StoreError, Stores, free_bytes};
 
 /// Errands that wait for the thread.
 const ERRANDS_MAX: usize = 512;
@@ -36,6 +37,8 @@ pub(super) enum Errand {
     Replayed(Command, Asker),
     /// A piece of the committed log, for a controller.
     Log(Retrieve, SocketAddr, Index),
+    /// How much room there is on the disk.
+    Room,
 }
 
 /// What was found.
@@ -47,6 +50,8 @@ pub(super) enum Found {
     Replayed(Command, Asker, Option<Outcome>),
     /// A piece of the log, and up to where it is committed.
     Log(Retrieve, SocketAddr, Vec<Entry>, Index),
+    /// Bytes that are free.
+    Room(u64),
 }
 
 /// The loop's end of the thread; it ends when this is dropped.
@@ -57,13 +62,14 @@ impl Reader {
     /// Starts the thread.
     pub(super) fn start(
         stores: Stores,
+        data_dir: PathBuf,
         reports: mpsc::Sender<Report>,
         failed: Failed,
     ) -> std::io::Result<Self> {
         let (errands, waiting) = sync_channel(ERRANDS_MAX);
         std::thread::Builder::new()
             .name("chorus-reader".to_owned())
-            .spawn(move || run(&stores, &waiting, &reports, &failed))?;
+            .spawn(move || run((&stores, &data_dir), &waiting, &reports, &failed))?;
         Ok(Self(errands))
     }
 
@@ -77,9 +83,14 @@ impl Reader {
     }
 }
 
-fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Report>, failed: &Failed) {
+fn run(
+    (stores, data_dir): (&Stores, &Path),
+    errands: &Receiver<Errand>,
+    reports: &mpsc::Sender<Report>,
+    failed: &Failed,
+) {
     for errand in errands {
-        match carry_out(stores, errand) {
+        match carry_out(stores, data_dir, errand) {
             Ok(found) => {
                 if reports.blocking_send(Report::Found(found)).is_err() {
                     return;
@@ -91,7 +102,7 @@ fn run(stores: &Stores, errands: &Receiver<Errand>, reports: &mpsc::Sender<Repor
     }
 }
 
-fn carry_out(stores: &Stores, errand: Errand) -> Result<Found, StoreError> {
+fn carry_out(stores: &Stores, data_dir: &Path, errand: Errand) -> Result<Found, StoreError> {
     Ok(match errand {
         Errand::Load(read) => {
             let entries = or_nothing(stores.load(&read))?;
@@ -105,6 +116,7 @@ fn carry_out(stores: &Stores, errand: Errand) -> Result<Found, StoreError> {
             let entries = or_nothing(stores.log(retrieve.after.0, retrieve.limit, upto.0))?;
             Found::Log(retrieve, asker, entries, upto)
         }
+        Errand::Room => Found::Room(free_bytes(data_dir)?),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What comes to the loop from other threads: the stores' reports, and what the reader found.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chorus_proto::raft::Fetched;
 use chorus_proto::types::{EntryId, Token};
@@ -9,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use super::Failed;
 use super::reader::Found;
 use super::snapshots::NotFetched;
+use crate::metrics::Metrics;
 use crate::store::{Applied, AppliedEntry, Reports, Snapshot, StoreError};
 
 /// Reports that wait for the loop. When they are so many, the store waits: the loop never waits for a store.
@@ -41,6 +43,7 @@ pub(super) struct Ear {
     pub(super) feed: broadcast::Sender<Arc<AppliedEntry>>,
     pub(super) applied: watch::Sender<u64>,
     pub(super) failed: Failed,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Ear {
@@ -78,6 +81,15 @@ impl Reports for Ear {
 
     fn stuck(&self, detail: String) {
         self.tell(Report::Stuck(detail));
+    }
+
+    fn synced(&self, writes: usize, took: Duration) {
+        self.metrics.log_writes.inc_by(writes as u64);
+        self.metrics.log_sync_time.observe(took.as_secs_f64());
+    }
+
+    fn transacted(&self, took: Duration) {
+        self.metrics.apply_time.observe(took.as_secs_f64());
     }
 
     fn failed(&self, error: StoreError) {

@@ -4,7 +4,8 @@
 //! send and to give up; what stands here is the table of those who wait.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chorus_proto::forward::{Forwarder, GaveUp};
@@ -12,7 +13,9 @@ use chorus_proto::types::{NodeName, Now, RequestId, Span};
 use tokio::sync::oneshot;
 
 use super::handle::{ANSWER_WAIT_MAX, Answer, NoAnswer, Submission};
+use super::reserve;
 use crate::boards::{Command, Outcome};
+use crate::metrics::Metrics;
 use crate::store::{self, AppliedEntry, BodyDigest};
 
 /// Those who wait for one request, at most.
@@ -31,6 +34,8 @@ struct Waiting {
     answers: Vec<AnswerTo>,
     /// What tells its body from others under the same id.
     body: BodyDigest,
+    /// When it came.
+    since: Instant,
 }
 
 /// What is to be done with a submission.
@@ -40,8 +45,8 @@ pub(super) enum Taken {
     Settled,
     /// It may have been applied before: look it up, then `go_on`.
     LookUp(Command),
-    /// It goes to the leader.
-    Submitted,
+    /// Nobody can have sent it before: `go_on`.
+    New(Command),
 }
 
 /// The table.
@@ -50,15 +55,17 @@ pub(super) struct Requests {
     pub(super) forwarder: Forwarder,
     name: NodeName,
     waiting: BTreeMap<RequestId, Waiting>,
+    metrics: Arc<Metrics>,
 }
 
 impl Requests {
-    pub(super) fn new(name: NodeName, seed: u64) -> Self {
-        Self { forwarder: Forwarder::new(seed), name, waiting: BTreeMap::new() }
+    pub(super) fn new(name: NodeName, seed: u64, metrics: Arc<Metrics>) -> Self {
+        metrics.queue("requests", 0, WAITING_MAX);
+        Self { forwarder: Forwarder::new(seed), name, waiting: BTreeMap::new(), metrics }
     }
 
     /// Takes a submission.
-    pub(super) fn submit(&mut self, now: Now, submission: Submission, answer: AnswerTo) -> Taken {
+    pub(super) fn submit(&mut self, submission: Submission, answer: AnswerTo) -> Taken {
         let Submission { id, fresh, board, op, v, body } = submission;
         let node = self.name.to_string();
         let command = Command { id, board: board.to_owned(), op: op.to_owned(), v, node, body };
@@ -67,17 +74,20 @@ impl Requests {
             return Taken::Settled;
         }
         if self.waiting.len() >= WAITING_MAX {
-            give(answer, Err(overloaded()));
+            self.refuse(answer, overloaded());
             return Taken::Settled;
         }
         let body = store::digest(&command);
-        let waiting = Waiting { command: command.clone(), answers: vec![answer], body };
+        let since = Instant::now();
+        let waiting = Waiting { command: command.clone(), answers: vec![answer], body, since };
         self.waiting.insert(command.id.clone(), waiting);
-        if !fresh {
-            return Taken::LookUp(command);
-        }
-        self.go_on(now, &command);
-        Taken::Submitted
+        if fresh { Taken::New(command) } else { Taken::LookUp(command) }
+    }
+
+    /// Answers a submission that is not taken.
+    pub(super) fn refuse(&self, answer: AnswerTo, why: NoAnswer) {
+        self.metrics.request(why.code);
+        give(answer, Err(why));
     }
 
     /// The command was not applied before, as far as this node can tell: it goes to the leader.
@@ -116,6 +126,11 @@ impl Requests {
         None
     }
 
+    /// How many requests wait.
+    pub(super) fn waiting_len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What waits for its outcome: after a snapshot it may be among those that are in it.
     pub(super) fn waiting(&self) -> Vec<Command> {
         let commands = self.forwarder.waiting().filter_map(|id| self.waiting.get(id));
@@ -133,8 +148,14 @@ impl Requests {
         self.end(id, &Err(explain(reason, leader, why)));
     }
 
-    fn end(&mut self, id: &RequestId, answer: &Result<Answer, NoAnswer>) {
-        for to in self.waiting.remove(id).into_iter().flat_map(|waiting| waiting.answers) {
+    /// The wait of all who wait for this request ends so.
+    pub(super) fn end(&mut self, id: &RequestId, answer: &Result<Answer, NoAnswer>) {
+        let Some(waiting) = self.waiting.remove(id) else { return };
+        if answer.is_ok() {
+            self.metrics.request_time.observe(waiting.since.elapsed().as_secs_f64());
+        }
+        for to in waiting.answers {
+            self.metrics.request(outcome_name(answer));
             give(to, answer.clone());
         }
     }
@@ -155,6 +176,15 @@ impl Waiting {
         } else {
             give(answer, Err(overloaded()));
         }
+    }
+}
+
+/// An answer as it is counted.
+fn outcome_name(answer: &Result<Answer, NoAnswer>) -> &'static str {
+    match answer {
+        Ok(Answer { outcome: Outcome::Done { .. }, .. }) => "done",
+        Ok(Answer { outcome: Outcome::Refused { .. }, .. }) => "refused",
+        Err(no_answer) => no_answer.code,
     }
 }
 
@@ -214,6 +244,7 @@ fn known_code(code: &str) -> &'static str {
         "no_leader" => "no_leader",
         "request_expired" => "request_expired",
         "playing_dead" => "playing_dead",
+        reserve::CODE => reserve::CODE,
         _ => "overloaded",
     }
 }

@@ -13,8 +13,9 @@ use super::driver::Driver;
 use super::handle::{Demand, NoAnswer, Submission, stopping};
 use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
-use super::requests::{AnswerTo, Taken, give, no_leader};
+use super::requests::{AnswerTo, Taken, no_leader};
 use super::silence;
+use crate::boards::Command;
 use crate::store::AppliedEntry;
 
 impl Driver {
@@ -40,25 +41,47 @@ impl Driver {
     }
 
     fn on_submission(&mut self, now: Now, submission: Submission, answer: AnswerTo) {
+        if let Some(why) = self.takes_no_requests(now) {
+            return self.requests.refuse(answer, why);
+        }
+        self.look_at_room(now);
+        match self.requests.submit(submission, answer) {
+            Taken::Settled => {}
+            Taken::New(command) => self.go_on(now, &command),
+            Taken::LookUp(command) => {
+                if let Some(Errand::Replayed(command, _)) =
+                    self.reader.send(Errand::Replayed(command, Asker::Here))
+                {
+                    // The lookup only saves a round through the log: the state machine knows the id as well.
+                    self.go_on(now, &command);
+                }
+            }
+        }
+    }
+
+    /// Why this node takes no requests at all now, if it does not.
+    fn takes_no_requests(&self, now: Now) -> Option<NoAnswer> {
         if self.state.leaving.is_some() {
-            return give(answer, Err(stopping("no_leader")));
+            return Some(stopping("no_leader"));
         }
         if self.core.plays_dead() {
-            return give(answer, Err(silence::refusal()));
+            return Some(silence::refusal());
         }
         if let Some(detail) = &self.state.excluded {
-            return give(answer, Err(excluded(detail)));
+            return Some(excluded(detail));
         }
-        if self.lag.is_behind(now.time, self.core.standing().applied_index) {
-            return give(answer, Err(self.catching_up(now)));
+        let behind = self.lag.is_behind(now.time, self.core.standing().applied_index);
+        behind.then(|| self.catching_up(now))
+    }
+
+    /// A request that was not applied before, as far as this node can tell, goes to the leader, if the disk here has room for
+    /// what it would write.
+    pub(super) fn go_on(&mut self, now: Now, command: &Command) {
+        if self.reserve.is_short() {
+            let refused = Err(self.no_room());
+            return self.requests.end(&command.id, &refused);
         }
-        if let Taken::LookUp(command) = self.requests.submit(now, submission, answer)
-            && let Some(Errand::Replayed(command, _)) =
-                self.reader.send(Errand::Replayed(command, Asker::Here))
-        {
-            // The lookup only saves a round through the log: the state machine knows the id as well.
-            self.requests.go_on(now, &command);
-        }
+        self.requests.go_on(now, command);
     }
 
     /// How far a node has come that is behind: by a snapshot, or by entries for more than 2 s.
@@ -119,6 +142,9 @@ impl Driver {
         }
         let commands = proposals.iter().map(|proposal| proposal.command.clone()).collect();
         let proposed = self.core.propose(now, commands);
+        if let Some(last) = proposed.accepted.last() {
+            self.commits.proposed(now.time, last.index);
+        }
         let mut refused = Vec::new();
         let mut accepted = proposed.accepted.iter();
         for proposal in proposals {

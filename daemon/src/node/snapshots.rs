@@ -246,6 +246,7 @@ impl Driver {
         self.snapshots.coming = None;
         self.state.view_changed = true;
         self.metrics.applied_index.set(id.index.0);
+        self.metrics.first_index.set(self.core.standing().first_index.0);
         self.metrics.snapshots_installed.inc();
         for command in self.requests.waiting() {
             // Where too many lookups wait, the leader's answer to the repeated request will do.

@@ -145,6 +145,9 @@ impl Speech {
     /// Says something to the group or to a node.
     pub(super) fn say(&mut self, outgoing: &Outgoing, core: &Raft) {
         let Outgoing { to, message } = outgoing;
+        if let Message::Catchup(catchup) = message {
+            self.metrics.catchup(catchup.entries.len(), Direction::Sent);
+        }
         match to {
             To::Group => {
                 self.lookout.tell(message.name(), false, None, false);

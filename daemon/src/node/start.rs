@@ -9,17 +9,20 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::clock::Clock;
 use super::commands::Commands;
+use super::commits::Commits;
 use super::driver::Driver;
 use super::handle::NodeHandle;
 use super::lag::Lag;
 use super::links::Links;
 use super::lookout::Lookout;
+use super::measure::Sights;
 use super::progress::Progress;
-use super::proposals::Proposals;
+use super::proposals::{IN_FLIGHT_MAX, Proposals};
 use super::reader::Reader;
 use super::reads::Reads;
 use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
+use super::reserve::Reserve;
 use super::snapshots::Snapshots;
 use super::speech::Speech;
 use super::state::State;
@@ -28,7 +31,7 @@ use super::{Failed, Running, StartError};
 use crate::boards::Boards;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{Opened, Reports, Stores};
+use crate::store::{Opened, Reports, Stores, free_bytes};
 use crate::transfer::{Limits, Transfer};
 use crate::transport::Transport;
 
@@ -104,17 +107,24 @@ fn prepare(
         feed: feed.clone(),
         applied: applied_to.clone(),
         failed: Arc::clone(&failed),
+        metrics: Arc::clone(&metrics),
     };
     let ear: Arc<dyn Reports> = Arc::new(ear);
     let Opened { identity, boot, durable, stores } =
         Stores::open(&config.data_dir, &config.name, boards, config.retention, ear)?;
     applied_to.send_replace(durable.applied_id.index.0);
-    let reader = Reader::start(stores.clone(), report_to.clone(), Arc::clone(&failed))
+    let data_dir = config.data_dir.clone();
+    let reader = Reader::start(stores.clone(), data_dir, report_to.clone(), Arc::clone(&failed))
         .map_err(system("starting the reader's thread"))?;
+    let reserve = Reserve::new(config.disk_reserve, free_bytes(&config.data_dir)?);
 
     let receive_buffer_bytes = transport.receive_buffer_bytes();
     metrics.receive_buffer_bytes.set(receive_buffer_bytes);
     metrics.applied_index.set(durable.applied_id.index.0);
+    metrics.durable_index.set(durable.last_id.index.0);
+    metrics.first_index.set(durable.base_id.index.next().0);
+    metrics.disk_reserve_bytes.set(config.disk_reserve);
+    metrics.queue("proposals", 0, IN_FLIGHT_MAX);
     let clock = Clock::start();
     let raft_config = raft::Config {
         name: config.name.clone(),
@@ -139,6 +149,7 @@ fn prepare(
         version: raft_config.version.clone(),
         trouble: None,
         ailment: None,
+        short_of_room: reserve.told(),
         catching_up: None,
     };
     let endpoint =
@@ -160,6 +171,7 @@ fn prepare(
         stores: stores.clone(),
         progress: progress.clone(),
         lookout: lookout.clone(),
+        sights: Sights::new(&config.data_dir, &report_to),
     };
     let driver = Driver {
         clock,
@@ -173,9 +185,11 @@ fn prepare(
         snapshots: Snapshots::default(),
         reader,
         boards,
-        metrics,
-        requests: Requests::new(config.name.clone(), random()?),
+        metrics: Arc::clone(&metrics),
+        requests: Requests::new(config.name.clone(), random()?, metrics),
         proposals: Proposals::default(),
+        commits: Commits::default(),
+        reserve,
         reads: Reads::new(random()?),
         commands: Commands::new(oneself.id, boot, config.control_public),
         lag: Lag::default(),

@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) seen: Option<(Option<Role>, Option<NodeId>, Term)>,
     /// The leader as last told to people.
     pub(super) told: Option<NodeId>,
+    /// This node stands for election.
+    pub(super) campaigns: bool,
     /// What is on its way to log.db.
     pub(super) disk: Disk,
     /// This node may not serve any more, in words: its identity is used elsewhere, or its cluster went on.
@@ -48,6 +50,7 @@ impl State {
             published: (Time::default(), Index::default(), Index::default()),
             seen: None,
             told: None,
+            campaigns: false,
             disk: Disk::default(),
             excluded: None,
             leaving: None,

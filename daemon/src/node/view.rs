@@ -26,6 +26,8 @@ pub(super) struct Oneself {
     pub(super) trouble: Option<String>,
     /// What keeps this node itself from taking part, in words.
     pub(super) ailment: Option<String>,
+    /// Why it takes no writes although it takes part, in words.
+    pub(super) short_of_room: Option<String>,
     /// How far it is from what the others hold, in words; none when it is not behind.
     pub(super) catching_up: Option<String>,
 }
@@ -96,8 +98,9 @@ impl Oneself {
             return Some(SILENT.to_owned());
         }
         if core.standing().leader.is_some() {
-            let both = [self.ailment.clone(), self.voteless(core)].into_iter().flatten();
-            return both.reduce(|one, other| format!("{one}; {other}"));
+            let all =
+                [self.ailment.clone(), self.voteless(core), self.short_of_room.clone()].into_iter().flatten();
+            return all.reduce(|one, other| format!("{one}; {other}"));
         }
         let (heard, missing) = core.presence().heard_and_missing(now, core.configuration());
         let all = heard.len() + missing.len();
@@ -109,7 +112,8 @@ impl Oneself {
             (_, []) => format!("heard {all} of {all} voters; an election is under way"),
             (_, missing) => format!("heard {} of {all} voters; missing {}", heard.len(), missing.join(", ")),
         };
-        let more = [&self.trouble, &self.ailment].into_iter().flatten().cloned().chain(self.voteless(core));
+        let more = [&self.trouble, &self.ailment, &self.short_of_room];
+        let more = more.into_iter().flatten().cloned().chain(self.voteless(core));
         Some(std::iter::once(heard_of_all).chain(more).collect::<Vec<_>>().join("; "))
     }
 

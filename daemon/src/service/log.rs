@@ -7,7 +7,7 @@ use std::str::FromStr;
 use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer, Registry};
+use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 /// What can be asked for, as sentences name it.
 const FORMATS: &str = "auto, text, json or journal";
@@ -40,44 +40,83 @@ impl FromStr for LogFormat {
     }
 }
 
+/// What is told, in the notation of `tracing_subscriber::EnvFilter`; one in hand makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self("info".to_owned())
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // An empty variable in the environment is as good as none.
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        match EnvFilter::try_new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => Err(format!("{error}; info, debug or chorus=debug are filters")),
+        }
+    }
+}
+
+impl LogFilter {
+    fn filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+impl std::fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The log that was started: another filter may take the place of its own.
+#[derive(Clone, Debug)]
+pub struct Log(reload::Handle<EnvFilter, Registry>);
+
+impl Log {
+    /// From now on this is told.
+    ///
+    /// # Errors
+    /// When nothing is told any more.
+    pub fn set(&self, filter: &LogFilter) -> Result<(), LogError> {
+        self.0.reload(filter.filter()).map_err(|error| LogError::Gone(error.to_string()))
+    }
+}
+
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// `CHORUS_LOG`.
-    #[error("CHORUS_LOG in the environment is '{value}': {detail}; info, debug or chorus=debug are filters")]
-    Filter {
-        /// Its value.
-        value: String,
-        /// What is wrong with it.
-        detail: String,
-    },
+    /// It ended.
+    #[error("the log has ended: {0}")]
+    Gone(String),
     /// The journal was asked for.
     #[error("there is no journal here ({0}): choose --log-format text or json")]
     NoJournal(std::io::Error),
 }
 
-/// From now on what happens is told: few lines, more of them with `CHORUS_LOG=debug`. Lines for the journal bear
+/// From now on what happens is told: few lines, more of them with the filter `debug`. Lines for the journal bear
 /// `CHORUS_NODE`.
 ///
 /// # Errors
-/// When the filter makes no sense, or there is no journal though it was asked for.
-pub fn start(format: LogFormat, node: &str) -> Result<(), LogError> {
+/// When there is no journal though it was asked for.
+pub fn start(format: LogFormat, filter: &LogFilter, node: &str) -> Result<Log, LogError> {
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Journal => journal(node).map_err(LogError::NoJournal)?,
         LogFormat::Auto if writes_to_the_journal() => journal(node).unwrap_or_else(|_| text()),
         LogFormat::Auto | LogFormat::Text => text(),
         LogFormat::Json => json(),
     };
-    tracing_subscriber::registry().with(lines.with_filter(filter()?)).init();
-    Ok(())
-}
-
-fn filter() -> Result<EnvFilter, LogError> {
-    match std::env::var("CHORUS_LOG") {
-        Ok(value) if !value.is_empty() => EnvFilter::try_new(&value)
-            .map_err(|error| LogError::Filter { detail: error.to_string(), value: value.clone() }),
-        _ => Ok(EnvFilter::new("info")),
-    }
+    let (filter, handle) = reload::Layer::new(filter.filter());
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+    Ok(Log(handle))
 }
 
 fn text() -> Box<dyn Layer<Registry> + Send + Sync> {

@@ -10,5 +10,5 @@ mod log;
 mod manager;
 mod status;
 
-pub use log::{LogError, LogFormat, start};
+pub use log::{Log, LogError, LogFilter, LogFormat, start};
 pub use manager::{Manager, tell_status};

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use chorus_proto::types::{Entry, Index};
 use rusqlite::{Connection, TransactionBehavior};
@@ -306,8 +307,10 @@ impl Applier {
 
     /// Applies a chunk; says why the state machine stops, if it does.
     fn apply(&mut self, chunk: &[Entry]) -> Result<Option<String>, StoreError> {
+        let begun = Instant::now();
         match self.transact(chunk)? {
             Ended::Committed(head, entries) => {
+                self.reports.transacted(begun.elapsed());
                 self.commit(head, entries);
                 Ok(None)
             }

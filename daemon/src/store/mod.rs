@@ -36,6 +36,7 @@ mod open;
 mod promise;
 mod readers;
 mod requests;
+mod room;
 mod snapshot;
 mod sqlite;
 mod state;
@@ -47,6 +48,7 @@ pub use compaction::Retention;
 pub use examine::{Findings, Log as OfflineLog, examine};
 pub use open::check;
 pub use requests::{BodyDigest, digest};
+pub use room::free_bytes;
 pub use snapshot::Snapshot;
 pub use state::{applied_index, applied_time_ms};
 
@@ -54,6 +56,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use chorus_proto::raft::{Durable, Fetched, Persist, ReadLog};
 use chorus_proto::types::{Boot, Entry, EntryId, Identity, Index, NodeName, RequestId, Token};
@@ -110,6 +113,10 @@ pub trait Reports: Send + Sync + 'static {
     fn installed(&self, id: EntryId);
     /// Applying stops here for good, in words ('upgrade me').
     fn stuck(&self, detail: String);
+    /// So many writes went into one transaction of the log, which took so long with its sync. For whoever counts.
+    fn synced(&self, _writes: usize, _took: Duration) {}
+    /// A transaction of the state took so long. For whoever counts.
+    fn transacted(&self, _took: Duration) {}
     /// A write failed. Final: the process must end and say nothing more to anyone; with exit code 74 if it was the disk.
     fn failed(&self, error: StoreError);
 }

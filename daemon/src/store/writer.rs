@@ -51,12 +51,13 @@ impl Writer {
     /// Lives until the last sender is gone.
     pub(super) fn run(mut self) -> Result<(), StoreError> {
         while let Some(batch) = self.next_batch()? {
-            let base = self.ends.base;
+            let (base, begun) = (self.ends.base, Instant::now());
             self.commit(&batch)?;
             if self.failure.happened() {
                 return Ok(());
             }
             if let Some(last) = batch.last() {
+                self.reports.synced(batch.len(), begun.elapsed());
                 self.reports.persisted(last.token);
             }
             // A snapshot's base is the core's own doing.

@@ -125,6 +125,8 @@ impl Nodes {
         }
         command.arg("--data-dir").arg(data_dir(&self.directory, k));
         command.args(["--listen", &pages(k).to_string()]);
+        // Disks are filled to the last byte here.
+        command.args(["--disk-reserve", "0"]);
         command
     }
 

@@ -20,6 +20,7 @@ fn the_package_installs_runs_and_leaves_as_debians_own_do() {
     a_node_without_a_key_says_what_to_do(&machine);
     three_instances_make_a_cluster(&machine);
     the_journal_has_the_fields(&machine);
+    a_reload_reads_the_filter_of_the_log_anew(&machine);
     the_sandbox_is_tight(&machine);
     a_node_that_stands_still_is_started_again(&machine);
     a_stop_hands_over(&machine);
@@ -70,6 +71,14 @@ fn the_journal_has_the_fields(machine: &Machine) {
     assert!(leads["CHORUS_TERM"].as_str().is_some_and(|term| term.parse::<u64>().is_ok()), "{leads}");
 }
 
+fn a_reload_reads_the_filter_of_the_log_anew(machine: &Machine) {
+    machine.sh(r#"echo 'log = "info,hyper=warn"' >> /etc/chorus/chorus.toml && systemctl reload chorus@n1"#);
+    wait_for("n1 to read its configuration anew", || {
+        let journal = machine.sh("journalctl --unit=chorus@n1");
+        journal.contains("the log's filter read anew: 'info,hyper=warn'").then_some(())
+    });
+}
+
 fn the_sandbox_is_tight(machine: &Machine) {
     let judged = machine.sh("systemd-analyze security chorus@n1 --no-pager");
     let last = judged.lines().find(|line| line.contains("Overall exposure level")).expect("a judgement");
@@ -117,6 +126,7 @@ fn a_full_disk_ends_a_node_for_good(machine: &Machine) {
     let others = ["n1", "n2"];
     machine.sh("systemctl stop chorus@n3 && cp -a /var/lib/private/chorus/n3 /root/n3");
     machine.sh("mount -t tmpfs -o size=6m,mode=0700 tmpfs /var/lib/private/chorus/n3");
+    machine.sh("echo CHORUS_DISK_RESERVE=0 >> /etc/chorus/n3.env");
     machine.sh("cp -a /root/n3/. /var/lib/private/chorus/n3/ && systemctl start chorus@n3");
     let value = "x".repeat(60_000);
     let full = (0..VALUES_MAX).any(|n| {

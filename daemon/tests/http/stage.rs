@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chorus::boards::{Boards, Command, Outcome};
 use chorus::http::{WebState, serve};
 use chorus::metrics::Metrics;
-use chorus::node::{Answer, ClusterView, Demand, Lookout, NoAnswer, NodeHandle, Progress, Submission};
+use chorus::node::{
+    Answer, ClusterView, Demand, Lookout, NoAnswer, NodeHandle, Progress, Sights, Submission,
+};
 use chorus::store::{Applied, AppliedEntry, Reports, Retention, StoreError, Stores};
 use chorus_proto::message::NodeReport;
 use chorus_proto::raft::Persist;
@@ -214,6 +216,7 @@ impl Stage {
             stores: opened.stores,
             progress: Progress::default(),
             lookout: Lookout::default(),
+            sights: Sights::default(),
         };
         let cluster = Cluster { id: [1; 16], epoch: 1 };
         log.append(Payload::Founding(Founding { cluster, configuration: Configuration::default() }), None);

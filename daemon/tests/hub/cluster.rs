@@ -65,6 +65,7 @@ impl Cluster {
         let place = |(number, name): (usize, &NodeName)| Place {
             config: Config {
                 log_format: chorus::service::LogFormat::Auto,
+                log_filter: chorus::service::LogFilter::default(),
                 name: name.clone(),
                 voters: if number < voters { names[..voters].to_vec() } else { Vec::new() },
                 secret: SECRET,
@@ -82,6 +83,7 @@ impl Cluster {
                 heartbeat: Duration::from_millis(40),
                 election_timeout_min: Duration::from_millis(150),
                 election_timeout_max: Duration::from_millis(300),
+                disk_reserve: 0,
                 allow_playdead: true,
                 no_cache: false,
                 drop_received: 0.0,

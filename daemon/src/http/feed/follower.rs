@@ -241,7 +241,7 @@ mod tests {
     use crate::http::WebState;
     use crate::http::site::Site;
     use crate::metrics::Metrics;
-    use crate::node::{Lookout, NodeHandle, Progress};
+    use crate::node::{Lookout, NodeHandle, Progress, Sights};
     use crate::store::{Applied, Reports, Retention, StoreError, Stores};
 
     struct Nobody;
@@ -283,6 +283,7 @@ mod tests {
             stores,
             progress: Progress::default(),
             lookout: Lookout::default(),
+            sights: Sights::default(),
         };
         let metrics = Arc::new(Metrics::default());
         let state = WebState {

@@ -1,0 +1,141 @@
+//! A disk that is almost full: no writes are taken, and all else goes on.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use reqwest::StatusCode;
+
+use crate::client::problem;
+use crate::cluster::{Cluster, Options};
+use crate::wait::wait_for;
+
+/// The disk of one node, in MiB,
+const DISK_MIB: u64 = 64;
+/// and what has to stay free.
+const RESERVE_MIB: u64 = 16;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lead_and_follow() {
+    let arguments = vec!["--disk-reserve".to_owned(), format!("{RESERVE_MIB}MiB")];
+    let mut cluster = Cluster::prepare(3, Options { arguments, ..Options::default() });
+    let disk = Disk::mount(&cluster.data_dir(0));
+    cluster.spawn_all();
+    cluster.leader().await;
+    cluster.client(0).quote("before", "Ada", "There is room.").await;
+    lead(&cluster, 1).await;
+
+    disk.fill(RESERVE_MIB - 4);
+    refused(&cluster, 0, "full-here").await;
+    let view = cluster.client(0).view().await.expect("it answers");
+    let why = view.why.unwrap_or_default();
+    assert!(why.contains("MiB free") && why.contains("16 MiB are kept in reserve"), "{why}");
+    let free = metric(&cluster, 0, "chorus_disk_free_bytes").await;
+    assert!(free < RESERVE_MIB << 20, "{free}");
+    assert_eq!(metric(&cluster, 0, "chorus_disk_reserve_bytes").await, RESERVE_MIB << 20);
+    // What was stored before under this key is still answered, and others take writes, which it follows.
+    let again = cluster.client(0).send_quote("before", "Ada", "There is room.").await.expect("it answers");
+    assert_eq!(again.status(), StatusCode::CREATED);
+    cluster.client(2).quote("elsewhere", "Ada", "Here is room.").await;
+    cluster.settled().await;
+
+    // As leader it proposes nothing, and says so to other nodes and to controllers.
+    lead(&cluster, 0).await;
+    refused(&cluster, 2, "full-at-the-leader").await;
+    let stored = cluster.chorus(&["store", "colour", "green"]).output().expect("chorus runs");
+    let said = String::from_utf8_lossy(&stored.stderr).into_owned();
+    assert!(stored.status.code() == Some(1) && said.contains("disk_reserve"), "{said}");
+    assert!(cluster.client(2).is_current().await, "a read is confirmed by the leader");
+    assert_eq!(cluster.leader().await, 0);
+
+    // Its vote elects another leader, and its copy makes the majority.
+    cluster.kill(1);
+    lead(&cluster, 2).await;
+    cluster.client(2).quote("with-two", "Ada", "Two are enough.").await;
+
+    disk.empty();
+    let what = "the node to take writes again";
+    wait_for(what, async || {
+        let answer = cluster.client(0).send_quote("after", "Ada", "Room again.").await.ok()?;
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    cluster.settled().await;
+    let quotes = cluster.same_rows("SELECT text FROM quotes ORDER BY seq");
+    assert_eq!(quotes.len(), 4, "{quotes:?}");
+    assert_eq!(cluster.client(0).view().await.expect("it answers").why, None);
+}
+
+/// A write to node `k` is soon refused, with the reason and when to come back.
+async fn refused(cluster: &Cluster, k: usize, key: &str) {
+    let mut attempt = 0;
+    let what = format!("{} to refuse a write", cluster.name(k));
+    let refusal = wait_for(&what, async || {
+        attempt += 1;
+        // One may be taken before somebody looks at the disk; quotes are counted in the end.
+        let key = format!("store/{key}-{attempt}");
+        let path = format!("/api/v1/{key}");
+        let request = cluster.client(k).request(reqwest::Method::PUT, &path);
+        let answer = request.json(&serde_json::json!({ "value": "x" })).send().await.ok()?;
+        (!answer.status().is_success()).then_some(answer)
+    })
+    .await;
+    let problem = problem(refusal).await;
+    assert_eq!((problem.status, problem.code.as_str()), (507, "disk_reserve"));
+    assert_eq!(problem.retry_ms, Some(1_000));
+}
+
+/// Makes node `k` lead.
+async fn lead(cluster: &Cluster, k: usize) {
+    let name = cluster.name(k);
+    let done = cluster.chorus(&["trylead", name]).output().expect("chorus runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let what = format!("{name} to lead");
+    wait_for(&what, async || (cluster.leader_now().await? == k).then_some(())).await;
+}
+
+async fn metric(cluster: &Cluster, k: usize, name: &str) -> u64 {
+    let metrics = cluster.client(k).text("/metrics").await;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
+}
+
+/// A small file system of a node's own, gone with the test.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(place: &Path) -> Self {
+        fs::create_dir_all(place).expect("a place for the disk");
+        let size = format!("size={DISK_MIB}m,mode=700");
+        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(place).status();
+        assert!(done.expect("mount runs").success(), "a tmpfs of a fixed size needs root");
+        Self(place.to_owned())
+    }
+
+    /// Leaves so many MiB free.
+    fn fill(&self, left_mib: u64) {
+        let mut filler = File::create(self.filler()).expect("a file");
+        let mib = vec![0; 1 << 20];
+        let free =
+            || rustix::fs::statvfs(&self.0).map(|found| found.f_bavail * found.f_frsize).expect("statvfs");
+        while free() > left_mib << 20 {
+            filler.write_all(&mib).expect("there is room");
+        }
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.filler()).expect("the filler is there");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // The test's own result counts more than a failure to tidy up.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
