@@ -2,6 +2,8 @@
 
 mod email;
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -223,10 +225,13 @@ impl Donors {
         context: &Context<'_>,
         add: Add,
     ) -> Result<Effect, ApplyError> {
-        Ok(match insert(transaction, context, 0, add)? {
-            Ok(donor) => Effect::done(context, self.name(), &donor.id, Change::Created, json_of(&donor)),
-            Err(refusal) => refusal,
-        })
+        let mut adding = Adding::begin(transaction, context)?;
+        let donor = match adding.add(0, add)? {
+            Ok(donor) => donor,
+            Err(refusal) => return Ok(refusal),
+        };
+        adding.finish()?;
+        Ok(Effect::done(context, self.name(), &donor.id, Change::Created, json_of(&donor)))
     }
 
     /// All rows or none. The feed tells an import as one change: a page reads again what it shows.
@@ -237,14 +242,14 @@ impl Donors {
         rows: Vec<Add>,
     ) -> Result<Effect, ApplyError> {
         let imported = rows.len();
-        transaction.execute_batch("SAVEPOINT import")?;
+        let mut adding = Adding::begin(transaction, context)?;
         for (n, add) in (0..).zip(rows) {
-            if let Err(refusal) = insert(transaction, context, n, add)? {
-                transaction.execute_batch("ROLLBACK TO import; RELEASE import")?;
+            if let Err(refusal) = adding.add(n, add)? {
+                adding.undo()?;
                 return Ok(refusal);
             }
         }
-        transaction.execute_batch("RELEASE import")?;
+        adding.finish()?;
         let id = row_id(context, 0);
         let item = json!({ "id": id, "seq": context.index, "imported": imported });
         let items = vec![Item { topic: self.name().to_owned(), kind: Change::Changed, item }];
@@ -288,42 +293,83 @@ fn total_of(transaction: &Transaction<'_>, currency: &str) -> rusqlite::Result<i
     Ok(statement.query_row([currency], |row| row.get(0)).optional()?.unwrap_or(0))
 }
 
-/// Adds the `n`th donor of an entry, or says why not; then rows of it may have been written.
-fn insert(
-    transaction: &Transaction<'_>,
-    context: &Context<'_>,
-    n: u32,
-    add: Add,
-) -> rusqlite::Result<Result<Donor, Effect>> {
-    let Add { name, email, amount_minor, currency } = add;
-    let Some(total) = total_of(transaction, &currency)?.checked_add(amount_minor) else {
-        let detail = format!("the total in {currency} would be too large to count");
-        return Ok(Err(Effect::refused(context, "invalid", detail)));
-    };
-    let number: i64 = transaction
-        .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM donors")?
-        .query_row([], |row| row.get(0))?;
-    let donor = Donor {
-        number: number.cast_unsigned(),
-        seq: context.index,
-        id: row_id(context, n),
-        name,
-        email,
-        amount_minor,
-        currency,
-        at_ms: context.time_ms,
-        node: context.node.to_owned(),
-    };
-    if !store(transaction, &donor)? {
-        return Ok(Err(Effect::refused(context, "id_reused", "another donor has this id")));
+/// The donors of one entry on their way into the tables. What all of them change is written once, at the end.
+struct Adding<'a> {
+    transaction: &'a Transaction<'a>,
+    context: &'a Context<'a>,
+    /// The number of the entry's first donor: every later number is one of this entry's.
+    first: i64,
+    /// Of the next donor.
+    number: i64,
+    /// What they add to each currency.
+    sums: BTreeMap<String, Sum>,
+}
+
+/// What an entry adds to a currency, and what that comes to.
+struct Sum {
+    donors: i64,
+    /// With all that was given before.
+    amount_minor: i64,
+}
+
+impl<'a> Adding<'a> {
+    fn begin(transaction: &'a Transaction<'a>, context: &'a Context<'a>) -> rusqlite::Result<Self> {
+        let first: i64 = transaction
+            .prepare_cached("SELECT coalesce(max(number), 0) + 1 FROM donors")?
+            .query_row([], |row| row.get(0))?;
+        Ok(Self { transaction, context, first, number: first, sums: BTreeMap::new() })
     }
-    transaction
-        .prepare_cached(
-            "INSERT INTO donor_totals (currency, donors, amount_minor) VALUES (?1, 1, ?2)
-             ON CONFLICT (currency) DO UPDATE SET donors = donors + 1, amount_minor = excluded.amount_minor",
-        )?
-        .execute(params![donor.currency, total])?;
-    Ok(Ok(donor))
+
+    /// Adds the `n`th donor, or says why not; then rows of the entry may have been written.
+    fn add(&mut self, n: u32, add: Add) -> rusqlite::Result<Result<Donor, Effect>> {
+        let Add { name, email, amount_minor, currency } = add;
+        let before = match self.sums.get(&currency) {
+            Some(sum) => sum.amount_minor,
+            None => total_of(self.transaction, &currency)?,
+        };
+        let Some(total) = before.checked_add(amount_minor) else {
+            let detail = format!("the total in {currency} would be too large to count");
+            return Ok(Err(Effect::refused(self.context, "invalid", detail)));
+        };
+        let donor = Donor {
+            number: self.number.cast_unsigned(),
+            seq: self.context.index,
+            id: row_id(self.context, n),
+            name,
+            email,
+            amount_minor,
+            currency,
+            at_ms: self.context.time_ms,
+            node: self.context.node.to_owned(),
+        };
+        if !store(self.transaction, &donor)? {
+            return Ok(Err(Effect::refused(self.context, "id_reused", "another donor has this id")));
+        }
+        self.number += 1;
+        match self.sums.get_mut(&donor.currency) {
+            Some(sum) => *sum = Sum { donors: sum.donors + 1, amount_minor: total },
+            None => drop(self.sums.insert(donor.currency.clone(), Sum { donors: 1, amount_minor: total })),
+        }
+        Ok(Ok(donor))
+    }
+
+    /// Takes away again what was added. A savepoint would keep a copy of each page that an import touches.
+    fn undo(self) -> rusqlite::Result<()> {
+        self.transaction.execute("DELETE FROM donors WHERE number >= ?1", [self.first])?;
+        Ok(())
+    }
+
+    fn finish(self) -> rusqlite::Result<()> {
+        let mut statement = self.transaction.prepare_cached(
+            "INSERT INTO donor_totals (currency, donors, amount_minor) VALUES (?1, ?2, ?3)
+             ON CONFLICT (currency)
+             DO UPDATE SET donors = donors + excluded.donors, amount_minor = excluded.amount_minor",
+        )?;
+        for (currency, Sum { donors, amount_minor }) in self.sums {
+            statement.execute(params![currency, donors, amount_minor])?;
+        }
+        Ok(())
+    }
 }
 
 /// False when the id is taken.

@@ -37,6 +37,15 @@ pub(super) enum Known {
     Never(Outcome),
 }
 
+/// The oldest request that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Oldest {
+    /// Its entry.
+    index: u64,
+    /// That entry's log time, in milliseconds of Unix time.
+    time_ms: u64,
+}
+
 /// What is known of the command with this body at `index`, whose log time is `now_ms`.
 pub(super) fn look_up(
     connection: &Connection,
@@ -125,23 +134,32 @@ pub(super) fn keep(
 
 fn forget(connection: &Connection, head: &mut Head, now_ms: u64, count_max: u64) -> rusqlite::Result<()> {
     for _ in 0..FORGET_MAX {
-        let oldest: Option<(i64, String, i64)> = connection
-            .prepare_cached("SELECT idx, id, time_ms FROM requests ORDER BY idx LIMIT 1")?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let Some((index, id, time_ms)) = oldest else { return Ok(()) };
-        let time_ms = uint(time_ms);
-        if head.requests <= count_max && now_ms.saturating_sub(time_ms) <= AGE_MS_MAX {
+        let Some(oldest) = oldest(connection, head)? else { return Ok(()) };
+        if head.requests <= count_max && now_ms.saturating_sub(oldest.time_ms) <= AGE_MS_MAX {
             return Ok(());
         }
-        connection.prepare_cached("DELETE FROM requests WHERE idx = ?1")?.execute([index])?;
+        let id: String = connection
+            .prepare_cached("DELETE FROM requests WHERE idx = ?1 RETURNING id")?
+            .query_row([int(oldest.index)], |row| row.get(0))?;
+        head.oldest_request = None;
         head.requests -= 1;
         // An id may be made up to an hour after its entry's time, by a client whose clock is ahead. The floor passes
         // it all the same, so that no forgotten id is ever taken for a new one.
         let made_ms = RequestId::try_from(id).ok().as_ref().and_then(made_at_ms).unwrap_or(0);
-        head.floor_ms = head.floor_ms.max(time_ms.max(made_ms) + 1);
+        head.floor_ms = head.floor_ms.max(oldest.time_ms.max(made_ms) + 1);
     }
     Ok(())
+}
+
+/// The oldest request that is kept. Looked up once, for it stays the oldest until it is forgotten.
+fn oldest(connection: &Connection, head: &mut Head) -> rusqlite::Result<Option<Oldest>> {
+    if head.oldest_request.is_none() {
+        head.oldest_request = connection
+            .prepare_cached("SELECT idx, time_ms FROM requests ORDER BY idx LIMIT 1")?
+            .query_row([], |row| Ok(Oldest { index: uint(row.get(0)?), time_ms: uint(row.get(1)?) }))
+            .optional()?;
+    }
+    Ok(head.oldest_request)
 }
 
 /// Tells bodies apart: the operation and all its arguments, each with its length before it.

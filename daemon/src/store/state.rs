@@ -9,6 +9,7 @@ use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
+use super::requests::Oldest;
 use super::sqlite::{
     Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
 };
@@ -63,6 +64,8 @@ pub(super) struct Head {
     pub(super) floor_ms: u64,
     /// Rows in `requests`.
     pub(super) requests: u64,
+    /// The oldest of them, as soon as it was looked up. Not stored.
+    pub(super) oldest_request: Option<Oldest>,
 }
 
 /// Opens or makes state.db for its writer, with every board's tables, and copies its WAL.
@@ -119,6 +122,7 @@ fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
         cluster: cluster.map(|(id, epoch)| Cluster { id, epoch: uint(epoch) }),
         floor_ms: uint(row.get(7)?),
         requests: uint(row.get(8)?),
+        oldest_request: None,
     })
 }
 
