@@ -140,12 +140,26 @@ fn reload_when_told(reloads: Vec<Reload>) -> Result<(), RunError> {
     Ok(())
 }
 
+/// What is to be done once a node has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum After {
+    /// Nothing.
+    Nothing,
+    /// It is to be started again: its next start begins otherwise.
+    StartAgain,
+}
+
 /// Runs a node until it is told to stop. SIGHUP reads `reloads` anew. `supervised`: reports on standard output, and stops when standard input
 /// ends, because whoever started it is gone then.
 ///
 /// # Errors
 /// When it cannot start or go on.
-pub fn run(mut config: Config, supervised: Option<Supervised>, reloads: Vec<Reload>) -> Result<(), RunError> {
+pub fn run(
+    mut config: Config,
+    supervised: Option<Supervised>,
+    reloads: Vec<Reload>,
+) -> Result<After, RunError> {
     // First, because of two starts of one node the second finds the port taken too, and this says why.
     store::check(&config.data_dir, &config.name).map_err(StartError::Store)?;
     let listener = listen(config.listen)?;
@@ -176,13 +190,14 @@ pub fn run(mut config: Config, supervised: Option<Supervised>, reloads: Vec<Relo
     runtime.shutdown_background();
     close(move || stores.close());
     match ended? {
-        Ended::Stopped => Ok(()),
+        Ended::Stopped => Ok(After::Nothing),
+        Ended::Superseded => Ok(After::StartAgain),
         Ended::Shutdown => {
             tracing::info!("left, as a signed SHUTDOWN asked");
             if supervised {
                 report_to_supervisor(report::SHUTDOWN);
             }
-            Ok(())
+            Ok(After::Nothing)
         }
         Ended::Failed(why) => Err(RunError::Ended(why)),
     }

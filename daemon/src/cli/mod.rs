@@ -22,6 +22,7 @@ mod members;
 mod node;
 mod output;
 mod place;
+mod recover;
 mod shell;
 mod status;
 mod store;
@@ -80,6 +81,7 @@ enum Command {
     Donor(donors::Donor),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Recover(recover::Recover),
     #[command(subcommand)]
     Log(logs::Log),
     #[command(subcommand)]
@@ -110,6 +112,7 @@ impl Command {
             Self::Donor(donor) => wait_for(donor.run()),
             Self::Backup(backup) => done(backup.run()),
             Self::Restore(restore) => done(restore.run()),
+            Self::Recover(recover) => done(recover.run()),
             Self::Log(log) => done(log.run()),
             Self::Key(key) => done(key.run()),
             Self::Completions(completions) => done(completions.run()),

@@ -1,12 +1,14 @@
 //! `chorus node`: one node, in the foreground.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
 use clap::Args;
 
 use super::{Failure, output};
 use crate::config::{self, Config, Settings, Unconfigured};
-use crate::run::{self, Reload, RunError, Supervised};
+use crate::run::{self, After, Reload, RunError, Supervised};
 use crate::service::Log;
 use crate::transport::{self, Transport};
 use crate::{service, store};
@@ -50,7 +52,10 @@ impl Node {
         }
         let log = service::start(config.log_format, &config.log_filter, config.name.as_str())?;
         let supervised = self.stop_with_stdin.then_some(Supervised { socket: self.supervisor });
-        Ok(run::run(config, supervised, vec![read_log_filter(self.settings, log)])?)
+        match run::run(config, supervised, vec![read_log_filter(self.settings, log)])? {
+            After::Nothing => Ok(()),
+            After::StartAgain => Err(start_again()),
+        }
     }
 }
 
@@ -61,6 +66,16 @@ fn read_log_filter(settings: Settings, log: Log) -> Reload {
         log.set(&filter).map_err(|error| error.to_string())?;
         Ok(format!("'{filter}'"))
     })
+}
+
+/// Makes this process the same program with the same arguments once more: whoever started it, and knows it by its number,
+/// notices nothing. Returns why that cannot be done.
+fn start_again() -> Failure {
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    // Where an upgrade has taken the file away, what runs is still there.
+    let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    Failure::refused(format!("the node cannot start itself again: {error}; start it"))
 }
 
 /// Tries everything that a start needs and lets go of it again; nothing is changed on disk.

@@ -186,6 +186,8 @@ impl Driver {
             Report::Found(found) => self.on_found(now, found),
             Report::SnapshotMade(made) => self.on_snapshot_made(now, made),
             Report::Fetched(fetched) => self.on_fetched(now, fetched),
+            Report::Superseded(Ok(())) => self.leave(now, Ended::Superseded),
+            Report::Superseded(Err(error)) => (self.failed)(error),
         }
     }
 

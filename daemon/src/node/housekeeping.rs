@@ -1,10 +1,16 @@
 //! What has to be done from time to time, whatever comes in.
 
+use std::sync::Arc;
+
+use chorus_proto::message::Role;
+use chorus_proto::presence::Peer;
 use chorus_proto::types::{Index, NodeId, Now, Span};
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::driver::Driver;
 use super::dropped::Drops;
+use crate::store::Heard;
 
 /// View, lag, and signs of life.
 const HOUSEKEEPING: Span = Span::from_millis(500);
@@ -12,6 +18,8 @@ const HOUSEKEEPING: Span = Span::from_millis(500);
 const EACH_SECOND: u64 = 2;
 /// Rounds of housekeeping between two looks at the kernel's counters.
 const LOOK_AT_KERNEL: u64 = 20;
+/// Rounds of housekeeping between two notes of what was heard of the others.
+const NOTE_HEARD: u64 = 10;
 
 impl Driver {
     pub(super) fn housekeep(&mut self, now: Now) {
@@ -27,6 +35,8 @@ impl Driver {
         if self.reserve.is_short() {
             // Nothing else may be written that would look.
             self.look_at_room(now);
+        } else if self.state.housekeepings.is_multiple_of(NOTE_HEARD) {
+            self.note_heard(now);
         }
         for (reason, Drops { count, last_from }) in self.speech.dropped.due(now.time) {
             info!(reason, count, %last_from, "dropped datagrams that say nothing to this node");
@@ -37,6 +47,19 @@ impl Driver {
         }
         let by_unicast = self.core.presence().heard_by_unicast(now).count();
         self.metrics.heard_by_unicast.set(by_unicast as u64);
+    }
+
+    /// Keeps what was heard of the others: should most of their disks be lost, people know what this one lacks.
+    fn note_heard(&self, now: Now) {
+        let presence = self.core.presence();
+        let ours = presence.cluster();
+        let members = presence.peers().map(|(_, peer)| peer).filter(|peer| peer.hello.cluster == ours);
+        let heard: Vec<Heard> = members.map(|peer| heard_of(peer, now)).collect();
+        if ours.is_none() || heard.is_empty() {
+            return;
+        }
+        let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
+        spawn_blocking(move || stores.note_heard(&heard).unwrap_or_else(|error| failed(error)));
     }
 
     /// Tells people, once, whom the group does not reach from here.
@@ -84,5 +107,24 @@ impl Driver {
             self.metrics.kernel_drops.inc_by(drops.saturating_sub(self.state.kernel_drops));
             self.state.kernel_drops = drops;
         }
+    }
+}
+
+/// What people have to know of it.
+fn heard_of(peer: &Peer, now: Now) -> Heard {
+    let hello = &peer.hello;
+    let role = match hello.role {
+        Role::Follower => "follower",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+        Role::Learner => "learner",
+    };
+    Heard {
+        name: hello.name.to_string(),
+        role: role.to_owned(),
+        term: hello.durable.term.0,
+        index: hello.durable.index.0,
+        commit_index: hello.commit_index.0,
+        at_ms: now.clock_ms.saturating_sub(now.time.since(peer.hello_heard).0 / 1_000),
     }
 }

@@ -84,6 +84,8 @@ pub enum Ended {
     Stopped,
     /// A signed SHUTDOWN, which is answered already.
     Shutdown,
+    /// Its cluster went on in a higher epoch without it. Started again, it sets aside what it holds, and begins anew.
+    Superseded,
     /// It cannot hear or speak any more, in words.
     Failed(String),
 }

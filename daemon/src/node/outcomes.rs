@@ -4,11 +4,13 @@ use chorus_proto::message::{Message, ReadIndex, Role};
 use chorus_proto::presence::Standing;
 use chorus_proto::raft::{Actions, Event, To};
 use chorus_proto::types::{Cluster, Index, NodeId, Now, Term};
+use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reads::Confirmed;
+use super::reports::Report;
 
 impl Driver {
     /// Carries out all of it. What events lead to is carried out too, before the next input.
@@ -139,6 +141,7 @@ impl Driver {
             Event::Cloned { detail } => self.exclude(detail),
             Event::HigherEpoch { cluster } => {
                 self.exclude(format!("its cluster went on as {cluster} without this node"));
+                self.begin_anew();
             }
             Event::Behind { last, promised } => {
                 let detail = format!(
@@ -202,6 +205,16 @@ impl Driver {
                 self.speech.answer(address, &Message::ReadIndex(ReadIndex { nonce, index }));
             }
         }
+    }
+
+    /// What this node holds is of an epoch that is over: the next start sets it aside, and this one ends.
+    fn begin_anew(&self) {
+        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
+        let epoch = self.core.presence().cluster().map_or(0, |cluster| cluster.epoch);
+        spawn_blocking(move || {
+            // An error means that the loop has ended.
+            let _ended = reports.blocking_send(Report::Superseded(stores.supersede(epoch)));
+        });
     }
 
     /// This node neither votes nor serves any more.

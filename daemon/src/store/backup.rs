@@ -357,7 +357,7 @@ fn begin_log(data_dir: &Path, voter: &Voter, cluster: Cluster, head: &Head) -> R
 }
 
 /// Later than every epoch of this cluster that another restore, or `recover`, began.
-fn next_epoch(epoch: u64) -> u64 {
+pub(super) fn next_epoch(epoch: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     now.max(epoch + 1)
 }

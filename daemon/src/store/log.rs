@@ -378,6 +378,22 @@ pub(super) fn begin(
     transaction.commit()
 }
 
+/// Begins a log anew behind the state of this number, in another epoch of the cluster.
+pub(super) fn begin_anew(
+    connection: &Connection,
+    state_number: u64,
+    Cluster { id, epoch }: Cluster,
+    base: EntryId,
+) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch("DELETE FROM log; DELETE FROM terms;")?;
+    transaction
+        .execute("UPDATE self SET cluster_id = ?1, epoch = ?2, founded = 1", params![id, int(epoch)])?;
+    store_state_number(&transaction, state_number)?;
+    store_base(&transaction, base)?;
+    transaction.commit()
+}
+
 /// The first retained entry; 0 when there is none.
 pub(super) fn first_index(connection: &Connection) -> rusqlite::Result<Index> {
     let first: Option<i64> =

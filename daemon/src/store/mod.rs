@@ -6,6 +6,8 @@
 //! DIR/promise                  term, vote and last entry once more, to show a log that SQLite cut short
 //! DIR/state/NUMBER/state.db    the boards' rows, outcomes of requests, events, and how far they are applied
 //! DIR/snapshot, DIR/incoming   copies of states on their way to other nodes, and from them
+//! DIR/heard.json               what was last heard of the others, for people
+//! DIR/superseded               the cluster went on without this node: the next start moves all to DIR/epoch-NUMBER
 //! ```
 //!
 //! Each database has one writer thread and one thread that copies its WAL (`checkpoint`); everybody else reads.
@@ -31,22 +33,27 @@ mod directory;
 mod events;
 mod examine;
 mod failure;
+mod heard;
 mod log;
 mod open;
 mod promise;
 mod readers;
+mod recover;
 mod requests;
 mod room;
 mod snapshot;
 mod sqlite;
 mod state;
+mod superseded;
 mod writer;
 
 pub use backup::{Label as BackupLabel, Progress, Restore, Source as BackupSource, label as backup_label};
 pub use changes::Changes;
 pub use compaction::Retention;
 pub use examine::{Findings, Log as OfflineLog, examine};
+pub use heard::Heard;
 pub use open::check;
+pub use recover::Survivor;
 pub use requests::{BodyDigest, digest};
 pub use room::free_bytes;
 pub use snapshot::Snapshot;
@@ -157,6 +164,7 @@ pub struct Stores(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    path: PathBuf,
     /// None once closed.
     log_writer: Mutex<Option<Sender<Persist>>>,
     inbox: Arc<Inbox>,
@@ -306,6 +314,23 @@ impl Stores {
     /// The disk's.
     pub fn discard(&self, ticket: u64) -> Result<(), StoreError> {
         self.0.snapshots.discard(ticket)
+    }
+
+    /// Keeps what was heard of the others, for `Survivor`. Blocks, but waits for no sync.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn note_heard(&self, heard: &[Heard]) -> Result<(), StoreError> {
+        heard::write(&self.0.path, heard)
+    }
+
+    /// Says, on disk, that the cluster went on without this node: the next start sets aside what is here, which is of this
+    /// epoch, and begins anew. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn supersede(&self, epoch: u64) -> Result<(), StoreError> {
+        superseded::say(&self.0.path, epoch)
     }
 
     /// Ends the writers after what they have in hand, and waits for them; then the directory is free. Not from

@@ -21,6 +21,7 @@ use super::readers::{CONNECTIONS_MAX, Readers};
 use super::snapshot::Snapshots;
 use super::sqlite::{disk, format, is_damage, truncate_wal, wal};
 use super::state::{self, Head};
+use super::superseded;
 use super::writer::Writer;
 use super::{Changes, Inner, Opened, Reports, Retention, StoreError, Stores, spawn};
 use crate::boards::Boards;
@@ -52,6 +53,7 @@ pub(super) fn open(
 ) -> Result<Opened, StoreError> {
     directory::refuse_strangers(path, name)?;
     let mut directory = Directory::lock(path)?;
+    superseded::set_aside(path)?;
     let found = promise::read(&directory::promise(path))?;
     refuse_losses(path, found)?;
     let log = open_log(path, name, found)?;
@@ -79,6 +81,9 @@ pub(super) fn open(
 pub fn check(path: &Path, name: &NodeName) -> Result<(), StoreError> {
     directory::refuse_strangers(path, name)?;
     directory::check(path)?;
+    if superseded::is_marked(path) {
+        return Ok(());
+    }
     refuse_losses(path, promise::read(&directory::promise(path))?)
 }
 
@@ -164,7 +169,7 @@ fn disagree(one: HardState, other: HardState) -> bool {
 }
 
 /// The higher (term, vote): whichever of the two files knows more.
-fn higher(one: HardState, other: HardState) -> HardState {
+pub(super) fn higher(one: HardState, other: HardState) -> HardState {
     if (other.term, other.vote) > (one.term, one.vote) { other } else { one }
 }
 
@@ -177,8 +182,8 @@ fn now_us() -> u64 {
 /// if that still begins at its first entry; else nothing is applied until another node's snapshot is installed.
 fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, StoreError> {
     let number = log.own.state_number;
-    // Snapshots that did not come into force.
-    directory::forget_states(directory, |other| other > number)?;
+    // Snapshots that did not come into force, and what was in force before another did.
+    directory::forget_states(directory, |other| other != number)?;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
     let mark = std::fs::read_to_string(state::damage_mark(&path));
@@ -290,6 +295,7 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
     let writes = spawn("log", move || watched.watch(&log.path, || writer.run()))?;
     let applies = spawn("state", move || also_watched.watch(&state.path, || applier.run()))?;
     Ok(Stores(Arc::new(Inner {
+        path: path.to_owned(),
         log_writer: Mutex::new(Some(persists)),
         inbox,
         changes,

@@ -15,6 +15,7 @@ mod group_commit;
 mod lives;
 mod measured;
 mod power;
+mod recover;
 mod snapshots;
 mod support;
 mod tasks;
