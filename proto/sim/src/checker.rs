@@ -259,7 +259,9 @@ impl Checker {
     fn configuration_is_of_the_log(&self, host: &Host) -> Checked {
         let Some(raft) = &host.raft else { return Ok(()) };
         let (index, voters) = (raft.standing().configuration_index, raft.configuration());
-        let last = self.electorate.last(host);
+        // A log without its beginning says nothing of what stands there, when the state is lost that knew it.
+        let known = |id: EntryId| !host.stateless || id.index > host.disk.synced.base.index;
+        let last = self.electorate.last(host).filter(|(id, _)| known(*id));
         let agrees = match last {
             Some((id, configuration)) => id.index == index && configuration == voters,
             None => index == Index(0),

@@ -237,7 +237,8 @@ impl Presence {
             return self.on_own_identity(from.boot, &hello.heard).into_iter().collect();
         }
         let had = hello.had.iter().find(|(id, _)| *id == self.id).map(|(_, had)| *had);
-        let lost = had.filter(|had| had.exceeds(self.began));
+        let of_ours = hello.cluster.is_some() && hello.cluster == self.cluster();
+        let lost = had.filter(|had| of_ours && had.exceeds(self.began));
         let lacks_group = hello.hears(self.id, self.config.boot) == Some(HeardBy::Unicast);
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),

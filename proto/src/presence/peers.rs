@@ -127,8 +127,12 @@ impl Peers {
                 let greeted = known.greeted.filter(|_| same);
                 // A new start of a node is reached over the same way as the old one.
                 let ear = known.ear.clone();
-                let had_before = if same { known.had_before } else { known.had };
-                let had = known.had.union(had);
+                let (had, had_before) = match known.hello.cluster == fresh.hello.cluster {
+                    true if same => (known.had.union(had), known.had_before),
+                    true => (known.had.union(had), known.had),
+                    // Another epoch goes on from one disk, which need not hold all that this one held.
+                    false => (had, Held::default()),
+                };
                 place.insert(Peer { since, had, had_before, greeted, ear, ..fresh });
                 if same { Noted::Known } else { Noted::New }
             }

@@ -522,6 +522,27 @@ fn what_a_disk_had_is_told_to_every_start_that_began_with_less() {
 }
 
 #[test]
+fn what_a_disk_had_in_another_epoch_is_no_matter() {
+    let mut table = Table::voters(2);
+    table.until("founded", 1_000, Node::may_vote);
+    let (now, from, own) = (table.now, table.sender(1), table.sender(0).id);
+    let hello = table.running(1).hello(now, &standing());
+    let more = Held { term: Term(9), index: Index(90) };
+    let later = hello.cluster.map(|cluster| Cluster { epoch: cluster.epoch + 1, ..cluster });
+    let said =
+        Hello { term: more.term, durable: EntryId::new(9, 90), commit_index: Index(90), ..hello.clone() };
+    let _ = table.running(0).on_hello(now, from, said);
+    let again = Sender { boot: Boot(from.boot.0 + 1), ..from };
+    let _ = table.running(0).on_hello(now, again, Hello { cluster: later, ..hello.clone() });
+    assert_eq!(table.running(0).hello(now, &standing()).had, [], "the new epoch went on from less");
+    let told = Hello { cluster: later, had: vec![(own, more)], ..hello.clone() };
+    let observed = table.running(0).on_hello(now, again, told);
+    assert!(!observed.contains(&Observed::Had(more)), "{observed:?}");
+    let told = Hello { had: vec![(own, more)], ..hello };
+    assert!(table.running(0).on_hello(now, again, told).contains(&Observed::Had(more)), "in its own epoch");
+}
+
+#[test]
 fn a_node_believes_what_others_remember_of_it_if_it_began_with_less() {
     let mut table = Table::voters(2);
     table.until("founded", 1_000, Node::may_vote);
