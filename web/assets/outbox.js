@@ -91,14 +91,18 @@ export function refused(outbox, answer, now_ms) {
 }
 
 /**
- * A post of another tab, which sends it. Here it is sent only if that tab leaves it without an outcome; the id makes it
+ * Another tab changed a post, and sends it. What is kept counts, not what that tab wrote: the word of it may come after
+ * the post was stored and forgotten. Here it is sent only if that tab leaves it without an outcome; the id makes it
  * harmless if both do.
  * @param {Outbox} outbox
- * @param {Post} theirs
+ * @param {string} id
+ * @param {string|null} text what is kept under this id now; nothing: it is stored, or taken back
  * @param {number} now_ms
  * @returns {Outbox}
  */
-export function adopt(outbox, theirs, now_ms) {
+export function adopt(outbox, id, text, now_ms) {
+  const theirs = parse(text);
+  if (theirs === null) return stored(outbox, id);
   const mine = theirs.state === "failed" ? theirs : { ...theirs, state: /** @type {const} */ ("sent"), at_ms: now_ms };
   if (outbox.some((one) => one.id === theirs.id)) return change(outbox, theirs.id, () => mine);
   return [...outbox, mine].slice(-POSTS_MAX);

@@ -51,7 +51,7 @@ form.addEventListener("submit", post);
 form.text.addEventListener("input", count);
 form.text.addEventListener("keydown", (/** @type {KeyboardEvent} */ key) => key.key === "Enter" && (key.ctrlKey || key.metaKey) && form.requestSubmit());
 if (!form.author.value) form.author.value = kept(AUTHOR_KEY) ?? "";
-addEventListener("storage", (change) => change.key?.startsWith(OUTBOX_KEY) && adopt(change.key.slice(OUTBOX_KEY.length), change.newValue));
+addEventListener("storage", (change) => change.key?.startsWith(OUTBOX_KEY) && adopt(change.key.slice(OUTBOX_KEY.length)));
 setInterval(send, 250);
 count();
 showOutbox();
@@ -336,10 +336,9 @@ function keep(next) {
   showOutbox();
 }
 
-/** Another tab posted, or learned what became of a post. @param {string} id @param {string|null} text */
-function adopt(id, text) {
-  const theirs = mail.parse(text);
-  outbox = theirs === null ? mail.stored(outbox, id) : mail.adopt(outbox, theirs, Date.now());
+/** Another tab posted, or learned what became of a post. @param {string} id */
+function adopt(id) {
+  outbox = mail.adopt(outbox, id, kept(OUTBOX_KEY + id), Date.now());
   showOutbox();
 }
 

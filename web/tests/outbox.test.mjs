@@ -55,11 +55,25 @@ test("a reload sends again what had no answer; damage is no post", () => {
 
 test("of two tabs one sends, and the other only if that one leaves it", () => {
   const theirs = mail.add([], post, 0)[0];
-  const here = mail.adopt([], theirs, 100);
+  const here = mail.adopt([], "a", JSON.stringify(theirs), 100);
   assert.deepEqual(mail.due(here, 7_000), []);
   assert.deepEqual(ids(mail.due(here, 7_100)), ["a"]);
-  assert.equal(mail.adopt(here, { ...theirs, state: "failed", why: "x" }, 200)[0].state, "failed");
-  assert.deepEqual(ids(mail.adopt(here, { ...theirs, id: "b" }, 200)), ["a", "b"]);
+  assert.equal(mail.adopt(here, "a", JSON.stringify({ ...theirs, state: "failed", why: "x" }), 200)[0].state, "failed");
+  assert.deepEqual(ids(mail.adopt(here, "b", JSON.stringify({ ...theirs, id: "b" }), 200)), ["a", "b"]);
+});
+
+test("of what another tab did only what is kept now counts", () => {
+  const kept = JSON.stringify(mail.add([], post, 0)[0]);
+  // Seen on the feed and forgotten, then comes the word that it was being sent: nothing is kept, nothing comes back.
+  assert.deepEqual(mail.adopt([], "a", null, 100), []);
+  // It was not seen here yet, and is stored meanwhile.
+  assert.deepEqual(mail.adopt(mail.adopt([], "a", kept, 100), "a", null, 200), []);
+  // Forgotten and kept again by the time the word of the forgetting comes: it is on its way.
+  assert.deepEqual(ids(mail.adopt([], "a", kept, 100)), ["a"]);
+  // Damage is nothing; and nobody else's post goes with it.
+  const both = mail.add(mail.add([], post, 0), { ...post, id: "b" }, 0);
+  for (const text of [null, "", "{", "7", "[null]"]) assert.deepEqual(ids(mail.adopt(both, "a", text, 100)), ["b"]);
+  assert.equal(mail.adopt(both, "c", null, 100), both);
 });
 
 test("what is kept changes by what has changed", () => {
