@@ -1,11 +1,16 @@
 //! Keys as files: 64 hexadecimal digits and a newline. Secrets come from nowhere else.
+//!
+//! A secret that others may read is none: its file is refused, but for files that a service manager or a container engine
+//! hands over, in whose directories modes say nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chorus_proto::wire::control::ControlKey;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use zeroize::Zeroizing;
 
 /// The cluster's secret: makes a member.
 pub const CLUSTER_KEY: &str = "cluster.key";
@@ -16,6 +21,18 @@ pub const CONTROL_PUB: &str = "control.pub";
 
 /// A key in a file: digits and newline.
 const FILE_BYTES: usize = 65;
+
+/// A secret's file may be this large: a private key with its certificates is smaller by far.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Rights that nobody may have on a secret's file: others none, the group not to write. The group may read, because that is
+/// how a package hands a file of root's to its program.
+const FOREIGN_RIGHTS: u32 = 0o027;
+
+/// Where container engines put secrets, and systemd its credentials: whoever can look there is let in by them.
+const SECRETS_DIRECTORIES: [&str; 2] = ["/run/secrets", "/run/credentials"];
+/// The variable by which a service manager names its directory (systemd.exec(5)).
+const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// Why a key cannot be read or made. Each sentence names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +54,23 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// Others may read the file, or change it.
+    #[error(
+        "the key file {path} has mode {mode:03o}, so that others may use it: `chmod 600 {path}`, and make a new key if \
+         others can have seen this one"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The file holds too much.
+    #[error("the file {path} is larger than any key, token or certificate: name another")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
     /// A key is there already.
     #[error(
         "{path} is there already, and a key is never overwritten: name another directory, or move it away"
@@ -55,18 +89,81 @@ pub enum KeyError {
     },
 }
 
-/// Reads a key.
+/// Reads a secret key.
+///
+/// # Errors
+/// When the file is not there, not ours to read, everybody's to read, or not a key.
+pub fn read(path: &Path) -> Result<[u8; 32], KeyError> {
+    key_of(path, &secret(path)?)
+}
+
+/// Reads the public half of a key, which everyone may read.
 ///
 /// # Errors
 /// When the file is not there, not ours to read, or not a key.
-pub fn read(path: &Path) -> Result<[u8; 32], KeyError> {
-    let mut text = Vec::with_capacity(FILE_BYTES);
-    // One byte more than a key: a longer file is seen to be one, however long it is.
-    File::open(path)
-        .and_then(|file| file.take(FILE_BYTES as u64 + 1).read_to_end(&mut text))
+pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
+    key_of(path, &open(path).and_then(|file| whole(path, &file))?)
+}
+
+/// The bytes of a file that holds a secret; they are zeroed after use.
+///
+/// # Errors
+/// When the file is not there, not ours to read, everybody's to read, or too large.
+pub fn secret(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let file = open(path)?;
+    let unreadable = |source| KeyError::Unreadable { path: path.to_owned(), source };
+    let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
+    if mode & FOREIGN_RIGHTS != 0 && !is_handed_over(path) {
+        return Err(KeyError::Open { path: path.to_owned(), mode });
+    }
+    whole(path, &file)
+}
+
+/// The bytes of a file that everyone may read, as a certificate's.
+///
+/// # Errors
+/// When the file is not there, not ours to read, or too large.
+pub fn public(path: &Path) -> Result<Vec<u8>, KeyError> {
+    open(path).and_then(|file| whole(path, &file)).map(|bytes| bytes.to_vec())
+}
+
+fn open(path: &Path) -> Result<File, KeyError> {
+    File::open(path).map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })
+}
+
+fn whole(path: &Path, file: &File) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    // Never moved while it grows: the pieces left behind would not be zeroed.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES_MAX as usize + 1));
+    file.take(SECRET_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
         .map_err(|source| KeyError::Unreadable { path: path.to_owned(), source })?;
-    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(KeyError::TooLarge { path: path.to_owned() });
+    }
+    Ok(bytes)
+}
+
+/// Whether a service manager or a container engine put the file there.
+fn is_handed_over(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let named =
+        std::env::var_os(CREDENTIALS_DIRECTORY).map(PathBuf::from).filter(|named| named.is_absolute());
+    SECRETS_DIRECTORIES
+        .into_iter()
+        .map(PathBuf::from)
+        .chain(named)
+        .any(|directory| path.starts_with(directory))
+}
+
+fn key_of(path: &Path, text: &[u8]) -> Result<[u8; 32], KeyError> {
+    let digits = text.strip_suffix(b"\n").unwrap_or(text);
     decode(digits).ok_or_else(|| KeyError::NoKey { path: path.to_owned() })
+}
+
+/// Keeps what this process holds out of core dumps, and from debuggers of other users. Best effort: a system that does not
+/// know this runs the program all the same.
+pub fn keep_from_dumps() {
+    let _best_effort = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Makes a cluster's keys in `directory`, which is made if it is not there: `cluster.key` and `control.key` for this
@@ -101,7 +198,11 @@ fn random(directory: &Path) -> Result<[u8; 32], KeyError> {
 
 fn write(directory: &Path, name: &str, mode: u32, key: &[u8; 32]) -> Result<(), KeyError> {
     let path = directory.join(name);
-    let mut text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES));
+    for byte in key {
+        let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is a digit");
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
     text.push('\n');
     let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
@@ -140,7 +241,7 @@ mod tests {
         let mode = |name: &str| fs::metadata(directory.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!([mode(CLUSTER_KEY), mode(CONTROL_KEY), mode(CONTROL_PUB)], [0o600, 0o600, 0o644]);
         let control = read(&directory.join(CONTROL_KEY)).unwrap();
-        assert_eq!(ControlKey::new(&control).public(), read(&directory.join(CONTROL_PUB)).unwrap());
+        assert_eq!(ControlKey::new(&control).public(), read_public(&directory.join(CONTROL_PUB)).unwrap());
         let secret = fs::read(directory.join(CLUSTER_KEY)).unwrap();
         assert_eq!(secret.len(), FILE_BYTES);
         assert!(matches!(generate(&directory), Err(KeyError::Exists { .. })));
@@ -150,7 +251,7 @@ mod tests {
     #[test]
     fn what_is_no_key_is_refused_by_its_path() {
         let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("odd.key");
+        let path = private(place.path(), "odd.key");
         for text in ["", "\n", "zz", &"0".repeat(63), &"0".repeat(66), &"g".repeat(64), &"0".repeat(5_000)] {
             fs::write(&path, text).unwrap();
             let error = read(&path).unwrap_err().to_string();
@@ -159,5 +260,50 @@ mod tests {
         fs::write(&path, "AB".repeat(32) + "\n").unwrap();
         assert_eq!(read(&path).unwrap(), [0xab; 32]);
         assert!(read(&place.path().join("none")).unwrap_err().to_string().contains("none"));
+        fs::write(&path, "0".repeat(SECRET_BYTES_MAX as usize + 1)).unwrap();
+        assert!(matches!(secret(&path), Err(KeyError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_process_that_holds_keys_leaves_no_core() {
+        keep_from_dumps();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+
+    /// An empty file for this user alone.
+    fn private(directory: &Path, name: &str) -> PathBuf {
+        let path = directory.join(name);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_secret_that_others_may_read_or_change_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        let path = private(place.path(), "a.key");
+        fs::write(&path, "ab".repeat(32) + "\n").unwrap();
+        for (mode, good) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, true),
+            (0o644, false),
+            (0o604, false),
+            (0o620, false),
+            (0o666, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let read = read(&path);
+            assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
+            if let Err(error) = read {
+                let error = error.to_string();
+                assert!(
+                    error.contains("a.key")
+                        && error.contains(&format!("{mode:o}"))
+                        && error.contains("chmod 600"),
+                    "{error}"
+                );
+            }
+            assert!(read_public(&path).is_ok(), "everyone may read what is public");
+        }
     }
 }
