@@ -4,6 +4,7 @@ pub mod boards;
 pub mod cli;
 pub mod config;
 pub mod drill;
+pub mod guard;
 pub mod http;
 pub mod keys;
 pub mod load;

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::boards::Boards;
 use crate::config::{Config, Interface, Unconfigured};
+use crate::guard::Guard;
 use crate::http::{self, WebState};
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
@@ -165,7 +166,8 @@ pub fn run(
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(RunError::system("reading the address of the pages"))?;
     config.listen = address;
-    config.public_url = config.public_url.or_else(|| public_url(address, &config.interface));
+    config.public_url =
+        config.public_url.or_else(|| public_url(scheme_of(&config.guard), address, &config.interface));
     let metrics = Arc::new(Metrics::default());
     let running = node::start(&config, Arc::clone(&metrics), exit_when_the_disk_fails())?;
     say_where(&config);
@@ -182,6 +184,8 @@ pub fn run(
         boards: Boards::all(),
         metrics,
         public_url: config.public_url.clone(),
+        hosts: config.hosts.clone(),
+        guard: config.guard.clone(),
         caches: !config.no_cache,
         supervisor: supervised.as_ref().and_then(|supervised| supervised.socket.clone()),
     };
@@ -252,14 +256,18 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, RunError> {
     Ok(listener)
 }
 
+fn scheme_of(guard: &Guard) -> &'static str {
+    if guard.is_tls() { "https" } else { "http" }
+}
+
 /// What others can type to reach pages that listen on `address`. All addresses are none: then the interface's is
 /// told, if it was given as one.
-fn public_url(address: SocketAddr, interface: &Interface) -> Option<String> {
+fn public_url(scheme: &str, address: SocketAddr, interface: &Interface) -> Option<String> {
     if !address.ip().is_unspecified() {
-        return Some(format!("http://{address}"));
+        return Some(format!("{scheme}://{address}"));
     }
     match interface {
-        Interface::Address(ip) => Some(format!("http://{}", SocketAddr::new(*ip, address.port()))),
+        Interface::Address(ip) => Some(format!("{scheme}://{}", SocketAddr::new(*ip, address.port()))),
         Interface::Any | Interface::Name(_) => None,
     }
 }
@@ -280,7 +288,11 @@ fn say_where(config: &Config) {
     } else {
         "open to the network"
     };
-    tracing::info!("{} serves its pages on http://{pages} ({reach})", config.name);
+    let scheme = scheme_of(&config.guard);
+    tracing::info!("{} serves its pages on {scheme}://{pages} ({reach})", config.name);
+    if !pages.ip().is_loopback() && config.guard.tokens().are_none() {
+        tracing::warn!("whoever reaches these pages may write: --writer-token-file names those who may");
+    }
     tracing::info!(
         "group {} on interface {}, voters {}, data in {}",
         config.group,
@@ -308,6 +320,7 @@ async fn serve_until_the_end(
 ) -> Result<Ended, RunError> {
     reload_when_told(reloads)?;
     let told_to_stop = told_to_stop(supervised.then(|| running.handle.demands.clone()))?;
+    reread_on_hangup(state.guard.clone())?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(RunError::system("opening the port of the pages"))?;
     let (stop_pages, pages_stop) = oneshot::channel::<()>();
@@ -361,6 +374,20 @@ async fn hand_over(running: &mut Running) -> Ended {
 
 fn died() -> Ended {
     Ended::Failed("its loop ended with a panic; the lines above say where".to_owned())
+}
+
+/// Reads tokens, certificate and key again whenever SIGHUP comes; connections that are there stay as they are.
+fn reread_on_hangup(guard: Guard) -> Result<(), RunError> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(RunError::system("listening to signals"))?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match guard.reread() {
+                Ok(()) => tracing::info!("SIGHUP: tokens, certificate and key were read again"),
+                Err(error) => tracing::error!("SIGHUP: {error}; what was read before still counts"),
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Becomes ready with the reason when SIGTERM or SIGINT comes, or the supervisor goes.
@@ -452,10 +479,13 @@ mod tests {
     #[test]
     fn the_public_url_is_where_the_pages_can_be_reached() {
         let any = Interface::Any;
-        assert_eq!(public_url("10.0.0.2:80".parse().unwrap(), &any).as_deref(), Some("http://10.0.0.2:80"));
+        assert_eq!(
+            public_url("http", "10.0.0.2:80".parse().unwrap(), &any).as_deref(),
+            Some("http://10.0.0.2:80")
+        );
         let address = Interface::Address("10.0.0.3".parse().unwrap());
         let all = "0.0.0.0:8000".parse().unwrap();
-        assert_eq!(public_url(all, &address).as_deref(), Some("http://10.0.0.3:8000"));
-        assert_eq!(public_url(all, &any), None);
+        assert_eq!(public_url("https", all, &address).as_deref(), Some("https://10.0.0.3:8000"));
+        assert_eq!(public_url("http", all, &any), None);
     }
 }

@@ -100,6 +100,8 @@ impl Web {
             boards: Boards::all(),
             metrics: Arc::new(Metrics::default()),
             public_url: None,
+            hosts: Vec::new(),
+            guard: chorus::guard::Guard::default(),
             supervisor: None,
             caches: true,
         };

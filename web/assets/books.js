@@ -7,6 +7,7 @@
 import { say } from "./dom.js";
 import { follow, read } from "./live.js";
 import { shown } from "./money.js";
+import { ask } from "./reach.js";
 import { uuid7 } from "./words.js";
 
 const board = /** @type {HTMLElement} */ (document.getElementById("board"));
@@ -56,7 +57,7 @@ async function buy(submit) {
   button.disabled = true;
   const id = /** @type {HTMLInputElement} */ (form.elements.namedItem("id"));
   try {
-    const answer = await fetch(new URL(`/api/v1/books/${item.dataset.id}/purchase`, connection.url), {
+    const answer = await ask(connection.url, `/api/v1/books/${item.dataset.id}/purchase`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "Idempotency-Key": id.value },
       body: "{}",
@@ -83,5 +84,5 @@ function told(item, text, good) {
     item.append(line);
   }
   line.className = good ? "said good" : "said trouble";
-  line.textContent = text;
+  say(line, text);
 }

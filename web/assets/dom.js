@@ -4,7 +4,10 @@
  * @module
  */
 
+import { visible } from "./words.js";
+
 /**
+ * Texts that it is made of show what they hold.
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
  * @param {object} properties
@@ -13,13 +16,14 @@
  */
 export function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
+  made.append(...children.map((child) => (typeof child === "string" ? visible(child) : child)));
   return made;
 }
 
 /** Changes a text only if it is another: a live region would say it again. @param {Element|null} place @param {string} text */
 export function say(place, text) {
-  if (place && place.textContent !== text) place.textContent = text;
+  const shown = visible(text);
+  if (place && place.textContent !== shown) place.textContent = shown;
 }
 
 /** @param {string} key @returns {string|null} */

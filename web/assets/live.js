@@ -6,6 +6,7 @@
 
 import { Connection } from "./connection.js";
 import * as feed from "./feed.js";
+import { ask, token } from "./reach.js";
 import * as state from "./state.js";
 
 /**
@@ -51,7 +52,7 @@ export function follow(page) {
         connection.meet(effect.peers);
         break;
       case "resume":
-        connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: page.topics });
+        connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: page.topics, token: token(connection.url) });
         break;
       case "apply":
         page.apply(effect.item);
@@ -72,7 +73,7 @@ export function follow(page) {
       const seq = await page.refetch(url);
       if (connection.url !== url) return;
       reader = feed.fetched(reader, null, seq);
-      connection.send({ t: "resume", epoch: null, after: seq, topics: page.topics });
+      connection.send({ t: "resume", epoch: null, after: seq, topics: page.topics, token: token(url) });
     } catch {
       connection.again();
     }
@@ -88,7 +89,7 @@ export function follow(page) {
 
 /** Reads JSON from the node at `url`. @param {string} url @param {string} path @returns {Promise<any>} */
 export async function read(url, path) {
-  const answer = await fetch(new URL(path, url), { signal: AbortSignal.timeout(5_000) });
+  const answer = await ask(url, path, { signal: AbortSignal.timeout(5_000) });
   if (!answer.ok) throw new Error(String(answer.status));
   return answer.json();
 }

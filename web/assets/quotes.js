@@ -5,9 +5,10 @@
  */
 
 import { Connection } from "./connection.js";
-import { element, forget, keep as store, kept, keptUnder } from "./dom.js";
+import { element, forget, keep as store, kept, keptUnder, say } from "./dom.js";
 import * as feed from "./feed.js";
 import * as mail from "./outbox.js";
+import { ask, token } from "./reach.js";
 import * as state from "./state.js";
 import * as words from "./words.js";
 
@@ -75,7 +76,7 @@ function act(effect) {
       break;
     case "resume":
       keep(mail.broken(outbox, Date.now()));
-      connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: ["quotes"] });
+      connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: ["quotes"], token: token(connection.url) });
       break;
     case "apply":
       apply(effect.item);
@@ -204,7 +205,7 @@ function insert(quotes) {
     list.insertBefore(item, olderThan(quote.seq));
   }
   $("empty").hidden = true;
-  $("news").textContent = quotes.length === 1 ? `New quote by ${quotes[0].author}` : `${quotes.length} new quotes`;
+  say($("news"), quotes.length === 1 ? `New quote by ${quotes[0].author}` : `${quotes.length} new quotes`);
   trim();
 }
 
@@ -250,7 +251,7 @@ function figure(quote, meta) {
 async function refetch() {
   const url = connection.url;
   try {
-    const answer = await fetch(new URL("/api/v1/quotes?limit=50", url));
+    const answer = await ask(url, "/api/v1/quotes?limit=50", {});
     if (!answer.ok) throw new Error(String(answer.status));
     const { seq, items, next } = await answer.json();
     if (connection.url !== url) return;
@@ -263,7 +264,7 @@ async function refetch() {
       if (next !== null) older.href = `/?before=${next}`;
       $("empty").hidden = items.length > 0;
     }
-    connection.send({ t: "resume", epoch: null, after: seq, topics: ["quotes"] });
+    connection.send({ t: "resume", epoch: null, after: seq, topics: ["quotes"], token: token(url) });
   } catch {
     connection.again();
   }

@@ -6,6 +6,7 @@
 
 import { element, say } from "./dom.js";
 import { follow, read } from "./live.js";
+import { ask } from "./reach.js";
 
 /** @typedef {{id: number, title: string, status: string, created_by: string, node: string, assignee: string, version: number}} Task */
 
@@ -138,7 +139,7 @@ async function move(card, status) {
   trouble.hidden = true;
   card.classList.add("moving");
   try {
-    const answer = await fetch(new URL(`/api/v1/tasks/${card.dataset.id}`, connection.url), {
+    const answer = await ask(connection.url, `/api/v1/tasks/${card.dataset.id}`, {
       method: "PATCH",
       headers: { "Content-Type": "application/json", "If-Match": `"${card.dataset.version}"` },
       body: JSON.stringify({ status }),
@@ -154,5 +155,5 @@ async function move(card, status) {
 /** @param {{code: string, detail: string}} problem */
 function complain({ code, detail }) {
   trouble.hidden = false;
-  trouble.textContent = code === "stale_version" ? "Somebody else was quicker: look where the task is now." : `Not moved. ${detail}`;
+  say(trouble, code === "stale_version" ? "Somebody else was quicker: look where the task is now." : `Not moved. ${detail}`);
 }

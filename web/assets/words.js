@@ -30,6 +30,14 @@ export function state(link, clock) {
   return { level: "waiting", words: `${since}, reconnecting` };
 }
 
+/** Controls that are no line break or tab, and those that turn the direction of what follows (Unicode's UAX 9). */
+const UNSEEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** A text in which nothing acts unseen. @param {string} text @returns {string} */
+export function visible(text) {
+  return text.replace(UNSEEN, (sign) => `⟨U+${sign.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+}
+
 /** @param {number} wait_ms @returns {string} */
 export function countdown(wait_ms) {
   return wait_ms <= 0 ? "now" : `in ${Math.ceil(wait_ms / 1_000)} s`;

@@ -43,3 +43,8 @@ test("how long somebody led, and nobody", () => {
   assert.deepEqual([null, 240, 4_000, 300_000, 9e6].map(words.lasted), ["leads now", "led for 240 ms", "led for 4.0 s", "led for 5 min", "led for 2 h"]);
   assert.deepEqual([null, 240].map(words.without), ["", "after 240 ms without a leader"]);
 });
+
+test("what would act unseen is seen, and everything else stays", () => {
+  assert.equal(words.visible("pay \u202e001\u202c now\u0007"), "pay ⟨U+202E⟩001⟨U+202C⟩ now⟨U+0007⟩");
+  for (const text of ["two\nlines\tand\r\nmore", "família 👩‍👩‍👧", "שלום عالم", "می‌خواهم"]) assert.equal(words.visible(text), text);
+});

@@ -104,6 +104,10 @@ impl Board for Donors {
         &["name", "email", "amount_minor", "currency"]
     }
 
+    fn private(&self) -> &'static [&'static str] {
+        &[EMAIL.name]
+    }
+
     fn is_newest_first(&self) -> bool {
         true
     }

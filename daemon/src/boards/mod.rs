@@ -17,6 +17,7 @@ mod field;
 mod fields;
 mod operation;
 mod orders;
+mod private;
 mod quotes;
 mod request_id;
 mod shapes;
@@ -28,6 +29,7 @@ pub use command::{ApplyError, BadCommand, Change, Command, Context, Effect, Item
 pub use describe::Described;
 pub use field::{Field, Kind};
 pub use operation::{Input, Invalid, KeyShape, ListQuery, Listed, Operation, Read, Route};
+pub use private::{HIDDEN, hide};
 pub(crate) use request_id::made_at_ms;
 use request_id::row_id;
 pub use shapes::Shapes;
@@ -61,6 +63,14 @@ pub trait Board: Send + Sync + 'static {
     }
     /// The members of a row that tell it in one line.
     fn columns(&self) -> &'static [&'static str];
+    /// The members of its rows that are not everyone's to read where readers have tokens.
+    fn private(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// The operations that are a moderator's, where moderators have tokens.
+    fn moderated(&self) -> &'static [&'static str] {
+        &[]
+    }
     /// The member of a row that is its `{key}`.
     fn key_member(&self) -> &'static str {
         "id"

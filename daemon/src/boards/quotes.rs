@@ -99,6 +99,10 @@ impl Board for Quotes {
         true
     }
 
+    fn moderated(&self) -> &'static [&'static str] {
+        &[HIDE, RESTORE]
+    }
+
     fn operations(&self) -> &'static [Operation] {
         &[
             Operation {

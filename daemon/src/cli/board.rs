@@ -8,10 +8,11 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 use tokio::time::{sleep, timeout};
-use tokio_tungstenite::tungstenite::{ClientRequestBuilder, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::controller::Controller;
 use super::place::Place;
+use super::reach::Reach;
 use super::web::{Web, path_segment};
 use super::{Failure, output};
 use crate::boards::{Board, Boards, Field, Kind, Operation, Route};
@@ -251,22 +252,16 @@ impl Feed {
     async fn follow_for_ever(mut self, web: &Web) -> Result<(), Failure> {
         loop {
             for url in web.urls() {
-                self.follow(url).await?;
+                self.follow(web.reach(), url).await?;
             }
             sleep(PAUSE).await;
         }
     }
 
     /// Follows the feed of one node as long as it lasts.
-    async fn follow(&mut self, url: &str) -> Result<(), Failure> {
-        let Some(uri) = url.strip_prefix("http").and_then(|rest| format!("ws{rest}/ws").parse().ok()) else {
-            return Ok(());
-        };
-        let request = ClientRequestBuilder::new(uri).with_sub_protocol("chorus.v1.json");
-        let Ok(Ok((mut socket, _))) = timeout(SILENCE_MAX, tokio_tungstenite::connect_async(request)).await
-        else {
-            return Ok(());
-        };
+    async fn follow(&mut self, reach: &Reach, url: &str) -> Result<(), Failure> {
+        let Ok(opened) = timeout(SILENCE_MAX, reach.feed(url)).await else { return Ok(()) };
+        let Some(mut socket) = opened? else { return Ok(()) };
         let mut resumed = false;
         while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, socket.next()).await {
             let Message::Text(text) = message else { continue };

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
+use crate::guard::GuardError;
 use crate::keys::KeyError;
 use crate::run::RunError;
 use crate::service::LogError;
@@ -104,10 +105,22 @@ impl From<LogError> for Failure {
     }
 }
 
+impl From<GuardError> for Failure {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::File(error) => error.into(),
+            error => Self::wrong(error.to_string()),
+        }
+    }
+}
+
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
         match error {
-            KeyError::Unreadable { .. } | KeyError::NoKey { .. } => Self::wrong(error.to_string()),
+            KeyError::Unreadable { .. }
+            | KeyError::NoKey { .. }
+            | KeyError::Open { .. }
+            | KeyError::TooLarge { .. } => Self::wrong(error.to_string()),
             KeyError::Exists { .. } | KeyError::Unwritable { .. } => Self::refused(error.to_string()),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::reach::Reach;
 use super::{Failure, output, web};
 
 /// A node that takes longer is not well.
@@ -25,6 +26,11 @@ pub(super) struct Health {
         default_value = "127.0.0.1:8000"
     )]
     listen: String,
+    /// The node's --public-url: of one with https the certificate is checked
+    #[arg(long, env = "CHORUS_PUBLIC_URL", hide_env = true, value_name = "URL")]
+    public_url: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 impl Health {
@@ -36,7 +42,7 @@ impl Health {
             ))
         })?;
         let path = if self.ready { "/readyz?verbose" } else { "/livez" };
-        let request = web::client(ANSWER_WAIT)?.get(format!("http://{address}{path}"));
+        let request = self.client(address)?.get(format!("{}{path}", self.url(address)));
         let answer = request.send().await.map_err(|error| {
             let cause = if error.is_timeout() { "it took too long" } else { "nobody listens there" };
             Failure::refused(format!("no node answers at {address}: {cause}"))
@@ -51,6 +57,32 @@ impl Health {
             .and_then(|problem| problem["detail"].as_str().map(str::to_owned))
             .unwrap_or(text);
         Err(Failure::refused(format!("the node at {address} is not well ({status}): {}", detail.trim())))
+    }
+}
+
+impl Health {
+    /// Asks the local node also where its name leads elsewhere.
+    fn client(&self, address: SocketAddr) -> Result<reqwest::Client, Failure> {
+        let url = self.url(address);
+        let mut client = self.reach.client(ANSWER_WAIT, [url.as_str()])?;
+        if let Some(host) = self.public_host() {
+            client = client.resolve(&host, address);
+        }
+        web::built(client)
+    }
+
+    fn url(&self, address: SocketAddr) -> String {
+        match self.public_host() {
+            // The node's own port: what the public one leads to may be a gateway.
+            Some(host) => format!("https://{host}:{}", address.port()),
+            None => format!("http://{address}"),
+        }
+    }
+
+    /// The name in the certificate, if there is one.
+    fn public_host(&self) -> Option<String> {
+        let url: reqwest::Url = self.public_url.as_deref()?.parse().ok()?;
+        (url.scheme() == "https").then(|| url.host_str().map(str::to_owned))?
     }
 }
 

@@ -22,6 +22,7 @@ mod members;
 mod node;
 mod output;
 mod place;
+mod reach;
 mod recover;
 mod shell;
 mod status;
@@ -138,6 +139,7 @@ fn work_of(matches: &ArgMatches) -> Result<Work<'_>, clap::Error> {
 /// Carries out what the program's arguments say.
 #[must_use]
 pub fn run() -> ExitCode {
+    crate::keys::keep_from_dumps();
     let matches = definition().get_matches();
     let done = match work_of(&matches) {
         Ok(work) => work.finish(),

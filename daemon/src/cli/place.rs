@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::Failure;
+use super::reach::Reach;
 use crate::config::{self, Interface};
 use crate::keys;
 use crate::transport;
@@ -48,6 +49,8 @@ pub(super) struct Place {
     /// The control key, control.key: for trylead, follow, playdead, revive and shutdown
     #[arg(long, env = "CHORUS_CONTROL_KEY", hide_env = true, value_name = "FILE")]
     control_key: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 /// A cluster that can be spoken to.
@@ -59,6 +62,8 @@ pub(super) struct Cluster {
     pub(super) peers: Vec<SocketAddr>,
     /// Its secret.
     pub(super) secret: [u8; 32],
+    /// How its pages are reached.
+    pub(super) reach: Reach,
     /// Its nodes, as far as they are known without asking.
     pub(super) nodes: Vec<KnownNode>,
     control_key: Option<PathBuf>,
@@ -132,6 +137,7 @@ impl Place {
             },
             peers,
             secret: keys::read(&key_file)?,
+            reach: self.reach.clone(),
             nodes: file.nodes,
             control_key: self.control_key.clone().or(file.control_key.map(beside)),
         })

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Failure;
 use super::controller::{Controller, request_id};
 use super::place::Cluster;
+use super::reach::Reach;
 use super::survey::Survey;
 
 /// How long a request may be refused for now before that is the answer.
@@ -26,6 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Web {
     http: reqwest::Client,
     urls: Vec<String>,
+    reach: Reach,
 }
 
 /// `application/problem+json`, as far as people want to know.
@@ -67,12 +69,18 @@ impl Web {
                 cluster.whereabouts()
             )));
         }
-        Ok(Self { http: client(REQUEST_WAIT)?, urls })
+        let client = cluster.reach.client(REQUEST_WAIT, urls.iter().map(String::as_str))?;
+        Ok(Self { http: built(client)?, urls, reach: cluster.reach.clone() })
     }
 
     /// The nodes' URLs, without a slash at the end.
     pub(super) fn urls(&self) -> &[String] {
         &self.urls
+    }
+
+    /// How they are reached.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
     }
 
     /// Writes, once: every try bears the same key.
@@ -141,15 +149,9 @@ impl Problem {
     }
 }
 
-/// A client that gives up after `wait`.
-pub(super) fn client(wait: Duration) -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .connect_timeout(CONNECT_WAIT)
-        .timeout(wait)
-        // The nodes are on this network; a proxy for the world does not know them.
-        .no_proxy()
-        .build()
-        .map_err(|error| Failure::refused(format!("this system has no HTTP client: {error}")))
+/// A client that is ready.
+pub(super) fn built(client: reqwest::ClientBuilder) -> Result<reqwest::Client, Failure> {
+    client.build().map_err(|error| Failure::refused(format!("this system has no HTTP client: {error}")))
 }
 
 async fn attempt(request: reqwest::RequestBuilder) -> Tried {

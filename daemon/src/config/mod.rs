@@ -16,6 +16,7 @@ use chorus_proto::wire::voters_fit;
 pub use settings::Settings;
 use settings::{Given, Layers};
 
+use crate::guard::{self, Guard, GuardError};
 use crate::keys::{self, KeyError};
 use crate::service::{LogFilter, LogFormat};
 use crate::store::Retention;
@@ -50,6 +51,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Under which URL others reach the pages.
     pub public_url: Option<String>,
+    /// Further names under which the pages are reached.
+    pub hosts: Vec<String>,
+    /// What keeps strangers out of the pages.
+    pub guard: Guard,
     /// Between two HEARTBEATs.
     pub heartbeat: Duration,
     /// The shortest election timeout.
@@ -148,6 +153,9 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: KeyError,
     },
+    /// A file of tokens, or a certificate.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
 }
 
 /// The setting that names the cluster's secret.
@@ -196,7 +204,7 @@ impl Config {
         Ok(Self {
             voters,
             secret: key(&layers.needed(KEY_FILE)?)?,
-            control_public: layers.get("control_pub").map(|given| key(&given)).transpose()?,
+            control_public: layers.get("control_pub").map(|given| public_key(&given)).transpose()?,
             group: typed(&layers.needed("group")?, group)?,
             interface: layers
                 .get("interface")
@@ -214,6 +222,8 @@ impl Config {
             },
             listen,
             public_url,
+            hosts: layers.get("hosts").map_or(Ok(Vec::new()), |given| typed(&given, hosts))?,
+            guard: Guard::read(guard_files(&layers)?)?,
             heartbeat,
             election_timeout_min,
             election_timeout_max,
@@ -334,8 +344,30 @@ fn typed<T>(given: &Given, parse: impl FnOnce(&str) -> Result<T, String>) -> Res
 }
 
 fn key(given: &Given) -> Result<[u8; 32], ConfigError> {
-    keys::read(given.value.as_ref())
-        .map_err(|source| ConfigError::Key { place: given.place.to_string(), source })
+    keys::read(given.value.as_ref()).map_err(|source| given.bad_key(source))
+}
+
+fn public_key(given: &Given) -> Result<[u8; 32], ConfigError> {
+    keys::read_public(given.value.as_ref()).map_err(|source| given.bad_key(source))
+}
+
+/// Where tokens, the gateway's secret, certificate and key are.
+fn guard_files(layers: &Layers) -> Result<guard::Files, ConfigError> {
+    let path = |key| layers.get(key).map(|given| PathBuf::from(given.value));
+    let (certificate, key) = (layers.get("tls_certificate"), layers.get("tls_key"));
+    let tls = match (certificate, key) {
+        (None, None) => None,
+        (Some(certificate), Some(key)) => Some((certificate.value.into(), key.value.into())),
+        (Some(alone), None) => return Err(alone.wrong("its private key is needed too: tls_key")),
+        (None, Some(alone)) => return Err(alone.wrong("its certificate is needed too: tls_certificate")),
+    };
+    Ok(guard::Files {
+        readers: path("reader_token_file"),
+        writers: path("writer_token_file"),
+        moderators: path("moderator_token_file"),
+        gateway: path("gateway_secret_file"),
+        tls,
+    })
 }
 
 /// A hundred years: longer than anybody waits, and a clock that is added to it does not overflow.
@@ -486,6 +518,19 @@ fn url(text: &str) -> Result<String, String> {
     if plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(remedy) }
 }
 
+/// Names of hosts, without scheme and port.
+fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let good = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        !name.is_empty() && name.len() <= 253 && name.bytes().all(plain)
+    };
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect();
+    match names.iter().find(|name| !good(name)) {
+        None => Ok(names),
+        Some(bad) => Err(format!("'{bad}' is no name of a host; names with commas, without scheme and port")),
+    }
+}
+
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "true" | "1" => Ok(true),
@@ -571,6 +616,14 @@ mod tests {
         let many: Vec<String> = (1..=65).map(|port| format!("10.0.0.1:{port}")).collect();
         assert!(peers(&many[..64].join(",")).is_ok());
         assert!(peers(&many.join(",")).unwrap_err().contains("64"));
+    }
+
+    #[test]
+    fn hosts_are_names_alone() {
+        assert_eq!(hosts("Quotes.example, n1"), Ok(vec!["quotes.example".to_owned(), "n1".to_owned()]));
+        for text in ["", "a,", "http://a", "a:80", "a b", "*"] {
+            assert!(hosts(text).is_err(), "{text}");
+        }
     }
 
     #[test]

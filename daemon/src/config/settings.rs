@@ -11,6 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::ConfigError;
+use crate::keys::KeyError;
 
 /// One line of the table.
 struct Setting {
@@ -84,6 +85,43 @@ static SETTINGS: &[Setting] = &[
     setting("data_dir", "DIR", None, "Where this node keeps everything [default: chorus-data/NAME]"),
     setting("listen", "ADDR:PORT", Some("127.0.0.1:8000"), "Where this node serves its pages"),
     setting("public_url", "URL", None, "Under which URL others reach these pages [default: from --listen]"),
+    setting(
+        "hosts",
+        "NAMES",
+        None,
+        "Further names under which these pages are reached, with commas; a request under any other name is refused",
+    ),
+    setting(
+        "reader_token_file",
+        "FILE",
+        None,
+        "Tokens of those who may see what is private, such as donors' addresses; one a line [default: everyone may]",
+    ),
+    setting(
+        "writer_token_file",
+        "FILE",
+        None,
+        "Tokens of those who may write, and read what is private [default: everyone may]",
+    ),
+    setting(
+        "moderator_token_file",
+        "FILE",
+        None,
+        "Tokens of those who may also hide what others wrote, and carry out drills [default: whoever may write]",
+    ),
+    setting(
+        "gateway_secret_file",
+        "FILE",
+        None,
+        "What a gateway says in the header Chorus-Gateway to have its Forwarded believed [default: no gateway is]",
+    ),
+    setting(
+        "tls_certificate",
+        "FILE",
+        None,
+        "The certificate under which the pages are served, and those that lead to its root, as PEM [default: no TLS]",
+    ),
+    setting("tls_key", "FILE", None, "The certificate's private key, as PEM"),
     setting("heartbeat", "DURATION", Some("40ms"), "How often a leader says that it leads"),
     setting(
         "election_timeout_min",
@@ -209,6 +247,10 @@ impl fmt::Display for Place {
 impl Given {
     pub(super) fn wrong(&self, remedy: impl Into<String>) -> ConfigError {
         ConfigError::Value { place: self.place.to_string(), value: self.value.clone(), remedy: remedy.into() }
+    }
+
+    pub(super) fn bad_key(&self, source: KeyError) -> ConfigError {
+        ConfigError::Key { place: self.place.to_string(), source }
     }
 }
 

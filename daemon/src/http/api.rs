@@ -13,12 +13,13 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::asker::{self, Asker};
 use super::cache::{Answer, Question};
 use super::form::Form;
 use super::problem::Problem;
 use super::request::{self, Key, Reading};
 use super::site::{Shared, Site};
-use crate::boards::{Board, Change, Input, ListQuery, Listed, Operation, Outcome, Route};
+use crate::boards::{self, Board, Change, Input, ListQuery, Listed, Operation, Outcome, Route};
 use crate::node::{ANSWER_WAIT_MAX, NoAnswer, Submission};
 
 /// The applied index that an answer rests on.
@@ -168,12 +169,14 @@ fn location(board: &str, key: &str) -> String {
 pub(super) async fn list(
     site: Shared,
     board: &'static dyn Board,
+    asker: Asker,
     query: &str,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let mut query = Form::parse(query)?;
     Reading::of(&query)?.settle(&site).await?;
     let rows = request::list_query(board, &mut query)?;
+    may_ask(asker, board, &rows)?;
     let question = Question::list(board, &rows);
     let anew = request::is_wanted_anew(headers);
     let (answer, known) = match kept(&site, &question, anew) {
@@ -185,9 +188,33 @@ pub(super) async fn list(
             (answer, MISS)
         }
     };
+    let answer = seen_by(asker, board, answer)?;
     // A list says up to which entry it is complete: from there the feed goes on.
     let body = [format!("{{\"seq\":{},", answer.index).as_bytes(), &answer.body[1..]].concat();
     Ok(told(&site, known, state_of(answer.index, json_body(body))))
+}
+
+/// Refuses what would tell by its order what is hidden.
+///
+/// # Errors
+/// `bad_token`.
+pub(super) fn may_ask(asker: Asker, board: &dyn Board, rows: &ListQuery) -> Result<(), Problem> {
+    let tells = |text: &String| board.private().contains(&text.trim_start_matches('-'));
+    if !asker.reads && rows.filters.values().any(tells) {
+        return Err(asker::lacking("an order by what is private"));
+    }
+    Ok(())
+}
+
+/// An answer as whoever asks may see it. What is kept in memory is everything.
+fn seen_by(asker: Asker, board: &dyn Board, answer: Answer) -> Result<Answer, Problem> {
+    if asker.reads || board.private().is_empty() {
+        return Ok(answer);
+    }
+    let mut body: Value = serde_json::from_slice(&answer.body)
+        .map_err(|error| Problem::new("internal", format!("an answer cannot be read again: {error}")))?;
+    boards::hide(&mut body, board.private());
+    Ok(Answer { body: body.to_string().into(), ..answer })
 }
 
 /// The answer that is kept, if it still holds and may be given.
@@ -248,6 +275,7 @@ pub(super) fn listed_rows(listed: Listed) -> Result<Value, Problem> {
 pub(super) async fn find(
     site: Shared,
     board: &'static dyn Board,
+    asker: Asker,
     key: String,
     query: &str,
     headers: &HeaderMap,
@@ -267,6 +295,7 @@ pub(super) async fn find(
             (answer, MISS)
         }
     };
+    let answer = seen_by(asker, board, answer)?;
     let mut response = state_of(answer.index, json_body(answer.body));
     if let Some(tag) = answer.etag {
         response.headers_mut().insert(ETAG, tag);
@@ -296,15 +325,20 @@ fn etag_of(item: &Value) -> Option<HeaderValue> {
 pub(super) async fn part(
     site: Shared,
     board: &'static dyn Board,
-    key: String,
-    part: &'static str,
+    asker: Asker,
+    (key, part): (String, &'static str),
     query: &str,
 ) -> Result<Response, Problem> {
     Reading::of(&Form::parse(query)?)?.settle(&site).await?;
     let asked = key.clone();
     let (index, found) = site.look(move |connection| board.part(connection, &asked, part)).await?;
     Ok(match found {
-        Some(found) => state_of(index, Json(found)),
+        Some(mut found) => {
+            if !asker.reads {
+                boards::hide(&mut found, board.private());
+            }
+            state_of(index, Json(found))
+        }
         None => state_of(index, nothing_there(board, &key)),
     })
 }

@@ -51,6 +51,7 @@ const ASSETS: &[Asset] = &[
     asset!("keys.js", SCRIPT),
     asset!("shortcuts.js", SCRIPT),
     asset!("live.js", SCRIPT),
+    asset!("reach.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("money.js", SCRIPT),
     asset!("connection.js", SCRIPT),

@@ -1,5 +1,5 @@
-//! Who may ask: hosts and origins that are ours. Keeps foreign pages from writing here, also those that make
-//! their own name point to this machine (DNS rebinding).
+//! Who may ask: hosts and origins that are ours, those whose token opens what they ask for, and nobody too often. Keeps
+//! foreign pages from writing here, also those that make their own name point to this machine (DNS rebinding).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,23 +7,30 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN,
+    UPGRADE, VARY,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::addresses::{Client, Peer};
+use super::asker::{self, Asker};
 use super::problem::Problem;
 use super::site::Shared;
+use super::{pages, token};
 use crate::node::ClusterView;
 
 /// The address of this machine that a connection came in on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local(pub(super) SocketAddr);
 
-/// What machines ask by whatever name they have: they change nothing and tell nothing of the boards.
-const OPEN_PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/version"];
+/// What a service manager asks by whatever name it has: one word.
+const HEALTH_PATHS: [&str; 2] = ["/livez", "/readyz"];
+
+/// Where a browser says from whose page a request comes (Fetch Metadata).
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// A host and its port, without the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub(super) struct Known<'a> {
     pub(super) view: Arc<ClusterView>,
     /// This node's own, which it knows before the others are heard.
     pub(super) public_url: Option<&'a str>,
+    /// Further names that it was given.
+    pub(super) hosts: &'a [String],
 }
 
 impl Known<'_> {
@@ -96,11 +105,17 @@ impl Known<'_> {
         let own_address =
             place.ip().is_some_and(|ip| ip == self.listen.ip() || local.is_some_and(|at| at.ip() == ip));
         let own_name = place.host == self.name && place.port == Some(self.listen.port());
-        place.is_loopback() || own_address || own_name || self.public().any(|public| public.is(place))
+        let further = self.hosts.contains(&place.host);
+        place.is_loopback()
+            || own_address
+            || own_name
+            || further
+            || self.public().any(|public| public.is(place))
     }
 
-    fn origin(&self, origin: &Place, host: &Place) -> bool {
-        origin == host || self.member(origin)
+    /// A page of this very node.
+    fn own(&self, origin: &Place, host: &Place) -> bool {
+        origin == host || self.public_url.and_then(Place::of_url).is_some_and(|public| public.is(origin))
     }
 
     /// A page of another member, which may follow the feed and post here.
@@ -109,19 +124,25 @@ impl Known<'_> {
     }
 }
 
-/// Refuses foreign hosts and origins; the pages of other members, whose own node may be gone, read and write here.
-pub(super) async fn gate(State(site): State<Shared>, request: Request, next: Next) -> Response {
-    if OPEN_PATHS.contains(&request.uri().path()) {
-        return next.run(request).await;
-    }
+/// Refuses foreign hosts and origins, and whoever may not do it, or not so often; the pages of other members, whose own node
+/// may be gone, read and write here.
+pub(super) async fn gate(State(site): State<Shared>, mut request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Local>().map(|local| local.0);
     let known = site.known();
+    let from = match admit(&known, local, &request) {
+        Ok(from) => from,
+        Err(problem) => return problem.into_response(),
+    };
     let origin = request.headers().get(ORIGIN).cloned();
-    if let Err(problem) = admit(&known, local, request.uri(), request.headers()) {
-        return problem.into_response();
-    }
     let readable = origin.as_ref().and_then(place_of_origin).is_some_and(|place| known.member(&place));
-    let mut response = if readable && is_preflight(&request) { preflight() } else { next.run(request).await };
+    let mut response = if readable && is_preflight(&request) {
+        preflight()
+    } else {
+        match let_in(&site, &mut request, from) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => pages::refusal(&site, &request, problem),
+        }
+    };
     if let (true, Some(origin)) = (readable, origin) {
         let headers = response.headers_mut();
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -129,6 +150,33 @@ pub(super) async fn gate(State(site): State<Shared>, request: Request, next: Nex
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+/// Whose page a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// No page, or this node's.
+    Own,
+    /// Another member's.
+    Member,
+}
+
+/// Says who asks, to whom it concerns further in, if they may ask for this at all.
+fn let_in(site: &Shared, request: &mut Request, from: From) -> Result<(), Problem> {
+    let tokens = site.guard.tokens();
+    let asker = Asker::of(&tokens, request.headers(), from == From::Own)?;
+    let peer = request.extensions().get::<Peer>().copied();
+    let client = Client::of(peer, request.headers(), &site.guard);
+    if !request.method().is_safe() {
+        // First how often: a token must not be guessed at leisure.
+        site.addresses.post(client, std::time::Instant::now())?;
+        if !asker.writes && request.uri().path() != token::PATH {
+            return Err(asker::lacking("writing"));
+        }
+    }
+    request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(client);
+    Ok(())
 }
 
 /// A browser asks whether a page of another member may send what is no plain form (Fetch standard, CORS preflight).
@@ -140,33 +188,45 @@ fn is_preflight(request: &Request) -> bool {
 fn preflight() -> Response {
     let allowed = [
         (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "content-type, idempotency-key, if-match"),
+        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, idempotency-key, if-match"),
         (ACCESS_CONTROL_MAX_AGE, "600"),
     ];
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
 
-fn admit(
-    known: &Known<'_>,
-    local: Option<SocketAddr>,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<(), Problem> {
+fn admit(known: &Known<'_>, local: Option<SocketAddr>, request: &Request) -> Result<From, Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
     // The request's own authority wins over the header (RFC 9112, 3.2.2).
     let header = || headers.get(HOST).and_then(|host| host.to_str().ok());
     let said = uri.authority().map(Authority::as_str).or_else(header).unwrap_or_default();
-    let host = Place::of_host(said).filter(|place| known.host(place, local)).ok_or_else(|| {
-        Problem::new(
-            "foreign_host",
-            format!("'{said}' is none of the names and addresses of this cluster's nodes"),
-        )
-    })?;
-    let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
-    if place_of_origin(origin).is_some_and(|place| known.origin(&place, &host)) {
-        return Ok(());
+    let host = Place::of_host(said).filter(|place| known.host(place, local));
+    if host.is_none() && !HEALTH_PATHS.contains(&uri.path()) {
+        let detail = format!("'{said}' is none of the names and addresses of this cluster's nodes");
+        return Err(Problem::new("foreign_host", detail));
     }
-    let origin = String::from_utf8_lossy(origin.as_bytes()).into_owned();
-    Err(Problem::new("foreign_origin", format!("a page of '{origin}' may not ask here")))
+    let changes = !request.method().is_safe() || headers.contains_key(UPGRADE);
+    let Some(origin) = headers.get(ORIGIN) else {
+        // Browsers name the origin of what changes something; one that only says that it is not ours is believed.
+        let site = headers.get(SEC_FETCH_SITE).map(HeaderValue::as_bytes);
+        return match site {
+            Some(site) if changes && !matches!(site, b"same-origin" | b"none") => {
+                Err(Problem::new("foreign_origin", "a page of another origin may not ask for this"))
+            }
+            _ => Ok(From::Own),
+        };
+    };
+    let shown = || String::from_utf8_lossy(origin.as_bytes()).into_owned();
+    match place_of_origin(origin) {
+        Some(place) if host.is_some_and(|host| known.own(&place, &host)) => Ok(From::Own),
+        Some(place) if known.member(&place) => {
+            // A page that has moved uses API and feed; forms go to the node that they came from.
+            if request.method().is_safe() || uri.path().starts_with("/api/") || is_preflight(request) {
+                return Ok(From::Member);
+            }
+            Err(Problem::new("foreign_origin", format!("a form of '{}' belongs to that node", shown())))
+        }
+        _ => Err(Problem::new("foreign_origin", format!("a page of '{}' may not ask here", shown()))),
+    }
 }
 
 fn place_of_origin(origin: &HeaderValue) -> Option<Place> {
@@ -179,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    fn code(host: &str, origin: Option<&str>) -> Result<(), String> {
+    fn asked(method: Method, path: &str, headers: &[(&str, &str)]) -> Result<From, String> {
         let url = Some("https://quotes.example".to_owned());
         let member = NodeReport { url, ..NodeReport::unheard("n3".parse().unwrap(), String::new()) };
         let known = Known {
@@ -187,14 +247,60 @@ mod tests {
             listen: "0.0.0.0:8001".parse().unwrap(),
             view: Arc::new(ClusterView { nodes: vec![member], ..ClusterView::default() }),
             public_url: Some("http://127.0.0.1:8000"),
+            hosts: &["board.example".to_owned()],
         };
-        let mut headers = HeaderMap::new();
-        headers.insert(HOST, host.parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(ORIGIN, origin.parse().unwrap());
+        let mut request = axum::http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let local = Some("10.0.0.2:8001".parse().unwrap());
-        admit(&known, local, &Uri::from_static("/x"), &headers).map_err(|problem| problem.code().to_owned())
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        admit(&known, local, &request).map_err(|problem| problem.code().to_owned())
+    }
+
+    fn code(host: &str, origin: Option<&str>) -> Result<(), String> {
+        let headers: Vec<_> =
+            [("host", host)].into_iter().chain(origin.map(|origin| ("origin", origin))).collect();
+        asked(Method::POST, "/api/v1/quotes", &headers).map(|_| ())
+    }
+
+    #[test]
+    fn what_a_browser_says_of_itself_counts_for_what_changes_something() {
+        let host = ("host", "localhost:8001");
+        for site in ["cross-site", "same-site", "anything"] {
+            let headers = [host, ("sec-fetch-site", site)];
+            assert_eq!(asked(Method::POST, "/quotes", &headers), Err("foreign_origin".to_owned()), "{site}");
+            let upgrade = [host, ("sec-fetch-site", site), ("upgrade", "websocket")];
+            assert_eq!(asked(Method::GET, "/ws", &upgrade), Err("foreign_origin".to_owned()), "{site}");
+            assert_eq!(asked(Method::GET, "/", &headers), Ok(From::Own), "a link leads here from anywhere");
+        }
+        for site in ["same-origin", "none"] {
+            assert_eq!(asked(Method::POST, "/quotes", &[host, ("sec-fetch-site", site)]), Ok(From::Own));
+        }
+    }
+
+    #[test]
+    fn a_page_of_another_member_uses_api_and_feed_and_no_form() {
+        let headers = [("host", "localhost:8001"), ("origin", "https://quotes.example")];
+        let member = |method, path| asked(method, path, &headers);
+        assert_eq!(member(Method::POST, "/api/v1/quotes"), Ok(From::Member));
+        assert_eq!(member(Method::GET, "/ws"), Ok(From::Member));
+        for path in ["/quotes", "/cluster/drill", "/token", "/buy"] {
+            assert_eq!(member(Method::POST, path), Err("foreign_origin".to_owned()), "{path}");
+        }
+        let own = [("host", "localhost:8001"), ("origin", "http://localhost:8000")];
+        assert_eq!(asked(Method::POST, "/quotes", &own), Ok(From::Own), "under its public URL");
+    }
+
+    #[test]
+    fn health_is_asked_by_any_name_and_by_no_foreign_page() {
+        for path in HEALTH_PATHS {
+            assert_eq!(asked(Method::GET, path, &[("host", "evil.example")]), Ok(From::Own));
+            let headers = [("host", "evil.example"), ("origin", "http://evil.example")];
+            assert_eq!(asked(Method::GET, path, &headers), Err("foreign_origin".to_owned()));
+        }
+        let metrics = asked(Method::GET, "/metrics", &[("host", "evil.example")]);
+        assert_eq!(metrics, Err("foreign_host".to_owned()));
     }
 
     #[test]
@@ -207,6 +313,8 @@ mod tests {
             "quotes.example",
             "n2:8001",
             "LOCALHOST",
+            "board.example",
+            "board.example:8443",
         ] {
             assert_eq!(code(host, None), Ok(()), "{host}");
         }

@@ -18,13 +18,26 @@ pub(super) const FRAME_BYTES_MAX: usize = 128 * 1024;
 const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A request's head, and the pause between two requests of a connection, may take so long.
-pub(super) const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+pub(super) const HEAD_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// TLS may take so long until it is agreed on.
+pub(super) const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Largest head of a request, and what is read of a connection ahead of its use, in bytes.
+pub(super) const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// What the kernel keeps of a connection for each direction, in bytes: it takes twice that for its own books. A page's frames
+/// are small, and an answer that is read needs no more.
+pub(super) const SOCKET_BYTES: usize = 64 * 1024;
 
 /// A request's body may take so long.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Connections that are open at once; further ones wait in the listener's queue.
 pub(super) const CONNECTIONS_MAX: usize = 2_048;
+
+/// Of one address other than this machine's own.
+pub(super) const CONNECTIONS_OF_ADDRESS_MAX: usize = 256;
 
 /// Followers of the feed at once. Fewer than connections, so that an answer is always possible.
 pub(super) const FEED_CLIENTS_MAX: usize = 1_024;
@@ -41,11 +54,26 @@ pub(super) const READ_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Posts of one websocket that wait for their outcome.
 pub(super) const POSTS_WAITING_MAX: usize = 64;
 
-/// Frames of one websocket, on average for a second.
-const FRAMES_PER_SECOND: f64 = 500.0;
+/// A batch of the feed takes no further entry beyond so many bytes of JSON: what a follower that does not read costs.
+pub(super) const BATCH_BYTES: usize = 48 * 1024;
 
-/// Frames of one websocket at once.
-const FRAMES_BURST: f64 = 1_000.0;
+/// What is read of a websocket at once, in bytes.
+pub(super) const SOCKET_READ_BYTES: usize = 8 * 1024;
+
+/// A pace that somebody may keep.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// On average.
+    pub(super) per_second: f64,
+    /// At once.
+    pub(super) burst: f64,
+}
+
+/// Frames of one websocket.
+pub(super) const FRAMES: Pace = Pace { per_second: 500.0, burst: 1_000.0 };
+
+/// What one address changes on the log.
+pub(super) const POSTS: Pace = Pace { per_second: 50.0, burst: 200.0 };
 
 /// How long what is under way may take once the node stops.
 pub(super) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -80,25 +108,39 @@ async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
     Err(Problem::new("too_large", format!("the body has more than {BODY_BYTES_MAX} bytes")))
 }
 
-/// How often one client may speak: a bucket that fills with time and empties with frames.
+/// How often one client may speak: a bucket that fills with time and empties with words.
 #[derive(Debug)]
 pub(super) struct Rate {
+    pace: Pace,
     left: f64,
     since: Instant,
 }
 
 impl Rate {
     /// A full bucket.
-    pub(super) fn new(now: Instant) -> Self {
-        Self { left: FRAMES_BURST, since: now }
+    pub(super) fn new(pace: Pace, now: Instant) -> Self {
+        Self { pace, left: pace.burst, since: now }
     }
 
-    /// Takes one frame in; false when there were too many.
+    /// Takes one in; false when there were too many, and that one does not count.
     pub(super) fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.left = self.filled(now);
         self.since = now;
-        self.left = (self.left + passed * FRAMES_PER_SECOND).min(FRAMES_BURST) - 1.0;
-        self.left >= 0.0
+        let fits = self.left >= 1.0;
+        if fits {
+            self.left -= 1.0;
+        }
+        fits
+    }
+
+    /// Whether all was forgotten.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.filled(now) >= self.pace.burst
+    }
+
+    fn filled(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        (self.left + passed * self.pace.per_second).min(self.pace.burst)
     }
 }
 
@@ -117,10 +159,11 @@ mod tests {
     #[test]
     fn a_burst_is_allowed_and_a_flood_is_not() {
         let start = Instant::now();
-        let mut rate = Rate::new(start);
+        let mut rate = Rate::new(FRAMES, start);
         assert!((0..1_000).all(|_| rate.take(start)));
-        assert!(!rate.take(start));
-        let mut steady = Rate::new(start);
+        assert!(!rate.take(start) && !rate.is_full(start));
+        assert!(rate.take(start + Duration::from_millis(2)) && rate.is_full(start + Duration::from_secs(3)));
+        let mut steady = Rate::new(FRAMES, start);
         assert!((0..10_000).all(|frame| steady.take(start + Duration::from_millis(2 * frame))));
     }
 }

@@ -5,13 +5,16 @@
 //! - `pages` renders what people see; `assets` holds the modules and style sheets that bring it alive.
 //! - `feed` tells every applied entry once, in order, over a websocket or as server-sent events.
 //! - `live` shows what a node does as it happens, `elections` what became of who leads; `supervisor` asks `chorus up` for a drill.
+//! - `asker` is who asks and what they may do, `token` what a page is told of it, `addresses` how often and how many.
 //! - `problem` is the one shape of every error.
 //! - `unconfigured` is what a node without a key shows: what to do.
 //!
 //! Nothing here knows a rule of Raft: a write is a [`Submission`](crate::node::Submission), a read a query of the
 //! store.
 
+mod addresses;
 mod api;
+mod asker;
 mod assets;
 mod cache;
 mod clock;
@@ -33,6 +36,7 @@ mod router;
 mod serve;
 mod site;
 mod supervisor;
+mod token;
 mod unconfigured;
 
 pub use serve::serve;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chorus_proto::types::NodeName;
@@ -33,7 +33,12 @@ const KINDS: &[Kind] = &[
         "The body is not a JSON object",
         "send one JSON object in UTF-8",
     ),
-    kind("bad_token", StatusCode::UNAUTHORIZED, "The token does not open this", "send a valid token"),
+    kind(
+        "bad_token",
+        StatusCode::UNAUTHORIZED,
+        "This is not open to everyone",
+        "give a token that opens it: at /token, or as Authorization: Bearer TOKEN",
+    ),
     kind(
         "foreign_origin",
         StatusCode::FORBIDDEN,
@@ -44,7 +49,7 @@ const KINDS: &[Kind] = &[
         "foreign_host",
         StatusCode::FORBIDDEN,
         "This node is not known under that name",
-        "use the address it listens on, or start it with --public-url",
+        "use the address it listens on, or start it with --public-url or --hosts",
     ),
     kind("not_found", StatusCode::NOT_FOUND, "There is nothing here", "look at the list for what there is"),
     kind(
@@ -295,6 +300,9 @@ impl IntoResponse for Problem {
         let mut response = (self.0.status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(wait_ms) = self.0.retry_ms {
             // Whole seconds are all that the header knows (RFC 9110, 10.2.3).
             headers.insert(RETRY_AFTER, HeaderValue::from(wait_ms.div_ceil(1_000)));

@@ -1,6 +1,5 @@
 //! What is where. The routes of a board follow from what it can do.
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, Request, State};
@@ -9,12 +8,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{MethodFilter, MethodRouter, get, on};
+use axum::{Extension, Router};
 
 use super::api::{self, CHORUS_INDEX, CHORUS_NODE};
+use super::asker::{self, Asker};
 use super::gate::gate;
 use super::problem::Problem;
 use super::site::Shared;
-use super::{assets, cluster, feed, health, live, log, openapi, originals, pages};
+use super::{assets, cluster, feed, health, live, log, openapi, originals, pages, token};
 use crate::boards::{Board, Boards, KeyShape, Operation, Route};
 
 /// The whole of it.
@@ -38,6 +39,7 @@ fn routes(boards: Boards) -> Router<Shared> {
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(cluster::metrics))
+        .route("/api/v1/token", get(token::rights))
         .route("/version", get(cluster::version))
         .route("/openapi.json", get(openapi::openapi_json))
         .route("/asyncapi.yaml", get(openapi::asyncapi))
@@ -75,38 +77,65 @@ fn board_routes(board: &'static dyn Board) -> Router<Shared> {
     router
 }
 
+type Asking = Extension<Asker>;
+
 fn list(board: &'static dyn Board) -> MethodRouter<Shared> {
-    get(move |State(site): State<Shared>, RawQuery(query): RawQuery, headers: HeaderMap| async move {
-        api::list(site, board, query.as_deref().unwrap_or_default(), &headers).await
-    })
+    get(
+        move |State(site): State<Shared>, asker: Asking, RawQuery(query): RawQuery, headers: HeaderMap| async move {
+            api::list(site, board, asker.0, query.as_deref().unwrap_or_default(), &headers).await
+        },
+    )
 }
 
 fn find(board: &'static dyn Board) -> MethodRouter<Shared> {
     get(
-        move |State(site): State<Shared>, key: Key, RawQuery(query): RawQuery, headers: HeaderMap| async move {
-            api::find(site, board, key_of(key)?, query.as_deref().unwrap_or_default(), &headers).await
+        move |State(site): State<Shared>,
+              asker: Asking,
+              key: Key,
+              RawQuery(query): RawQuery,
+              headers: HeaderMap| async move {
+            api::find(site, board, asker.0, key_of(key)?, query.as_deref().unwrap_or_default(), &headers)
+                .await
         },
     )
 }
 
 fn part(board: &'static dyn Board, part: &'static str) -> MethodRouter<Shared> {
-    get(move |State(site): State<Shared>, key: Key, RawQuery(query): RawQuery| async move {
-        api::part(site, board, key_of(key)?, part, query.as_deref().unwrap_or_default()).await
+    get(move |State(site): State<Shared>, asker: Asking, key: Key, RawQuery(query): RawQuery| async move {
+        let query = query.unwrap_or_default();
+        api::part(site, board, asker.0, (key_of(key)?, part), &query).await
     })
 }
 
 fn of_rows(board: &'static dyn Board, operation: &'static Operation) -> MethodRouter<Shared> {
-    let handler = move |State(site): State<Shared>, headers: HeaderMap, body: Body| async move {
+    let handler = move |State(site): State<Shared>, asker: Asking, headers: HeaderMap, body: Body| async move {
+        may(asker.0, board, operation)?;
         api::change(site, board, operation, None, headers, body).await
     };
     on(method_of(operation), handler)
 }
 
 fn of_row(board: &'static dyn Board, operation: &'static Operation) -> MethodRouter<Shared> {
-    let handler = move |State(site): State<Shared>, key: Key, headers: HeaderMap, body: Body| async move {
+    let handler = move |State(site): State<Shared>,
+                        asker: Asking,
+                        key: Key,
+                        headers: HeaderMap,
+                        body: Body| async move {
+        may(asker.0, board, operation)?;
         api::change(site, board, operation, Some(key_of(key)?), headers, body).await
     };
     on(method_of(operation), handler)
+}
+
+/// Whoever may write may do all that is not a moderator's; that they may write the gate has seen.
+///
+/// # Errors
+/// `bad_token`.
+fn may(asker: Asker, board: &dyn Board, operation: &Operation) -> Result<(), Problem> {
+    if asker.moderates || !board.moderated().contains(&operation.name) {
+        return Ok(());
+    }
+    Err(asker::lacking("moderating"))
 }
 
 fn method_of(operation: &Operation) -> MethodFilter {
@@ -135,6 +164,7 @@ async fn not_so(request: Request) -> Problem {
 /// Headers that every answer carries, and the count of answers.
 async fn seal(State(site): State<Shared>, request: Request, next: Next) -> Response {
     const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+    const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     let method = counted(request.method());
     let mut response = next.run(request).await;
     site.metrics.answered(method, response.status().as_u16());
@@ -147,6 +177,7 @@ async fn seal(State(site): State<Shared>, request: Request, next: Next) -> Respo
     // Not `no-referrer`: under it browsers post forms with the origin `null`.
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert(COOP, HeaderValue::from_static("same-origin"));
+    headers.insert(CORP, HeaderValue::from_static("same-origin"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
     let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);

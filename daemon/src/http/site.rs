@@ -10,12 +10,14 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, watch};
 
+use super::addresses::Addresses;
 use super::cache::Cache;
 use super::elections::Elections;
 use super::gate::Known;
 use super::limits::{FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX, WATCHERS_MAX};
 use super::problem::Problem;
 use crate::boards::Boards;
+use crate::guard::Guard;
 use crate::metrics::Metrics;
 use crate::node::{ClusterView, NodeHandle, Pulse};
 use crate::store::{StoreError, Stores, applied_index, applied_time_ms};
@@ -31,6 +33,10 @@ pub struct WebState {
     pub metrics: Arc<Metrics>,
     /// Under which URL others reach this node's pages.
     pub public_url: Option<String>,
+    /// Further names under which they are reached.
+    pub hosts: Vec<String>,
+    /// What keeps strangers out.
+    pub guard: Guard,
     /// Whether answers of hot queries are kept in memory.
     pub caches: bool,
     /// The control socket of the `chorus up` that started this node, if one did.
@@ -58,6 +64,9 @@ pub(super) struct Site {
     pub(super) watchers: Arc<Semaphore>,
     pub(super) elections: Elections,
     pub(super) supervisor: Option<PathBuf>,
+    pub(super) guard: Guard,
+    pub(super) addresses: Addresses,
+    hosts: Vec<String>,
     public_url: Option<String>,
     listen: SocketAddr,
     reads: Semaphore,
@@ -79,6 +88,9 @@ impl Site {
             watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
             elections: Elections::default(),
             supervisor: state.supervisor,
+            guard: state.guard,
+            addresses: Addresses::default(),
+            hosts: state.hosts,
             public_url: state.public_url,
             listen,
             reads: Semaphore::new(READS_MAX),
@@ -109,7 +121,13 @@ impl Site {
             listen: self.listen,
             view: self.view(),
             public_url: self.public_url.as_deref(),
+            hosts: &self.hosts,
         }
+    }
+
+    /// Whether browsers reach this node by TLS, its own or a gateway's.
+    pub(super) fn is_reached_by_tls(&self) -> bool {
+        self.guard.is_tls() || self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
     /// Runs a query of the stores on a thread that may block.

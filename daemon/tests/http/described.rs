@@ -86,9 +86,16 @@ impl Talk {
 async fn real_answers_are_as_described() {
     let mut talk = Talk { stage: Stage::open(64).await, samples: Vec::new() };
     let document = talk.get("/openapi.json").await.text;
-    for path in
-        ["/api/v1/cluster", "/version", "/livez", "/readyz", "/readyz?verbose", "/metrics", "/asyncapi.yaml"]
-    {
+    for path in [
+        "/api/v1/cluster",
+        "/api/v1/token",
+        "/version",
+        "/livez",
+        "/readyz",
+        "/readyz?verbose",
+        "/metrics",
+        "/asyncapi.yaml",
+    ] {
         talk.get(path).await;
     }
     for path in ["/", "/cluster"] {

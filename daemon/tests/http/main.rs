@@ -10,6 +10,7 @@ mod api;
 mod boards;
 mod described;
 mod feed;
+mod guard;
 mod hostile_frames;
 mod near_misses;
 mod pages;

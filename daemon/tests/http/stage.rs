@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus::boards::{Boards, Command, Outcome};
+use chorus::guard::{Guard, Trust};
 use chorus::http::{WebState, serve};
 use chorus::metrics::Metrics;
 use chorus::node::{
@@ -164,8 +165,23 @@ impl Stage {
         Self::open_at(listener, feed_entries).await
     }
 
+    /// The same with what keeps strangers out.
+    pub(crate) async fn open_guarded(guard: Guard) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::open_with(listener, 64, guard, Trust::Nobody).await
+    }
+
     /// The same at a given place.
     pub(crate) async fn open_at(listener: TcpListener, feed_entries: usize) -> Self {
+        Self::open_with(listener, feed_entries, Guard::default(), Trust::Nobody).await
+    }
+
+    pub(crate) async fn open_with(
+        listener: TcpListener,
+        feed_entries: usize,
+        guard: Guard,
+        trust: Trust<'_>,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let name: NodeName = "n2".parse().expect("a name");
         let (feed, _) = broadcast::channel(feed_entries);
@@ -189,7 +205,8 @@ impl Stage {
                 writer.on_persisted(token);
             }
         });
-        let url = format!("http://{}", listener.local_addr().expect("a bound socket"));
+        let scheme = if guard.is_tls() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().expect("a bound socket"));
         let (view, view_seen) = watch::channel(Arc::new(view(&url, Some("n2"))));
         let (demands, mut asked) = mpsc::channel(64);
         let stand_in = Arc::clone(&log);
@@ -227,6 +244,8 @@ impl Stage {
             boards: Boards::all(),
             metrics: Arc::new(Metrics::default()),
             public_url: Some(url.clone()),
+            hosts: Vec::new(),
+            guard,
             caches: true,
             supervisor: None,
         };
@@ -234,8 +253,11 @@ impl Stage {
         let served = tokio::spawn(serve(listener, state, async move {
             let _dropped = stopped.await;
         }));
-        let http =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_backend_preconfigured(chorus::guard::client(trust).expect("whom to believe"))
+            .build()
+            .expect("a client");
         Self { url, log, view, http, stop: Some(stop), served: Some(served), _directory: directory }
     }
 

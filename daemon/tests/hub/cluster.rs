@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use chorus::boards::{Boards, Input, Outcome};
 use chorus::config::{Config, Interface};
+use chorus::guard::Guard;
 use chorus::metrics::Metrics;
 use chorus::node::{Answer, Demand, Ended, NoAnswer, NodeHandle, Running, Submission, start_on};
 use chorus::store::StoreError;
@@ -79,6 +80,8 @@ impl Cluster {
                 data_dir: directory.path().join(name.as_str()),
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 public_url: Some(format!("http://{name}.example/")),
+                hosts: Vec::new(),
+                guard: Guard::default(),
                 retention: chorus::store::Retention::default(),
                 heartbeat: Duration::from_millis(40),
                 election_timeout_min: Duration::from_millis(150),

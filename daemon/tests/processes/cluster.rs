@@ -310,7 +310,7 @@ impl Cluster {
         first
     }
 
-    fn talk_file(&self, k: usize) -> PathBuf {
+    pub(crate) fn talk_file(&self, k: usize) -> PathBuf {
         self.directory.path().join(format!("{}.log", self.name(k)))
     }
 }

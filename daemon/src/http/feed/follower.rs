@@ -8,6 +8,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
 
+use super::super::limits::BATCH_BYTES;
 use super::super::problem::Problem;
 use super::super::site::{Shared, epoch};
 use super::frames::{Frame, Reducer, Reset, Step};
@@ -66,13 +67,14 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// A follower after `after` (none: from now) of the life `of_epoch` (none: do not check); or the reset that it
-    /// needs.
+    /// A follower after `after` (none: from now) of the life `of_epoch` (none: do not check), who sees what is private or
+    /// not; or the reset that it needs.
     pub(super) fn resume(
         site: Shared,
         of_epoch: Option<&str>,
         after: Option<u64>,
         topics: Option<BTreeSet<String>>,
+        reads: bool,
     ) -> Result<Self, Frame> {
         // First the subscription, then the look at the applied index: what comes between is told twice to the
         // reducer, never not at all.
@@ -91,6 +93,7 @@ impl Follower {
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let reducer = Reducer::new(after.unwrap_or(applied), topics);
+        let reducer = if reads { reducer } else { reducer.hiding(site.boards) };
         Ok(Self { site, reducer, source, due, live, view, leader: led(&now), ticks })
     }
 
@@ -142,12 +145,15 @@ impl Follower {
         if covered + 1 < oldest {
             return Some(Next::Say(Frame::Reset { reason: Reset::Trimmed, seq: applied }));
         }
-        let to = match entries.last() {
-            Some(last) if entries.len() >= BATCH_ENTRIES_MAX as usize => last.index,
+        let taken = within_bytes(&entries);
+        let to = match taken.last() {
+            Some(last) if taken.len() < entries.len() || taken.len() >= BATCH_ENTRIES_MAX as usize => {
+                last.index
+            }
             _ => applied,
         };
         self.source = Source::Store { first: false };
-        Some(Next::Say(self.reducer.batch(to, &entries)))
+        Some(Next::Say(self.reducer.batch(to, taken)))
     }
 
     async fn events(&self, after: u64, upto: u64) -> Result<(Vec<Arc<AppliedEntry>>, u64), Problem> {
@@ -226,6 +232,23 @@ impl Follower {
     }
 }
 
+/// As many of the first entries as one frame takes, one at least.
+fn within_bytes(entries: &[Arc<AppliedEntry>]) -> &[Arc<AppliedEntry>] {
+    let mut bytes = 0;
+    let fitting = entries.iter().take_while(|entry| {
+        let before = bytes;
+        bytes += bytes_of(entry);
+        before < BATCH_BYTES
+    });
+    let count = fitting.count();
+    &entries[..count]
+}
+
+/// How long an entry's items are as JSON.
+fn bytes_of(entry: &AppliedEntry) -> usize {
+    entry.items.iter().map(|item| item.item.to_string().len()).sum()
+}
+
 fn led(view: &ClusterView) -> (Option<String>, u64) {
     (view.leader.as_ref().map(ToString::to_string), view.term)
 }
@@ -291,6 +314,8 @@ mod tests {
             boards: Boards::all(),
             metrics,
             public_url: None,
+            hosts: Vec::new(),
+            guard: crate::guard::Guard::default(),
             caches: true,
             supervisor: None,
         };
@@ -308,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_lags_too_far_behind_is_better_off_with_a_fresh_list() {
         let hand = hand();
-        let mut follower = Follower::resume(hand.site.clone(), None, None, None).unwrap();
+        let mut follower = Follower::resume(hand.site.clone(), None, None, None, true).unwrap();
         assert!(matches!(said(&mut follower).await, Frame::Tick { seq: 0, .. }));
         let far = LAG_ENTRIES_MAX + 1;
         hand.feed.send(applied(far, &["quotes"])).unwrap();
@@ -316,11 +341,33 @@ mod tests {
         assert_eq!(said(&mut follower).await, Frame::Reset { reason: Reset::Slow, seq: far });
     }
 
+    #[test]
+    fn a_frame_takes_what_it_may_weigh_and_one_entry_at_least() {
+        let entry = |bytes: usize| {
+            let item = serde_json::json!("x".repeat(bytes));
+            let (topic, kind) = ("store".to_owned(), crate::boards::Change::Created);
+            let items = vec![crate::boards::Item { topic, kind, item }];
+            Arc::new(AppliedEntry {
+                index: 1,
+                term: 1,
+                request: None,
+                body: None,
+                items,
+                touched: Vec::new(),
+            })
+        };
+        assert_eq!(within_bytes(&[]).len(), 0);
+        assert_eq!(within_bytes(&[entry(10 * BATCH_BYTES), entry(1)]).len(), 1);
+        let many: Vec<_> = (0..100).map(|_| entry(1_000)).collect();
+        assert_eq!(within_bytes(&many).len(), BATCH_BYTES.div_ceil(1_002));
+        assert_eq!(within_bytes(&many[..7]).len(), 7);
+    }
+
     #[tokio::test]
     async fn entries_that_never_come_by_broadcast_are_covered_from_the_store() {
         // As after a snapshot: the applied index jumps, and no entry is sent.
         let hand = hand();
-        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), None).unwrap();
+        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), None, true).unwrap();
         assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 0, .. }));
         hand.applied.send_replace(7);
         assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 7, .. }));
@@ -334,7 +381,7 @@ mod tests {
     async fn a_busy_feed_of_another_topic_does_not_hold_ticks_back() {
         let hand = hand();
         let topics = Some(BTreeSet::from(["store".to_owned()]));
-        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), topics).unwrap();
+        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), topics, true).unwrap();
         assert!(matches!(said(&mut follower).await, Frame::Batch { .. }));
         let feed = hand.feed.clone();
         let counter = hand.applied;

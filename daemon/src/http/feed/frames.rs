@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::problem::Problem;
 use super::super::site::epoch;
-use crate::boards::{Invalid, Item};
+use crate::boards::{self, Boards, Invalid, Item};
 use crate::node::ClusterView;
 use crate::store::AppliedEntry;
 
@@ -131,6 +131,9 @@ pub(super) enum Word {
         after: Option<u64>,
         #[serde(default)]
         topics: Option<BTreeSet<String>>,
+        /// A token, or a page's session, where neither header nor cookie says who it is.
+        #[serde(default)]
+        token: Option<String>,
     },
     /// Carry out the board's `post`.
     Post { id: String, topic: String, body: Value },
@@ -142,6 +145,8 @@ pub(super) enum Word {
 #[derive(Debug)]
 pub(super) struct Reducer {
     topics: Option<BTreeSet<String>>,
+    /// What is private in these is hidden.
+    hiding: Option<Boards>,
     told: u64,
     covered: u64,
 }
@@ -160,7 +165,12 @@ pub(super) enum Step {
 impl Reducer {
     /// A follower that knows everything up to `after`.
     pub(super) fn new(after: u64, topics: Option<BTreeSet<String>>) -> Self {
-        Self { topics, told: after, covered: after }
+        Self { topics, hiding: None, told: after, covered: after }
+    }
+
+    /// The same for one who may not see what is private in these boards.
+    pub(super) fn hiding(self, boards: Boards) -> Self {
+        Self { hiding: Some(boards), ..self }
     }
 
     /// Everything up to here needs no more words.
@@ -177,7 +187,8 @@ impl Reducer {
             return Step::Gap;
         }
         self.covered = entry.index;
-        let items: Vec<_> = entry.items.iter().filter(|item| self.wants(item)).cloned().collect();
+        let items: Vec<_> =
+            entry.items.iter().filter(|item| self.wants(item)).map(|item| self.shown(item)).collect();
         if items.is_empty() {
             return Step::Quiet;
         }
@@ -191,7 +202,7 @@ impl Reducer {
         let items = news
             .flat_map(|entry| entry.items.iter().map(|item| (entry.index, item)))
             .filter(|(_, item)| self.wants(item))
-            .map(|(seq, item)| Dated { seq, item: item.clone() })
+            .map(|(seq, item)| Dated { seq, item: self.shown(item) })
             .collect();
         self.covered = self.covered.max(to);
         let from = std::mem::replace(&mut self.told, self.covered);
@@ -206,6 +217,14 @@ impl Reducer {
 
     fn wants(&self, item: &Item) -> bool {
         self.topics.as_ref().is_none_or(|topics| topics.contains(&item.topic))
+    }
+
+    fn shown(&self, item: &Item) -> Item {
+        let mut shown = item.clone();
+        if let Some(board) = self.hiding.and_then(|boards| boards.named(&item.topic)) {
+            boards::hide(&mut shown.item, board.private());
+        }
+        shown
     }
 }
 
@@ -284,6 +303,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_private_is_hidden_from_who_may_not_see_it() {
+        let item = json!({ "name": "Ada", "email": "ada@example.org" });
+        let donor = Item { topic: "donors".to_owned(), kind: crate::boards::Change::Created, item };
+        let entry = Arc::new(AppliedEntry {
+            index: 1,
+            term: 1,
+            request: None,
+            body: None,
+            items: vec![donor],
+            touched: Vec::new(),
+        });
+        let told = |mut reducer: Reducer| match reducer.entry(&entry) {
+            Step::Say(frame) => frame.text(),
+            other => panic!("{other:?}"),
+        };
+        assert!(told(Reducer::new(0, None)).contains("ada@example.org"));
+        assert!(!told(Reducer::new(0, None).hiding(Boards::all())).contains("ada@example.org"));
+        let batch = Reducer::new(0, None).hiding(Boards::all()).batch(1, &[Arc::clone(&entry)]).text();
+        assert!(batch.contains("Ada") && !batch.contains("ada@example.org"), "{batch}");
+    }
+
+    #[test]
     fn a_tick_moves_the_cursor_over_what_did_not_concern_the_follower() {
         let mut reducer = quotes(0);
         let _quiet = reducer.entry(&applied(1, &["store"]));
@@ -311,7 +352,12 @@ mod tests {
             serde_json::from_str(r#"{"t":"resume","epoch":null,"after":3,"topics":["quotes"]}"#).unwrap();
         assert_eq!(
             word,
-            Word::Resume { epoch: None, after: Some(3), topics: Some(BTreeSet::from(["quotes".to_owned()])) }
+            Word::Resume {
+                epoch: None,
+                after: Some(3),
+                topics: Some(BTreeSet::from(["quotes".to_owned()])),
+                token: None
+            }
         );
         assert!(serde_json::from_str::<Word>(r#"{"t":"shout"}"#).is_err());
     }

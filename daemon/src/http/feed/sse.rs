@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
 
+use super::super::asker::Asker;
 use super::super::form::Form;
 use super::super::problem::Problem;
 use super::super::site::Shared;
@@ -34,10 +36,11 @@ const LAST_EVENT_ID: &str = "last-event-id";
 )]
 pub(in super::super) async fn sse(
     State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let listener = Listener::admit(site, &headers, query.as_deref().unwrap_or_default()).await?;
+    let listener = Listener::admit(site, asker.reads, &headers, query.as_deref().unwrap_or_default()).await?;
     let events = unfold(listener, |mut listener| async {
         let event = listener.event().await?;
         Some((Ok::<_, Infallible>(event), listener))
@@ -51,11 +54,13 @@ struct Listener {
     /// What was decided before the first turn, last first.
     ahead: Vec<Frame>,
     topics: Option<BTreeSet<String>>,
+    /// It sees what is private.
+    reads: bool,
     _seat: Seat,
 }
 
 impl Listener {
-    async fn admit(site: Shared, headers: &HeaderMap, query: &str) -> Result<Self, Problem> {
+    async fn admit(site: Shared, reads: bool, headers: &HeaderMap, query: &str) -> Result<Self, Problem> {
         let query = Form::parse(query)?;
         let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
         let after = match last {
@@ -70,11 +75,11 @@ impl Listener {
         let oldest = site.read(|stores| stores.oldest_event()).await?;
         let hello = Frame::hello(&site.view(), site.handle.name.as_str(), site.applied(), oldest);
         let (follower, ahead) =
-            match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone()) {
+            match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone(), reads) {
                 Ok(follower) => (follower, vec![hello]),
-                Err(reset) => (anew(&site, topics.clone(), &reset)?, vec![reset, hello]),
+                Err(reset) => (anew(&site, topics.clone(), &reset, reads)?, vec![reset, hello]),
             };
-        Ok(Self { site, follower, ahead, topics, _seat: seat })
+        Ok(Self { site, follower, ahead, topics, reads, _seat: seat })
     }
 
     /// The next event; none when the node stops.
@@ -99,14 +104,19 @@ impl Listener {
         let Next::Say(frame) = next else { return None };
         if matches!(frame, Frame::Reset { .. }) {
             // This way has no second `resume`: the feed goes on after the reset's seq.
-            self.follower = anew(&self.site, self.topics.clone(), &frame).ok()?;
+            self.follower = anew(&self.site, self.topics.clone(), &frame, self.reads).ok()?;
         }
         Some(frame)
     }
 }
 
 /// A follower from where a reset left off.
-fn anew(site: &Shared, topics: Option<BTreeSet<String>>, reset: &Frame) -> Result<Follower, Problem> {
-    Follower::resume(site.clone(), None, reset.cursor(), topics)
+fn anew(
+    site: &Shared,
+    topics: Option<BTreeSet<String>>,
+    reset: &Frame,
+    reads: bool,
+) -> Result<Follower, Problem> {
+    Follower::resume(site.clone(), None, reset.cursor(), topics, reads)
         .map_err(|_| Problem::new("catching_up", "the feed begins anew at this moment"))
 }

@@ -1,20 +1,27 @@
 //! The feed over a websocket, and posts that come back over it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, interval_at, sleep_until, timeout};
 
+use super::super::addresses::Client;
 use super::super::api;
-use super::super::limits::{FRAME_BYTES_MAX, POSTS_WAITING_MAX, Rate};
+use super::super::asker::{self, Asker};
+use super::super::limits::{FRAME_BYTES_MAX, FRAMES, POSTS_WAITING_MAX, Rate, SOCKET_READ_BYTES};
 use super::super::problem::Problem;
 use super::super::request::Key;
+use super::super::serve::Held;
 use super::super::site::Shared;
 use super::Seat;
 use super::follower::{Follower, Next};
@@ -30,6 +37,12 @@ const RESUME_WAIT_MAX: Duration = Duration::from_secs(10);
 /// A client that does not take a frame within this time is gone, or too slow.
 const SEND_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Between two pings. A page that is there answers, whatever it shows.
+const PING: Duration = Duration::from_secs(8);
+
+/// A client that says nothing for so long, not even an answer to a ping, does not read either.
+const CLIENT_SILENCE_MAX: Duration = Duration::from_secs(20);
+
 /// How long the client's answer to a close is waited for.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 
@@ -44,6 +57,7 @@ const STOPPING: Close = Close(1001, "this node is stopping; ask another one");
 const TOO_BIG: Close = Close(1009, "a frame may have 131072 bytes");
 const ASK_ANOTHER: Close = Close(1013, "this node does not have that yet; ask another one");
 const BAD_MESSAGE: Close = Close(4400, "one JSON object a text frame: resume or post");
+const BAD_TOKEN: Close = Close(4401, "this token is none of those that this node knows");
 const NO_RESUME: Close = Close(4408, "no resume within 10 s");
 const TOO_OFTEN: Close = Close(4429, "too many frames");
 
@@ -57,6 +71,9 @@ const TOO_OFTEN: Close = Close(4429, "too many frames");
 )]
 pub(in super::super) async fn websocket(
     State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
+    Extension(client): Extension<Client>,
+    held: Option<Extension<Arc<Held>>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
     let upgrade = match upgrade {
@@ -67,10 +84,11 @@ pub(in super::super) async fn websocket(
         Ok(seat) => seat,
         Err(problem) => return problem.into_response(),
     };
-    upgrade.protocols([PROTOCOL]).max_message_size(READ_BYTES_MAX).max_frame_size(READ_BYTES_MAX).on_upgrade(
+    let upgrade = upgrade.protocols([PROTOCOL]).read_buffer_size(SOCKET_READ_BYTES);
+    upgrade.max_message_size(READ_BYTES_MAX).max_frame_size(READ_BYTES_MAX).on_upgrade(
         move |socket| async move {
-            let _seat = seat;
-            Conversation::new(site).hold(socket).await;
+            let _while_it_lasts = (seat, held);
+            Conversation::new(site, asker, client).hold(socket).await;
         },
     )
 }
@@ -83,16 +101,25 @@ struct Conversation {
     resume_until: Instant,
     posts: JoinSet<Frame>,
     rate: Rate,
+    /// What it may do.
+    asker: Asker,
+    /// Whose posts they are.
+    client: Client,
+    /// When anything was heard last, be it the answer to a ping.
+    heard: Instant,
 }
 
 impl Conversation {
-    fn new(site: Shared) -> Self {
+    fn new(site: Shared, asker: Asker, client: Client) -> Self {
         Self {
+            asker,
+            client,
+            heard: Instant::now(),
             site,
             follower: None,
             resume_until: Instant::now() + RESUME_WAIT_MAX,
             posts: JoinSet::new(),
-            rate: Rate::new(std::time::Instant::now()),
+            rate: Rate::new(FRAMES, std::time::Instant::now()),
         }
     }
 
@@ -111,17 +138,27 @@ impl Conversation {
         let hello =
             Frame::hello(&self.site.view(), self.site.handle.name.as_str(), self.site.applied(), oldest);
         send(socket, &hello).await?;
+        let mut pings = interval_at(Instant::now() + PING, PING);
         loop {
             let resumed = self.follower.is_some();
+            let silent_at = self.heard + CLIENT_SILENCE_MAX;
+            let mut ping_due = false;
             let turn = tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => ControlFlow::Break(Some(STOPPING)),
                 message = socket.recv() => self.hear(message),
                 Some(Ok(frame)) = self.posts.join_next() => ControlFlow::Continue(Some(frame)),
                 next = next_of(&mut self.follower), if resumed => self.tell(next),
+                _ = pings.tick() => {
+                    ping_due = true;
+                    ControlFlow::Continue(None)
+                }
+                // Nobody reads: nobody hears a goodbye.
+                () = sleep_until(silent_at) => ControlFlow::Break(None),
                 () = sleep_until(self.resume_until), if !resumed => ControlFlow::Break(Some(NO_RESUME)),
             };
             match turn {
                 ControlFlow::Continue(Some(frame)) => send(socket, &frame).await?,
+                ControlFlow::Continue(None) if ping_due => say(socket, Message::Ping(Bytes::new())).await?,
                 ControlFlow::Continue(None) => {}
                 ControlFlow::Break(close) => return close,
             }
@@ -150,6 +187,7 @@ impl Conversation {
         &mut self,
         message: Option<Result<Message, axum::Error>>,
     ) -> ControlFlow<Option<Close>, Option<Frame>> {
+        self.heard = Instant::now();
         let text = match message {
             None | Some(Ok(Message::Close(_))) => return ControlFlow::Break(None),
             Some(Err(error)) => return ControlFlow::Break(close_for(&error)),
@@ -167,20 +205,37 @@ impl Conversation {
             return ControlFlow::Break(Some(TOO_BIG));
         }
         match serde_json::from_str(&text) {
-            Ok(Word::Resume { epoch, after, topics }) => {
-                match Follower::resume(self.site.clone(), epoch.as_deref(), after, topics) {
-                    Ok(follower) => {
-                        self.follower = Some(follower);
-                        ControlFlow::Continue(None)
-                    }
-                    Err(reset) => {
-                        self.lose_place();
-                        ControlFlow::Continue(Some(reset))
+            Ok(Word::Resume { epoch, after, topics, token }) => {
+                let tokens = self.site.guard.tokens();
+                // Where nobody asks for tokens, one that a page has from elsewhere says nothing.
+                if let Some(token) = token.filter(|_| !tokens.are_none()) {
+                    match Asker::by_token(&tokens, &token) {
+                        Ok(asker) => self.asker = asker,
+                        Err(_) => return ControlFlow::Break(Some(BAD_TOKEN)),
                     }
                 }
+                ControlFlow::Continue(self.resume(epoch.as_deref(), after, topics))
             }
             Ok(Word::Post { id, topic, body }) => ControlFlow::Continue(self.post(id, &topic, body)),
             Err(_) => ControlFlow::Break(Some(BAD_MESSAGE)),
+        }
+    }
+
+    fn resume(
+        &mut self,
+        epoch: Option<&str>,
+        after: Option<u64>,
+        topics: Option<BTreeSet<String>>,
+    ) -> Option<Frame> {
+        match Follower::resume(self.site.clone(), epoch, after, topics, self.asker.reads) {
+            Ok(follower) => {
+                self.follower = Some(follower);
+                None
+            }
+            Err(reset) => {
+                self.lose_place();
+                Some(reset)
+            }
         }
     }
 
@@ -189,6 +244,13 @@ impl Conversation {
         if self.posts.len() >= POSTS_WAITING_MAX {
             let problem = Problem::new("overloaded", "too many posts of this page wait for their outcome")
                 .retry_after(Duration::from_millis(200));
+            return Some(Frame::nack(id, &problem));
+        }
+        let allowed = match self.asker.writes {
+            true => self.site.addresses.post(self.client, std::time::Instant::now()),
+            false => Err(asker::lacking("writing")),
+        };
+        if let Err(problem) = allowed {
             return Some(Frame::nack(id, &problem));
         }
         let site = self.site.clone();
@@ -224,7 +286,11 @@ async fn next_of(follower: &mut Option<Follower>) -> Next {
 
 /// Sends a frame; none when the client does not take it.
 async fn send(socket: &mut WebSocket, frame: &Frame) -> Option<()> {
-    timeout(SEND_WAIT_MAX, socket.send(Message::Text(frame.text().into()))).await.ok()?.ok()
+    say(socket, Message::Text(frame.text().into())).await
+}
+
+async fn say(socket: &mut WebSocket, message: Message) -> Option<()> {
+    timeout(SEND_WAIT_MAX, socket.send(message)).await.ok()?.ok()
 }
 
 /// A broken connection hears nothing; one that said too much at once, or no text, hears why.

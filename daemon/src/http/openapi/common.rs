@@ -23,7 +23,7 @@ const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 const PAGES: [&str; 7] = ["/", "/donors", "/donors.csv", "/books", "/books/{id}", "/orders", "/tasks"];
 
 /// Statuses of the problems that any request may meet.
-const OF_ALL: [u16; 3] = [403, 429, 500];
+const OF_ALL: [u16; 4] = [401, 403, 429, 500];
 /// Those that a read may meet besides.
 const OF_READS: [u16; 3] = [404, 422, 503];
 /// Those that a change may meet besides.

@@ -13,7 +13,7 @@ use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 
 use super::site::Shared;
-use super::{assets, cluster, feed, health, live, log, originals};
+use super::{assets, cluster, feed, health, live, log, originals, token};
 use crate::boards::Boards;
 
 /// The feed, written by people: <https://www.asyncapi.com>.
@@ -32,6 +32,7 @@ const ASYNCAPI: &str = include_str!("../../../../web/asyncapi.yaml");
         live::live,
         cluster::metrics,
         cluster::version,
+        token::rights,
         feed::sse::sse,
         feed::ws::websocket,
         health::livez,
@@ -47,7 +48,7 @@ const ASYNCAPI: &str = include_str!("../../../../web/asyncapi.yaml");
         originals::buy,
         originals::purchase,
     ),
-    components(schemas(super::problem::Facts, super::api::Done)),
+    components(schemas(super::problem::Facts, super::api::Done, super::token::Rights)),
     tags(
         (name = "log", description = "The replicated log"),
         (name = "cluster", description = "Who is there, and who leads"),

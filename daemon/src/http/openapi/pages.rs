@@ -38,6 +38,8 @@ const PAGES: &[(&str, Asked, &str)] = &[
     ("/tasks/{id}", Asked::Post, "Change a task"),
     ("/tasks/{id}/delete", Asked::Reload, "To the tasks"),
     ("/tasks/{id}/delete", Asked::Post, "Delete a task"),
+    ("/token", HTML, "What this browser may do, and the form that takes a token"),
+    ("/token", Asked::Post, "Give a token for a cookie, or an empty one to forget it"),
     ("/cluster", HTML, "Who is there, and who leads"),
     ("/cluster/drill", Asked::Reload, "To the cluster"),
     (

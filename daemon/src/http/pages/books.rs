@@ -238,7 +238,7 @@ async fn show_one(
         })
         .await?;
     let (Some(book), Some(sold)) = (book, sold) else {
-        return super::problem_page(site, headers, seq, "not_found", &format!("There is no title '{id}'."));
+        return super::nothing_page(site, headers, seq, &format!("There is no title '{id}'."));
     };
     let mut sold = api::listed_rows(sold)?;
     let page = BookPage {

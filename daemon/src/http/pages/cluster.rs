@@ -1,14 +1,15 @@
 //! The cluster's page: who is there, how far each node has come, who hears whom; and under `chorus up` drills.
 
 use askama::Template;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
 use axum::http::header::ACCEPT;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
+use axum::{Extension, Json};
 use chorus_proto::message::{HeardBy, NodeReport};
 
+use super::super::asker::{self, Asker};
 use super::super::form::Form;
 use super::super::limits;
 use super::super::problem::Problem;
@@ -91,13 +92,18 @@ fn show(
 /// gets what came of it.
 pub(super) async fn drill(
     State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let form = Form::parse(limits::body(body).await?)?;
     let json =
         headers.get(ACCEPT).is_some_and(|kinds| kinds.to_str().is_ok_and(|kinds| kinds.contains("json")));
-    match carry_out(&site, &form).await {
+    let done = match asker.moderates {
+        true => carry_out(&site, &form).await,
+        false => Err(asker::lacking("a drill")),
+    };
+    match done {
         Ok((_, detail)) if json => Ok(Json(serde_json::json!({ "detail": detail })).into_response()),
         Ok((order, _)) => {
             let to = format!("/cluster?drill={}&node={}", order.drill.name(), order.node);

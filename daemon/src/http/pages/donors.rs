@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use askama::Template;
+use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -10,8 +11,10 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::super::api;
+use super::super::asker::Asker;
 use super::super::clock::Moment;
 use super::super::form::Form;
 use super::super::limits;
@@ -22,7 +25,7 @@ use super::board::{self, Action};
 use super::frame::{Frame, render};
 use super::money;
 use super::typed::Typed;
-use crate::boards::ListQuery;
+use crate::boards::{self, ListQuery};
 
 const BOARD: &str = "donors";
 /// What the form begins with.
@@ -105,6 +108,7 @@ impl DonorsPage {
 /// `GET /donors`.
 pub(super) async fn table(
     State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
@@ -112,18 +116,22 @@ pub(super) async fn table(
     Reading::of(&query)?.settle(&site).await?;
     let sort = query.text("sort").filter(|sort| !sort.is_empty()).unwrap_or("newest").to_owned();
     let rows = request::list_query(board::named(&site, BOARD)?, &mut query)?;
-    show(&site, &headers, rows, sort, Typed::nothing(&site).await?).await
+    if let Err(problem) = api::may_ask(asker, board::named(&site, BOARD)?, &rows) {
+        return super::problem_page(&site, &headers, site.applied(), problem);
+    }
+    show(&site, (asker, &headers), rows, sort, Typed::nothing(&site).await?).await
 }
 
 async fn show(
     site: &Site,
-    headers: &HeaderMap,
+    (asker, headers): (Asker, &HeaderMap),
     rows: ListQuery,
     sort: String,
     typed: Typed,
 ) -> Result<Response, Problem> {
     let first = rows.after.is_none();
-    let (seq, mut list) = api::rows_of(site, board::named(site, BOARD)?, rows).await?;
+    let (seq, list) = api::rows_of(site, board::named(site, BOARD)?, rows).await?;
+    let mut list = seen_by(site, asker, list)?;
     let page = DonorsPage {
         frame: Frame::new(site, "Donors", seq),
         donors: board::rows(list["items"].take())?,
@@ -135,6 +143,14 @@ async fn show(
         typed,
     };
     render(site, headers, page.typed.status(), seq, &page)
+}
+
+/// The rows as whoever asks may see them.
+fn seen_by(site: &Site, asker: Asker, mut list: Value) -> Result<Value, Problem> {
+    if !asker.reads {
+        boards::hide(&mut list, board::named(site, BOARD)?.private());
+    }
+    Ok(list)
 }
 
 /// A head's link orders by its column; once more, the other way round.
@@ -158,6 +174,7 @@ fn columns(sort: &str) -> Vec<Column> {
 /// `POST /donors`, the form: 303 to the table, or the form again with what was typed.
 pub(super) async fn add(
     State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -168,7 +185,7 @@ pub(super) async fn add(
     };
     let typed = Typed::refused(&site, id, form, problem).await?;
     let rows = request::list_query(board::named(&site, BOARD)?, &mut Form::default())?;
-    show(&site, &headers, rows, "newest".to_owned(), typed).await
+    show(&site, (asker, &headers), rows, "newest".to_owned(), typed).await
 }
 
 /// People write `12.50`; the board counts 1250. A program may say `amount_minor` at once.
@@ -184,23 +201,27 @@ async fn carry_out(site: &Site, id: &str, mut form: Form) -> Result<(), Problem>
 }
 
 /// `GET /donors.csv`: all donors, oldest first. Rows that come while it is read come too.
-pub(super) async fn csv(State(site): State<Shared>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(super) async fn csv(
+    State(site): State<Shared>,
+    Extension(asker): Extension<Asker>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let query = Form::parse(query.unwrap_or_default())?;
     Reading::of(&query)?.settle(&site).await?;
     let headers = [
         (CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
         (CONTENT_DISPOSITION, "attachment; filename=\"donors.csv\""),
     ];
-    Ok((headers, Body::from_stream(pages_of_csv(site))).into_response())
+    Ok((headers, Body::from_stream(pages_of_csv(site, asker))).into_response())
 }
 
 /// The table in pieces of some hundred rows: none is read before the one before it was taken.
-fn pages_of_csv(site: Shared) -> impl Stream<Item = Result<Bytes, Problem>> {
+fn pages_of_csv(site: Shared, asker: Asker) -> impl Stream<Item = Result<Bytes, Problem>> {
     stream::try_unfold(Some(String::new()), move |after| {
         let site = site.clone();
         async move {
             let Some(after) = after else { return Ok(None) };
-            let read = page_of_csv(&site, after);
+            let read = page_of_csv(&site, asker, after);
             let (bytes, next) = tokio::time::timeout(CSV_WAIT_MAX, read)
                 .await
                 .unwrap_or_else(|_| Err(Problem::new("overloaded", "the rows could not be read in time")))?;
@@ -209,11 +230,12 @@ fn pages_of_csv(site: Shared) -> impl Stream<Item = Result<Bytes, Problem>> {
     })
 }
 
-async fn page_of_csv(site: &Site, after: String) -> Result<(Bytes, Option<String>), Problem> {
+async fn page_of_csv(site: &Site, asker: Asker, after: String) -> Result<(Bytes, Option<String>), Problem> {
     let first = after.is_empty();
     let filters = [("sort", "oldest".to_owned())].into();
     let rows = ListQuery { limit: CSV_ROWS, after: (!first).then_some(after), filters, before: None };
-    let (_, mut list) = api::rows_of(site, board::named(site, BOARD)?, rows).await?;
+    let (_, list) = api::rows_of(site, board::named(site, BOARD)?, rows).await?;
+    let mut list = seen_by(site, asker, list)?;
     let donors: Vec<Donor> = board::rows(list["items"].take())?;
     let bytes =
         lines(first, &donors).map_err(|error| Problem::new("internal", format!("no CSV: {error}")))?;

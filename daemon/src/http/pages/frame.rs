@@ -28,6 +28,8 @@ pub(super) struct Frame {
     pub(super) assets: &'static str,
     /// Other nodes, as JSON: where the page goes on when this one is gone.
     pub(super) peers: String,
+    /// Not everyone may do everything: there is a page that takes tokens.
+    pub(super) guarded: bool,
 }
 
 impl Frame {
@@ -49,6 +51,7 @@ impl Frame {
             now: Moment::now(),
             assets: &assets::VERSION,
             peers: Value::from(peers).to_string(),
+            guarded: !site.guard.tokens().are_none(),
         }
     }
 }
@@ -67,13 +70,34 @@ pub(super) fn render(
     let text = page
         .render()
         .map_err(|error| Problem::new("internal", format!("the page cannot be shown: {error}")))?;
-    let mut response = (status, Html(text)).into_response();
+    let mut response = (status, Html(visible(text))).into_response();
     response.headers_mut().insert(CHORUS_INDEX, HeaderValue::from(seq));
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     if let Ok(policy) = HeaderValue::from_str(&policy(&site.view(), host)) {
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
     Ok(response)
+}
+
+/// A page in which nothing acts unseen, whoever wrote it: controls that are no line break or tab, and those that turn the
+/// direction of what follows (Unicode's UAX 9), stand there by their names. The modules do the same (`words.js`).
+fn visible(page: String) -> String {
+    let acts_unseen = |sign: char| {
+        sign.is_control() && !matches!(sign, '\t' | '\n' | '\r')
+            || matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !page.contains(acts_unseen) {
+        return page;
+    }
+    let mut shown = String::with_capacity(page.len() + 64);
+    for sign in page.chars() {
+        if acts_unseen(sign) {
+            shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(sign)));
+        } else {
+            shown.push(sign);
+        }
+    }
+    shown
 }
 
 /// Nothing but what comes from here; the feed also from the other members, where the page goes on when this node

@@ -11,13 +11,14 @@ mod frame;
 mod money;
 mod quotes;
 mod tasks;
+mod token;
 mod typed;
 
 use askama::Template;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
@@ -42,6 +43,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/tasks/{id}/delete", post(tasks::delete).get(tasks::to_columns))
         .route("/cluster", get(cluster::cluster))
         .route("/cluster/drill", post(cluster::drill).get(cluster::to_cluster))
+        .route(super::token::PATH, get(token::form).post(token::take))
 }
 
 #[derive(Debug, Template)]
@@ -54,27 +56,29 @@ struct ProblemPage {
 /// Whatever is not there: a page for a browser, a problem for a program.
 pub(super) async fn nowhere(State(site): State<Shared>, request: Request) -> Response {
     let detail = format!("There is nothing at {}.", request.uri().path());
+    refusal(&site, &request, Problem::new("not_found", detail))
+}
+
+/// Why not: a page for a browser, a problem for a program.
+pub(super) fn refusal(site: &Site, request: &Request, problem: Problem) -> Response {
     let wants_page = request
         .headers()
         .get(ACCEPT)
         .is_some_and(|kinds| kinds.to_str().is_ok_and(|kinds| kinds.contains("text/html")));
     if !wants_page {
-        return Problem::new("not_found", detail).into_response();
+        return problem.into_response();
     }
-    problem_page(&site, request.headers(), site.applied(), "not_found", &detail)
-        .unwrap_or_else(IntoResponse::into_response)
+    problem_page(site, request.headers(), site.applied(), problem).unwrap_or_else(IntoResponse::into_response)
 }
 
 /// A page that says why there is no other.
-fn problem_page(
-    site: &Site,
-    headers: &HeaderMap,
-    seq: u64,
-    code: &str,
-    detail: &str,
-) -> Result<Response, Problem> {
-    let problem = Problem::new(code, detail);
+fn problem_page(site: &Site, headers: &HeaderMap, seq: u64, problem: Problem) -> Result<Response, Problem> {
     let status = problem.status();
-    let page = ProblemPage { frame: Frame::new(site, "Not found", seq), problem };
-    render(site, headers, status, seq, &page)
+    let title = if status == StatusCode::NOT_FOUND { "Not found" } else { "Refused" };
+    render(site, headers, status, seq, &ProblemPage { frame: Frame::new(site, title, seq), problem })
+}
+
+/// The same where something is not there.
+fn nothing_page(site: &Site, headers: &HeaderMap, seq: u64, detail: &str) -> Result<Response, Problem> {
+    problem_page(site, headers, seq, Problem::new("not_found", detail))
 }

@@ -94,12 +94,10 @@ pub(super) async fn one(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (seq, found) = api::row_of(&site, board::named(&site, BOARD)?, board::key_of(id)?).await?;
-    let page = |title, detail: &str| super::problem_page(&site, &headers, seq, title, detail);
+    let page = |detail: &str| super::nothing_page(&site, &headers, seq, detail);
     match found {
-        None => page("not_found", "There is no such quote."),
-        Some(quote) if !quote["hidden_by"].is_null() => {
-            page("not_found", "A moderator has hidden this quote.")
-        }
+        None => page("There is no such quote."),
+        Some(quote) if !quote["hidden_by"].is_null() => page("A moderator has hidden this quote."),
         Some(quote) => {
             let page = QuotePage { frame: Frame::new(&site, "Quote", seq), quote: board::rows(quote)? };
             render(&site, &headers, StatusCode::OK, seq, &page)

@@ -203,7 +203,7 @@ async fn show_one(
         .look(move |connection| Ok((board.find(connection, &key)?, board.part(connection, &key, "history")?)))
         .await?;
     let Some(mut history) = history else {
-        return super::problem_page(site, headers, seq, "not_found", &format!("There is no task '{id}'."));
+        return super::nothing_page(site, headers, seq, &format!("There is no task '{id}'."));
     };
     let status = typed.status();
     let page = TaskPage {
