@@ -320,7 +320,6 @@ async fn serve_until_the_end(
 ) -> Result<Ended, RunError> {
     reload_when_told(reloads)?;
     let told_to_stop = told_to_stop(supervised.then(|| running.handle.demands.clone()))?;
-    reread_on_hangup(state.guard.clone())?;
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(RunError::system("opening the port of the pages"))?;
     let (stop_pages, pages_stop) = oneshot::channel::<()>();
@@ -374,20 +373,6 @@ async fn hand_over(running: &mut Running) -> Ended {
 
 fn died() -> Ended {
     Ended::Failed("its loop ended with a panic; the lines above say where".to_owned())
-}
-
-/// Reads tokens, certificate and key again whenever SIGHUP comes; connections that are there stay as they are.
-fn reread_on_hangup(guard: Guard) -> Result<(), RunError> {
-    let mut hangup = signal(SignalKind::hangup()).map_err(RunError::system("listening to signals"))?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            match guard.reread() {
-                Ok(()) => tracing::info!("SIGHUP: tokens, certificate and key were read again"),
-                Err(error) => tracing::error!("SIGHUP: {error}; what was read before still counts"),
-            }
-        }
-    });
-    Ok(())
 }
 
 /// Becomes ready with the reason when SIGTERM or SIGINT comes, or the supervisor goes.

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Failure, output};
 use crate::config::{self, Config, Settings, Unconfigured};
+use crate::guard::Guard;
 use crate::run::{self, After, Reload, RunError, Supervised};
 use crate::service::Log;
 use crate::transport::{self, Transport};
@@ -52,7 +53,8 @@ impl Node {
         }
         let log = service::start(config.log_format, &config.log_filter, config.name.as_str())?;
         let supervised = self.stop_with_stdin.then_some(Supervised { socket: self.supervisor });
-        match run::run(config, supervised, vec![read_log_filter(self.settings, log)])? {
+        let reloads = vec![read_log_filter(self.settings, log), read_guard(config.guard.clone())];
+        match run::run(config, supervised, reloads)? {
             After::Nothing => Ok(()),
             After::StartAgain => Err(start_again()),
         }
@@ -65,6 +67,14 @@ fn read_log_filter(settings: Settings, log: Log) -> Reload {
         let filter = config::log_filter(&settings).map_err(|error| error.to_string())?;
         log.set(&filter).map_err(|error| error.to_string())?;
         Ok(format!("'{filter}'"))
+    })
+}
+
+/// SIGHUP reads tokens, certificate and key anew; connections that are there stay as they are.
+fn read_guard(guard: Guard) -> Reload {
+    Reload::new("who may do what on the pages, and their certificate", move || {
+        guard.reread().map_err(|error| error.to_string())?;
+        Ok("from the files that were named at the start".to_owned())
     })
 }
 

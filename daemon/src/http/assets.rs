@@ -52,6 +52,7 @@ const ASSETS: &[Asset] = &[
     asset!("shortcuts.js", SCRIPT),
     asset!("live.js", SCRIPT),
     asset!("reach.js", SCRIPT),
+    asset!("record.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("money.js", SCRIPT),
     asset!("connection.js", SCRIPT),

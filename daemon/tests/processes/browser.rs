@@ -38,6 +38,20 @@ async fn every_page_is_for_everybody() {
     run("accessible.mjs", &nodes(&cluster));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_scripts_in_every_field_are_texts_and_nothing_else() {
+    let cluster = Cluster::start(1).await;
+    cluster.settled().await;
+    run("injection.mjs", &nodes(&cluster));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_is_well_made_by_lighthouses_measure() {
+    let cluster = Cluster::start(1).await;
+    cluster.settled().await;
+    run("lighthouse.mjs", &nodes(&cluster));
+}
+
 #[test]
 fn the_cluster_page_shows_an_election_and_drills_do_what_they_say() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -70,7 +70,7 @@ async fn a_node_behind_tls_and_tokens_is_reached_with_both_and_keeps_its_secrets
     assert!(is_ready(&http, &url).await, "a connection that was there goes on");
     fs::write(at("certificate"), "nothing").expect("it is written");
     kill_process(pid, Signal::HUP).expect("a signal");
-    let complains = || cluster.talk(0).contains("what was read before still counts");
+    let complains = || cluster.talk(0).contains("their certificate stays as it is");
     wait_for("a word on what is wrong", async || complains().then_some(())).await;
     assert!(is_ready(&believes("next"), &url).await, "what was read before still counts");
 

@@ -5,12 +5,15 @@
 
 import assert from 'node:assert/strict';
 import axe from 'axe-core';
-import { live, newTab, newWindow, nodes, silent, withBrowser, write, shows } from './browser.mjs';
+import { live, newTab, newWindow, nodes, silent, withBrowser } from './browser.mjs';
+import { fill } from './pages.mjs';
 
 /** Bytes of a page and all that it loads at first. */
 const FIRST_LOAD_BYTES_MAX = 60_000;
 const RULES = { runOnly: { type: 'tag', values: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] } };
 const WIDTHS = [320, 800, 1600];
+/** A window of 1,280 by 1,024 at 400 % (WCAG 2.2, 1.4.10). */
+const ZOOMED = { width: 320, height: 256 };
 /** CSS pixels: our own measure, beyond the 24 of WCAG 2.2. */
 const TARGET_MIN = 44;
 
@@ -19,43 +22,20 @@ const [node] = nodes();
 const findings = [];
 
 await withBrowser(async (browser) => {
-  const paths = await fill(browser);
+  const paths = await fill(browser, node);
   for (const colorScheme of ['light', 'dark']) {
     // axe-core brings itself into the page; what the page itself may do is looked at elsewhere.
     const context = await newWindow(browser, { colorScheme, bypassCSP: true, reducedMotion: 'reduce' });
     for (const width of WIDTHS) {
       for (const path of paths) await look(context, path, width, colorScheme);
     }
+    for (const path of paths) await zoom(context, path, colorScheme);
     await context.close();
   }
   assert.deepEqual(findings, []);
   await theListOfShortcuts(browser);
   await firstLoads(browser, paths.filter((path) => path !== '/nowhere'));
 });
-
-/** Something on every board; the paths of all pages. */
-async function fill(browser) {
-  const context = await newWindow(browser);
-  const page = await newTab(context);
-  await page.tab.goto(node.url);
-  await live(page);
-  await write(page, 'Ada', 'Machines come and go; what was said stays.');
-  await shows(page, 'Machines come and go; what was said stays.');
-  const quote = await page.tab.locator('#quotes .meta a').first().getAttribute('href');
-  const api = async (path, data) => {
-    const answer = await context.request.post(new URL(path, node.url).href, { data });
-    assert.ok(answer.ok(), `${path}: ${answer.status()} ${await answer.text()}`);
-    return answer.json();
-  };
-  await api('/api/v1/donors', { name: 'Grace', email: 'grace@department.of.long.addresses.example', amount_minor: 990_000, currency: 'EUR' });
-  await api('/api/v1/books/seed', {});
-  await api('/api/v1/books/3/purchase', {});
-  await api('/api/v1/tasks', { title: 'Read the thesis', created_by: 'Ada' });
-  await page.tab.goto(new URL('/tasks', node.url).href);
-  const task = await page.tab.locator('.card a').first().getAttribute('href');
-  await context.close();
-  return ['/', '/?q=come', quote, '/donors', '/books', '/books/3', '/orders', '/tasks', task, '/cluster', '/nowhere'];
-}
 
 async function look(context, path, width, scheme) {
   const where = `${path} at ${width} px, ${scheme}`;
@@ -70,6 +50,35 @@ async function look(context, path, width, scheme) {
   const { violations } = await tab.evaluate((rules) => window.axe.run(document, rules), RULES);
   for (const { id, nodes: places } of violations) findings.push(`${where}: ${id}: ${places.map((place) => place.html.slice(0, 160)).join(' | ')}`);
   await tab.close();
+}
+
+/** At 400 % everything is one column that scrolls one way, and whatever has the focus can be seen. */
+async function zoom(context, path, scheme) {
+  const where = `${path} at 400 %, ${scheme}`;
+  const { tab } = await newTab(context);
+  await tab.setViewportSize(ZOOMED);
+  await tab.goto(new URL(path, node.url).href, { waitUntil: 'load' });
+  const wide = await tab.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+  if (wide > 0) findings.push(`${where}: ${wide} px too wide`);
+  for (let n = 0; n < 12; n += 1) {
+    await tab.keyboard.press('Tab');
+    const hidden = await tab.evaluate(covered);
+    if (hidden) findings.push(`${where}: has the focus and cannot be seen: ${hidden}`);
+  }
+  await tab.close();
+}
+
+/** Runs in the page: what has the focus, if all of it is outside the window or under something else (WCAG 2.2, 2.4.11). */
+function covered() {
+  const one = document.activeElement;
+  if (!one || one === document.body) return null;
+  const box = one.getBoundingClientRect();
+  const points = [0.1, 0.5, 0.9].flatMap((x) => [0.1, 0.5, 0.9].map((y) => [box.left + box.width * x, box.top + box.height * y]));
+  const seen = points.some(([x, y]) => {
+    const there = document.elementFromPoint(x, y);
+    return there !== null && (one.contains(there) || there.contains(one));
+  });
+  return seen ? null : one.outerHTML.slice(0, 120);
 }
 
 /** Runs in the page: what can be pressed and is too small, but for links within a sentence (WCAG 2.2, 2.5.8). */

@@ -17,11 +17,14 @@ await withBrowser(async (browser) => {
   await donorsAreOrderedByTheirHeads(people[0]);
   await theLastCopyIsSoldOnce(people);
   await aTaskGoesFromColumnToColumn(people);
+  await whatIsWrongIsSaidBesideItsField(people[0]);
+  await recordsAndOrdersAreLive(people[0]);
   await pictures(browser);
   const plain = await newWindow(browser, { javaScriptEnabled: false });
   await donorsWithoutJavaScript(plain);
   await booksWithoutJavaScript(plain);
   await tasksWithoutJavaScript(plain);
+  await whatIsWrongIsSaidBesideItsField(plain);
 });
 
 async function aDonorIsSeenByTheOther([one, other]) {
@@ -134,6 +137,77 @@ async function aTaskGoesFromColumnToColumn([one, other]) {
   for (const page of pages) {
     silent(page);
     await page.tab.close();
+  }
+}
+
+/** What has a page of its own is shown as it is now, but for who is writing in it. */
+async function recordsAndOrdersAreLive(person) {
+  await ask('PATCH', '/api/v1/books/7', { stock: 5 });
+  const title = await openLive(person, second, '/books/7');
+  const orders = await openLive(person, third, '/orders');
+  const ofTitle = await openLive(person, third, '/orders?book=7');
+  const other = await openLive(person, third, '/orders?book=6');
+  await ask('POST', '/api/v1/books/7/purchase', { quantity: 2 });
+  await title.tab.locator('#stock', { hasText: '3 left' }).waitFor();
+  await title.tab.locator('#orders li', { hasText: '2 copies' }).first().waitFor();
+  for (const { tab } of [orders, ofTitle]) {
+    await until(async () => /Spring in the Pioneer Valley/.test(await tab.locator('#rows tr').first().textContent()), 'the order is told');
+  }
+  assert.equal(other.loads, 1, 'orders of another title stand still');
+
+  await ask('POST', '/api/v1/tasks', { title: 'Seen by two', created_by: 'Ada' });
+  const { id } = (await ask('GET', '/api/v1/tasks?limit=500')).items.find((task) => task.title === 'Seen by two');
+  const [reader, writer] = [await openLive(person, first, `/tasks/${id}`), await openLive(person, second, `/tasks/${id}`)];
+  await writer.tab.locator('#title').fill('Half a new ti');
+  await ask('PATCH', `/api/v1/tasks/${id}`, { assignee: 'Grace' });
+  await until(async () => await reader.tab.locator('#assignee').inputValue() === 'Grace', 'the task is shown as it is now');
+  await reader.tab.locator('.history li').nth(1).waitFor();
+  await writer.tab.locator('#changed').getByRole('link').waitFor();
+  assert.equal(await writer.tab.locator('#title').inputValue(), 'Half a new ti', 'who is writing goes on writing');
+
+  const posted = await ask('POST', '/api/v1/quotes', { author: 'Eve', text: 'Regretted soon.' });
+  const quote = await openLive(person, first, `/quotes/${posted.id}`);
+  await ask('POST', `/api/v1/quotes/${posted.id}/hide`, { by: 'Grace' });
+  await quote.tab.getByText('A moderator has hidden this quote.').waitFor();
+  expected(quote, '404');
+  for (const page of [title, orders, ofTitle, other, reader, writer, quote]) {
+    silent(page);
+    await page.tab.close();
+  }
+}
+
+/** On the form of every board, with scripts and without: the words stand at the field, what was typed stays, nothing is stored. */
+async function whatIsWrongIsSaidBesideItsField(person) {
+  const { items: [task] } = await ask('POST', '/api/v1/tasks', { title: 'Has a title', created_by: 'Ada' }).then(() => ask('GET', '/api/v1/tasks?limit=1'));
+  const forms = [
+    ['/', '#compose', { text: '', author: 'A'.repeat(81) }, ['text', 'author'], '/api/v1/quotes'],
+    ['/', '#compose', { text: 'x'.repeat(2_001), author: '' }, ['text', 'author'], '/api/v1/quotes'],
+    ['/donors', '#compose', { name: ' ', email: 'a@', amount: '0', currency: 'eur' }, ['name', 'email', 'amount', 'currency'], '/api/v1/donors'],
+    ['/tasks', '#compose', { title: '', created_by: '', assignee: 'A'.repeat(81) }, ['title', 'created_by', 'assignee'], '/api/v1/tasks'],
+    [`/tasks/${task.id}`, 'form.wide', { title: '' }, ['title'], `/api/v1/tasks/${task.id}/history`],
+    ['/books/3', '#buy', { quantity: 'many' }, ['quantity'], '/api/v1/orders'],
+    ['/books/3', '#buy', { quantity: '0' }, ['quantity'], '/api/v1/orders'],
+  ];
+  for (const [path, form, typed, wrong, records] of forms) {
+    const count = async () => (await ask('GET', records)).items.length;
+    const before = await count();
+    const page = await newTab(person);
+    const { tab } = page;
+    await tab.goto(at(first, path));
+    for (const [field, text] of Object.entries(typed)) await tab.locator(`${form} [name=${field}]`).fill(text);
+    await tab.locator(`${form} button.primary`).click();
+    for (const field of wrong) {
+      const where = `${path}: ${field}`;
+      const said = tab.locator(`#${field}-error`);
+      await said.waitFor({ state: 'visible' });
+      assert.ok((await said.textContent()).trim().length > 5, `${where} is told what is wrong`);
+      const input = tab.locator(`${form} [name=${field}]`);
+      assert.equal(await input.getAttribute('aria-invalid'), 'true', where);
+      assert.ok((await input.getAttribute('aria-describedby') ?? '').split(' ').includes(`${field}-error`), `${where} names its words`);
+      assert.equal(await input.inputValue(), typed[field], `${where} keeps what was typed`);
+    }
+    assert.equal(await count(), before, `${path}: nothing was stored`);
+    await tab.close();
   }
 }
 

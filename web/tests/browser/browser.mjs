@@ -11,8 +11,8 @@ const FLAGS = [
 export const PATIENCE_MS = 15_000;
 
 /** Runs a script with a browser of its own, and closes it whatever happens. */
-export async function withBrowser(script) {
-  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: FLAGS });
+export async function withBrowser(script, flags = []) {
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: [...FLAGS, ...flags] });
   try {
     await script(browser);
   } finally {

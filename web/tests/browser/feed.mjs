@@ -20,6 +20,7 @@ await withBrowser(async (browser) => {
   await step(browser, anotherEpoch);
   await step(browser, aSlowNode);
   await step(browser, slowScripts);
+  await step(browser, noMajority);
 });
 
 /** Each story has a window of its own. */
@@ -237,6 +238,37 @@ async function aSlowNode(context) {
   assert.equal(await times(other, 'To a node that stands still.'), 1);
   await other.tab.context().close();
   forgive(page, third);
+  silent(page);
+}
+
+/** Two of three nodes stand still: the third knows that it is alone, shows what it has, and what is posted waits. */
+async function noMajority(context) {
+  const page = await openLive(context, first);
+  const shown = await page.tab.locator('#quotes > li').count();
+  assert.ok(shown > 0);
+  for (const { pid } of [second, third]) process.kill(pid, 'SIGSTOP');
+  try {
+    await page.tab.locator('#state[data-level=readonly]').waitFor();
+    assert.match(await page.tab.locator('#state-words').textContent(), /^Connected to n\d, read-only: no leader, no majority$/);
+    const mark = await page.tab.locator('#state .mark').boundingBox();
+    assert.ok(mark && mark.width > 0 && mark.height > 0, 'an icon says it too');
+    assert.equal(await page.tab.locator('#quotes > li').count(), shown, 'nothing that was shown goes');
+    await write(page, 'Ada', 'To nobody in particular.');
+    await page.tab.locator('#outbox .pending').getByText('To nobody in particular.', { exact: true }).waitFor();
+    for (const path of ['/donors', '/books', '/tasks', '/cluster']) {
+      const other = await newTab(context);
+      const answer = await other.tab.goto(new URL(path, first.url).href);
+      assert.equal(answer.status(), 200, path);
+      await other.tab.locator('#state[data-level=readonly]').waitFor();
+      await other.tab.close();
+    }
+  } finally {
+    for (const { pid } of [second, third]) process.kill(pid, 'SIGCONT');
+  }
+  await live(page);
+  await shows(page, 'To nobody in particular.');
+  await until(async () => await page.tab.locator('#outbox > li').count() === 0, 'nothing is on its way any more');
+  assert.equal(await times(page, 'To nobody in particular.'), 1);
   silent(page);
 }
 

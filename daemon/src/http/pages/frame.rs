@@ -134,6 +134,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_would_act_unseen_is_shown_by_its_name() {
+        let told = |text: &str| visible(text.to_owned());
+        assert_eq!(
+            told("pay \u{202e}001\u{202c} now\u{7}\u{9b}"),
+            "pay ⟨U+202E⟩001⟨U+202C⟩ now⟨U+0007⟩⟨U+009B⟩"
+        );
+        for text in ["two\nlines\tand\r\nmore", "שלום עולם", "می\u{200c}خواهم", "👩\u{200d}👧"]
+        {
+            assert_eq!(told(text), text);
+        }
+    }
+
+    #[test]
     fn the_policy_names_members_and_lets_nothing_else_in() {
         assert_eq!(origins("https://n1.example/x").as_deref(), Some("https://n1.example wss://n1.example"));
         for url in ["http://a;b", "javascript:x", "http://u@h", "n1"] {
