@@ -123,8 +123,11 @@ pub struct Hello {
     /// What its disk held when this start began: its term, and the last entry. Absent in earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Held>,
+    /// It had lost something and made it good: up to this term and this index. Absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_good: Option<Held>,
     /// Nodes whose start began with less than what an earlier start of theirs had named as on its disk, with that: an old copy
-    /// was brought back, or the end was lost. At most 4. Absent where there is none.
+    /// was brought back, or the end was lost; until they say that it is made good. At most 4. Absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub had: Vec<(NodeId, Held)>,
 }

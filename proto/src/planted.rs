@@ -146,6 +146,7 @@ mod list {
             BehindVotes "a node votes though its disk lost what it had promised to hold",
             PromiseNotCompared "a node that starts does not compare its log with its promise",
             HadForgotten "nobody tells a node that its disk held more before",
+            LossForgotten "a start is not told what an earlier one had lost and not made good",
             HadComparedLate "what a disk held before is compared with what it holds by now, not with what it began with",
 
             // --- the wire ---

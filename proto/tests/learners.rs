@@ -132,6 +132,7 @@ impl Stage {
                 heard: vec![(self.leader.id, self.leader.config.boot)],
                 direct_only: Vec::new(),
                 began: None,
+                made_good: None,
                 had: Vec::new(),
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));

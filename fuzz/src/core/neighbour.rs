@@ -247,6 +247,7 @@ impl Neighbour {
             receive_buffer_bytes: c.number(4_000),
             pid: 1,
             began: c.flag().then(|| Held { term: near.term(c), index: near.index(c) }),
+            made_good: c.flag().then(|| Held { term: near.term(c), index: near.index(c) }),
             had: (0..c.below(3))
                 .map(|_| (self.somebody(c, near), Held { term: near.term(c), index: near.index(c) }))
                 .collect(),

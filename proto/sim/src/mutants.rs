@@ -112,7 +112,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::HeldWithoutLimit => &[I::WithinLimits],
         Bug::CloneUnnoticed | Bug::CloneVotes => &[I::CloneIsFenced],
         Bug::BehindVotes | Bug::PromiseNotCompared => &[I::BehindIsSilent],
-        Bug::HadForgotten | Bug::HadComparedLate => &[I::OldCopyIsFound],
+        Bug::HadForgotten | Bug::HadComparedLate | Bug::LossForgotten => &[I::OldCopyIsFound],
         Bug::WindowBeforeAuthentication => &[I::LeaderReturns, I::AllConverge, I::EveryCallEnds],
         Bug::ReplayInWindow | Bug::ReplayOfOlderBoot => &[I::HeardOnce],
         Bug::NonceReused => &[I::NonceUsedOnce],

@@ -113,7 +113,7 @@ pub enum Observed {
     Cloned(String),
     /// The cluster went on in a higher epoch without this node.
     HigherEpoch(Cluster),
-    /// This node's disk once held more than this start began with, as another remembers: it lost that.
+    /// This node's disk once held this, as another remembers, and a start of it began with less: it lost that.
     Had(Held),
     /// Something that people should know, said once until it changes.
     Trouble(String),
@@ -129,6 +129,8 @@ pub struct Presence {
     place: Place,
     /// What the disk held when this start began.
     began: Held,
+    /// Up to here it is good again, after a loss.
+    made_good: Option<Held>,
     /// Another process speaks with this node's identity.
     cloned: bool,
     /// Its start, when that is later than this one: it cannot hear that by itself.
@@ -170,6 +172,7 @@ impl Presence {
             peers: Peers::default(),
             place: Place::new(own, durable),
             began: Held { term: durable.hard_state.term, index: durable.last_id.index },
+            made_good: None,
             cloned: false,
             later_start: None,
             higher_epoch: None,
@@ -238,7 +241,9 @@ impl Presence {
         }
         let had = hello.had.iter().find(|(id, _)| *id == self.id).map(|(_, had)| *had);
         let of_ours = hello.cluster.is_some() && hello.cluster == self.cluster();
-        let lost = had.filter(|had| of_ours && had.exceeds(self.began));
+        // Whether this start or one before it began with less is known to those who remember.
+        let made_good = self.made_good.unwrap_or_default();
+        let lost = had.filter(|had| of_ours && had.exceeds(made_good));
         let lacks_group = hello.hears(self.id, self.config.boot) == Some(HeardBy::Unicast);
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),
@@ -341,6 +346,7 @@ impl Presence {
             heard,
             direct_only,
             began: Some(self.began),
+            made_good: self.made_good,
             had,
         }
     }
@@ -372,6 +378,12 @@ impl Presence {
             inside.confirm(id, peer);
         }
         // The others wait for this node to say so.
+        self.next_hello = self.last;
+    }
+
+    /// What this node had lost is made good, up to this term and this index.
+    pub fn made_good(&mut self, upto: Held) {
+        self.made_good = Some(self.made_good.unwrap_or_default().union(upto));
         self.next_hello = self.last;
     }
 

@@ -31,6 +31,8 @@ pub struct Peer {
     had: Held,
     /// The same of the starts before this one.
     had_before: Held,
+    /// What earlier starts had lost and not made good.
+    owed: Option<Held>,
     /// When it was last sent the founding record.
     pub(super) greeted: Option<Time>,
     /// Over which way it is heard.
@@ -51,13 +53,15 @@ impl Peer {
         self.votes() && self.heard_by() != before
     }
 
-    /// What its disk held before this start of it, if that began with less. What it holds by now proves nothing: it may have
-    /// caught up, and its votes do not come back with the entries.
+    /// What its disk held before this start of it, if that began with less, or an earlier one had; until it says that this is
+    /// made good. What it holds by now proves nothing: it may have caught up, and its votes do not come back with the entries.
     pub(super) fn lost(&self) -> Option<Held> {
         let holds = Held { term: self.hello.term, index: self.hello.durable.index };
         let began = if planted!(HadComparedLate) { Some(holds) } else { self.hello.began };
-        let lost = began.is_some_and(|began| self.had_before.exceeds(began)) && !planted!(HadForgotten);
-        lost.then_some(self.had_before)
+        let by_this_start = began.is_some_and(|began| self.had_before.exceeds(began));
+        let lost = by_this_start.then_some(self.had_before).or(self.owed)?;
+        let open = self.hello.made_good.is_none_or(|made_good| lost.exceeds(made_good));
+        (open && !planted!(HadForgotten)).then_some(lost)
     }
 
     /// It votes, as far as its last HELLO says.
@@ -109,6 +113,7 @@ impl Peers {
             since: now,
             had,
             had_before: Held::default(),
+            owed: None,
             greeted: None,
             ear: Ear::default(),
         };
@@ -127,13 +132,15 @@ impl Peers {
                 let greeted = known.greeted.filter(|_| same);
                 // A new start of a node is reached over the same way as the old one.
                 let ear = known.ear.clone();
-                let (had, had_before) = match known.hello.cluster == fresh.hello.cluster {
-                    true if same => (known.had.union(had), known.had_before),
-                    true => (known.had.union(had), known.had),
+                let (had, had_before, owed) = match known.hello.cluster == fresh.hello.cluster {
+                    true if same => (known.had.union(had), known.had_before, known.owed),
+                    true => {
+                        (known.had.union(had), known.had, known.lost().filter(|_| !planted!(LossForgotten)))
+                    }
                     // Another epoch goes on from one disk, which need not hold all that this one held.
-                    false => (had, Held::default()),
+                    false => (had, Held::default(), None),
                 };
-                place.insert(Peer { since, had, had_before, greeted, ear, ..fresh });
+                place.insert(Peer { since, had, had_before, owed, greeted, ear, ..fresh });
                 if same { Noted::Known } else { Noted::New }
             }
         }

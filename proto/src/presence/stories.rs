@@ -505,20 +505,16 @@ fn what_a_disk_had_is_told_to_every_start_that_began_with_less() {
     };
     assert_eq!(said(&mut table, 0, Some(held(1, 1)), 3, 90, 80), []);
     assert_eq!(said(&mut table, 1, Some(held(3, 85)), 3, 85, 80), [], "what was not committed may be cut");
-    let had = [(from.id, held(3, 80))];
-    assert_eq!(said(&mut table, 2, Some(held(2, 40)), 2, 40, 30), had);
-    assert_eq!(said(&mut table, 2, Some(held(2, 40)), 4, 200, 200), had, "it caught up, and began with less");
-    assert_eq!(said(&mut table, 3, Some(held(4, 200)), 4, 200, 200), []);
     assert_eq!(
-        said(&mut table, 4, Some(held(3, 200)), 4, 200, 200),
-        [(from.id, held(4, 200))],
-        "its term fell"
-    );
-    assert_eq!(
-        said(&mut table, 5, None, 3, 100, 100),
+        said(&mut table, 2, None, 2, 40, 30),
         [],
         "an earlier version does not say with what it began"
     );
+    let had = [(from.id, held(3, 80))];
+    assert_eq!(said(&mut table, 3, Some(held(2, 40)), 2, 40, 30), had);
+    assert_eq!(said(&mut table, 3, Some(held(2, 40)), 4, 200, 200), had, "it caught up, and began with less");
+    let had = [(from.id, held(4, 200))];
+    assert_eq!(said(&mut table, 4, Some(held(3, 200)), 4, 200, 200), had, "its term fell");
 }
 
 #[test]
@@ -543,24 +539,54 @@ fn what_a_disk_had_in_another_epoch_is_no_matter() {
 }
 
 #[test]
-fn a_node_believes_what_others_remember_of_it_if_it_began_with_less() {
+fn what_others_remember_of_a_node_counts_until_it_is_made_good() {
     let mut table = Table::voters(2);
     table.until("founded", 1_000, Node::may_vote);
     let (now, from, own) = (table.now, table.sender(0), table.sender(1).id);
     let hello = table.running(0).hello(now, &standing());
-    let began = table.running(1).hello(now, &standing()).began.expect("this version says it");
-    let more = Held { index: began.index.next(), ..began };
-    let later = Held { term: began.term.next(), ..began };
-    let mut told = |id: NodeId, from: Sender, had: Held| {
+    let held = |term: u64, index: u64| Held { term: Term(term), index: Index(index) };
+    let told = |table: &mut Table, id: NodeId, from: Sender, had: Held| {
         let hello = Hello { had: vec![(id, had)], ..hello.clone() };
         table.running(1).on_hello(now, from, hello)
     };
-    assert_eq!(told(own, from, began), []);
-    assert_eq!(told(own, from, more), [Observed::Had(more)]);
-    assert_eq!(told(own, from, later), [Observed::Had(later)]);
-    assert_eq!(told(from.id, from, more), [], "of another node");
+    assert_eq!(told(&mut table, own, from, held(3, 40)), [Observed::Had(held(3, 40))]);
+    assert_eq!(told(&mut table, from.id, from, held(3, 40)), [], "of another node");
     let stranger = Sender { id: NodeId(5), ..from };
-    assert_eq!(told(own, stranger, more), [], "another identity than its sender's is not believed");
+    assert_eq!(told(&mut table, own, stranger, held(3, 40)), [], "an identity that is not its sender's");
+    table.running(1).made_good(held(3, 50));
+    assert_eq!(table.running(1).hello(now, &standing()).made_good, Some(held(3, 50)));
+    assert_eq!(told(&mut table, own, from, held(3, 40)), [], "it is over");
+    assert_eq!(told(&mut table, own, from, held(4, 40)), [Observed::Had(held(4, 40))]);
+    assert_eq!(told(&mut table, own, from, held(3, 51)), [Observed::Had(held(3, 51))]);
+}
+
+#[test]
+fn what_a_start_lost_is_told_to_the_next_ones_until_it_is_made_good() {
+    let mut table = Table::voters(2);
+    table.until("founded", 1_000, Node::may_vote);
+    let (now, from) = (table.now, table.sender(1));
+    let hello = table.running(1).hello(now, &standing());
+    let held = |term: u64, index: u64| Held { term: Term(term), index: Index(index) };
+    let said = |table: &mut Table, boot: u64, began: Held, made_good: Option<Held>| {
+        let (durable, commit_index) = (EntryId { term: began.term, index: began.index }, began.index);
+        let hello =
+            Hello { term: began.term, began: Some(began), durable, commit_index, made_good, ..hello.clone() };
+        let from = Sender { boot: Boot(from.boot.0 + boot), ..from };
+        let _ = table.running(0).on_hello(now, from, hello);
+        table.running(0).hello(now, &standing()).had
+    };
+    let had = [(from.id, held(3, 80))];
+    assert_eq!(said(&mut table, 0, held(3, 80), None), []);
+    assert_eq!(said(&mut table, 1, held(2, 40), None), had);
+    assert_eq!(
+        said(&mut table, 2, held(4, 90), None),
+        had,
+        "it began with all of it, but not with its votes"
+    );
+    assert_eq!(said(&mut table, 3, held(4, 90), None), had);
+    assert_eq!(said(&mut table, 3, held(4, 90), Some(held(3, 79))), had, "of less than that");
+    assert_eq!(said(&mut table, 3, held(4, 90), Some(held(4, 91))), []);
+    assert_eq!(said(&mut table, 4, held(4, 91), None), []);
 }
 
 #[test]

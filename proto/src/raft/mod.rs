@@ -157,8 +157,6 @@ pub struct Raft {
     log: Log,
     membership: Membership,
     behind: Option<Behind>,
-    /// The committed entry that last made good what was lost: whoever remembers no more than that repeats what is over.
-    made_good: Held,
 
     /// Whom this node follows in `term`; itself when it leads.
     leader: Option<NodeId>,
@@ -214,7 +212,6 @@ impl Raft {
             log: Log::new(&durable),
             membership: Membership::new(&durable.configurations, committed),
             behind,
-            made_good: Held::default(),
             leader: None,
             leader_heard: None,
             matched: committed,
@@ -586,6 +583,7 @@ impl Raft {
             self.commit_index = index;
             self.membership.committed(index);
             self.event(Event::Committed { index });
+            self.maybe_restored();
         }
     }
 
@@ -623,22 +621,19 @@ impl Raft {
         let Some(term) = self.log.term_at(index) else { return };
         if index >= promised.index && term > start_term {
             self.behind = None;
-            self.made_good = Held { term, index };
+            self.presence.made_good(Held { term: start_term, index });
             self.restart_election_timer();
             mark!(MadeGood);
             self.event(Event::Restored);
         }
     }
 
-    /// Another node remembers that this one's disk held more than this start began with: it is an old copy, or lost its end
+    /// Another node remembers that this one's disk held more than a start of it began with: it is an old copy, or lost its end
     /// together with the promise. What it acknowledged may be gone, and whom it voted for is not known any more.
     fn lost_what_it_had(&mut self, had: Held) {
         if let Some(Behind { promised, start_term }) = &mut self.behind {
             promised.index = promised.index.max(had.index);
             *start_term = had.term.max(*start_term);
-            return;
-        }
-        if had.index <= self.made_good.index && had.term < self.made_good.term {
             return;
         }
         let promised = EntryId { term: self.log.durable_id().term, index: had.index };

@@ -127,6 +127,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         heard: vec![(NodeId(u64::MAX), Boot(u64::MAX)); voters.len() - 1],
         direct_only: (0..u8::MAX).take(voters.len() - 1).collect(),
         began: Some(Held { term: Term(u64::MAX), index: Index(u64::MAX) }),
+        made_good: None,
         had: Vec::new(),
     }));
     let to = Recipient::Name(longest.clone());

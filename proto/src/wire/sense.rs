@@ -103,7 +103,12 @@ fn hello_ok(hello: &Hello) -> bool {
         && hello.direct_only.iter().all(|place| usize::from(*place) < hello.heard.len())
         && hello.direct_only.is_sorted_by(|one, next| one < next)
         && hello.had.len() <= HAD_MAX
-        && hello.began.iter().chain(hello.had.iter().map(|(_, had)| had)).all(|it| id_ok(it.term, it.index))
+        && hello
+            .began
+            .iter()
+            .chain(&hello.made_good)
+            .chain(hello.had.iter().map(|(_, had)| had))
+            .all(|it| id_ok(it.term, it.index))
         && hello.version.len() <= WORD_BYTES_MAX
         && hello.public_url.as_ref().is_none_or(|url| url.len() <= TEXT_BYTES_MAX)
         && hello.cluster.as_ref().is_none_or(cluster_ok)

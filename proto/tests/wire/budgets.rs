@@ -166,6 +166,9 @@ fn hello(voters: Vec<NodeName>, heard: usize) -> Hello {
     hello.voters = voters;
     hello.heard = (0..heard as u64).map(|n| (NodeId(u64::MAX - n), Boot(u64::MAX - n))).collect();
     hello.direct_only = (0..=u8::MAX).take(heard).collect();
+    hello.began = Some(Held { term: Term(u64::MAX / 4), index: Index(u64::MAX / 4) });
+    // Before the founding there is nothing to lose.
+    (hello.made_good, hello.had) = (None, Vec::new());
     *hello
 }
 

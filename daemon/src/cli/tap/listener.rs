@@ -196,6 +196,7 @@ mod tests {
             heard: Vec::new(),
             direct_only: Vec::new(),
             began: None,
+            made_good: None,
             had: Vec::new(),
         }))
     }

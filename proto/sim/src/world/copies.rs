@@ -72,15 +72,28 @@ impl World {
         self.note(|world| format!("{} comes back with an old disk, which holds {began}", world.name(of)));
         self.old_copy.iter_mut().for_each(|it| it.is_back = true);
         self.start(of)?;
+        self.finds_out(remembered, began)?;
+        let caught_up = self.old_copy.as_mut().map_or(Span(0), |it| Span(it.rng.u64(0..1_000_000)));
+        self.run_until(self.now + caught_up, |_| false)?;
+        let again = self.old_copy.as_mut().is_some_and(|it| it.rng.bool());
+        if again && self.lives[of].behind {
+            // Another start of it begins with all that it had, but for its votes.
+            self.end(of, End::Kill)?;
+            self.start(of)?;
+            self.finds_out(true, began)?;
+        }
+        self.live_stirred(WATCHED_FOR, false)
+    }
+
+    /// The start that has just begun learns in time that its disk is an old copy, if anybody remembers.
+    fn finds_out(&mut self, remembered: bool, began: Held) -> Checked {
+        self.old_copy.iter_mut().for_each(|it| it.found_out = false);
         let found_out = |world: &Self| world.old_copy.as_ref().is_some_and(|it| it.found_out);
         let found = self.run_until(self.now + FOUND_OUT_WITHIN, found_out)?;
         Invariant::OldCopyIsFound.check(found || !remembered, || {
-            format!(
-                "after {FOUND_OUT_WITHIN:?} an old copy at {began} does not know that it is one: {}",
-                self.state()
-            )
-        })?;
-        self.live_stirred(WATCHED_FOR, false)
+            let state = self.state();
+            format!("after {FOUND_OUT_WITHIN:?} an old copy at {began} does not know that it is one: {state}")
+        })
     }
 
     /// What is on the disk of a node now, with the state that belongs to it.

@@ -77,7 +77,7 @@ pub(super) struct Life {
     /// What the node does about snapshots.
     pub(super) snapshots: Snapshots,
     /// Its core said that the disk lost what was promised, and not yet that this is made good.
-    behind: bool,
+    pub(super) behind: bool,
     /// The commit index and the applied index as last seen.
     reached: (Index, Index),
     /// Seals and opens, in lives whose datagrams are real ones.
