@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -42,9 +43,11 @@ impl Place {
         command
     }
 
+    /// A file for this user alone.
     fn file(&self, name: &str, text: &str) -> String {
         let path = self.path().join(name);
         fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
         path.to_string_lossy().into_owned()
     }
 }
@@ -186,6 +189,34 @@ fn each_bad_value_is_said_with_its_remedy() {
     );
     let many = (0..60).map(|k| format!("a-rather-long-name-{k}")).collect::<Vec<_>>().join(",") + ",n1";
     refused(place.check().args(["--voters", &many]), 2, &["one datagram"]);
+}
+
+#[test]
+fn a_secret_that_others_may_read_and_files_that_hold_none_are_refused() {
+    let place = Place::new();
+    let open = place.file("open.key", &("ab".repeat(32) + "\n"));
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).expect("its mode");
+    let mut command = place.bare();
+    command.args(["--name", "n1", "--key-file", &open]);
+    refused(&mut command, 2, &["open.key", "644", "chmod 600"]);
+    // Those that a service manager hands over are its to guard.
+    assert_eq!(run(command.env("CREDENTIALS_DIRECTORY", place.path())).status.code(), Some(0));
+    let tokens = place.file("tokens", "a-token-that-is-long-enough\n");
+    assert_eq!(run(place.check().args(["--writer-token-file", &tokens])).status.code(), Some(0));
+    fs::set_permissions(&tokens, fs::Permissions::from_mode(0o604)).expect("its mode");
+    let short = place.file("short", "short\n");
+    let bad: [(&[&str], &[&str]); 7] = [
+        (&["--writer-token-file", &tokens], &["tokens", "604", "chmod 600"]),
+        (&["--reader-token-file", &short], &["short", "line 1", "16 to 200"]),
+        (&["--moderator-token-file", "none"], &["none", "cannot be read"]),
+        (&["--gateway-secret-file", &short], &["short", "line 1"]),
+        (&["--tls-certificate", &short], &["--tls-certificate", "tls_key"]),
+        (&["--tls-certificate", &short, "--tls-key", &short], &["short", "certificate", "PEM"]),
+        (&["--hosts", "http://a"], &["--hosts is 'http://a'", "without scheme"]),
+    ];
+    for (arguments, words) in bad {
+        refused(place.check().args(arguments), 2, words);
+    }
 }
 
 #[test]

@@ -29,12 +29,19 @@ pub(super) struct Client(Option<IpAddr>);
 impl Client {
     /// From the connection, and from what a gateway says that proves its secret.
     pub(super) fn of(peer: Option<Peer>, headers: &HeaderMap, guard: &Guard) -> Self {
-        let secret = headers.get(GATEWAY).and_then(|secret| secret.to_str().ok());
-        match secret.filter(|secret| guard.is_gateway(secret)).and_then(|_| forwarded_for(headers)) {
+        match forwarded_for(headers).filter(|_| is_of_gateway(headers, guard)) {
             Some(address) => Self(Some(household(address))),
             None => Self(peer.map(|Peer(address)| address.to_canonical()).filter(is_foreign).map(household)),
         }
     }
+}
+
+/// Whether a gateway asks, that proves its secret.
+pub(super) fn is_of_gateway(headers: &HeaderMap, guard: &Guard) -> bool {
+    headers
+        .get(GATEWAY)
+        .and_then(|secret| secret.to_str().ok())
+        .is_some_and(|secret| guard.is_gateway(secret))
 }
 
 /// Connections and posts by address.

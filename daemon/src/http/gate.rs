@@ -15,9 +15,10 @@ use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::addresses::{Client, Peer};
+use super::addresses::{self, Client, Peer};
 use super::asker::{self, Asker};
 use super::problem::Problem;
+use super::serve::Held;
 use super::site::Shared;
 use super::{pages, token};
 use crate::node::ClusterView;
@@ -164,15 +165,19 @@ enum From {
 /// Says who asks, to whom it concerns further in, if they may ask for this at all.
 fn let_in(site: &Shared, request: &mut Request, from: From) -> Result<(), Problem> {
     let tokens = site.guard.tokens();
-    let asker = Asker::of(&tokens, request.headers(), from == From::Own)?;
     let peer = request.extensions().get::<Peer>().copied();
     let client = Client::of(peer, request.headers(), &site.guard);
-    if !request.method().is_safe() {
-        // First how often: a token must not be guessed at leisure.
+    if addresses::is_of_gateway(request.headers(), &site.guard) {
+        request.extensions().get::<Arc<Held>>().inspect(|held| held.is_of_gateway());
+    }
+    let asker = Asker::of(&tokens, request.headers(), from == From::Own);
+    // First how often: a token must not be guessed at leisure.
+    if asker.is_err() || !request.method().is_safe() {
         site.addresses.post(client, std::time::Instant::now())?;
-        if !asker.writes && request.uri().path() != token::PATH {
-            return Err(asker::lacking("writing"));
-        }
+    }
+    let asker = asker?;
+    if !request.method().is_safe() && !asker.writes && request.uri().path() != token::PATH {
+        return Err(asker::lacking("writing"));
     }
     request.extensions_mut().insert(asker);
     request.extensions_mut().insert(client);

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -80,7 +80,7 @@ async fn accept(
                     tracing::debug!(%address, "a connection too many from this address was closed");
                     continue;
                 };
-                let held = Held { _slot: slot, _connected: connected };
+                let held = Held { _slot: slot, connected: Mutex::new(Some(connected)) };
                 connections.spawn(converse(
                     stream,
                     (peer, Arc::new(held)),
@@ -102,7 +102,14 @@ async fn accept(
 #[derive(Debug)]
 pub(super) struct Held {
     _slot: OwnedSemaphorePermit,
-    _connected: Connected,
+    connected: Mutex<Option<Connected>>,
+}
+
+impl Held {
+    /// It is a gateway's, and counts as nobody's: many come through it.
+    pub(super) fn is_of_gateway(&self) {
+        *self.connected.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 async fn converse(

@@ -29,7 +29,8 @@ await withBrowser(async (browser) => {
     for (const width of WIDTHS) {
       for (const path of paths) await look(context, path, width, colorScheme);
     }
-    for (const path of paths) await zoom(context, path, colorScheme);
+    // The places are the same in both.
+    if (colorScheme === 'light') for (const path of paths) await zoom(context, path, colorScheme);
     await context.close();
   }
   assert.deepEqual(findings, []);

@@ -8,10 +8,8 @@ import { live, newWindow, nodes, openLive, shows, silent, until, withBrowser } f
 const QUOTES = 10_000;
 /** Requests on their way at once. */
 const WRITERS = 32;
-/** While somebody scrolls, nothing keeps the page for longer. */
+/** While somebody scrolls, nothing keeps the page for longer: computing, not waiting for a core that computes something else. */
 const TASK_MS = 50;
-/** A machine that has other things to do as well. */
-const BUSY = 4;
 const HEAP_BYTES_MAX = 32 * 1024 * 1024;
 const ELEMENTS_MAX = 6_000;
 
@@ -27,11 +25,10 @@ await withBrowser(async (browser) => {
   const whileFilling = await page.tab.evaluate(() => window.tasks.splice(0));
   console.log(`measured: ${whileFilling.length} tasks over ${TASK_MS} ms while ${QUOTES} quotes came, longest ${Math.max(0, ...whileFilling).toFixed(0)} ms`);
 
-  await scroll(page);
+  await scroll(browser, page);
   await page.tab.goto(node.url);
   await live(page);
-  await page.tab.evaluate(noteLongTasks);
-  await scroll(page);
+  await scroll(browser, page);
   for (let pages = 0; pages < 5; pages += 1) {
     await page.tab.getByRole('link', { name: 'Older quotes' }).click();
     await page.tab.waitForURL(/before=/);
@@ -69,19 +66,27 @@ function noteLongTasks() {
   new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((task) => task.duration))).observe({ type: 'longtask' });
 }
 
-async function scroll({ tab }) {
-  await tab.evaluate(() => window.tasks.splice(0));
+async function scroll(browser, { tab }) {
+  await browser.startTracing(tab, { categories: ['toplevel'] });
   for (let n = 0; n < 40; n += 1) {
     await tab.mouse.wheel(0, n < 30 ? 700 : -1_500);
     await tab.evaluate(() => new Promise((resolve) => { requestAnimationFrame(resolve); }));
   }
-  const longest = Math.max(0, ...await tab.evaluate(() => window.tasks));
+  const longest = longestTaskMs(JSON.parse(String(await browser.stopTracing())).traceEvents);
   const rows = await tab.locator('#quotes > li').count();
   const session = await tab.context().newCDPSession(tab);
   await session.send('HeapProfiler.collectGarbage');
   const { usedSize } = await session.send('Runtime.getHeapUsage');
   const elements = await tab.evaluate(() => document.querySelectorAll('*').length);
-  console.log(`measured: scrolling over ${rows} rows: longest task ${longest.toFixed(0)} ms, heap ${(usedSize / 1024 / 1024).toFixed(1)} MiB, ${elements} elements`);
-  assert.ok(longest <= BUSY * TASK_MS, `a task of ${longest} ms while scrolling`);
+  console.log(`measured: scrolling over ${rows} rows: longest task ${longest.toFixed(1)} ms of computing, heap ${(usedSize / 1024 / 1024).toFixed(1)} MiB, ${elements} elements`);
+  assert.ok(longest > 0 && longest <= TASK_MS, `a task of ${longest} ms while scrolling`);
   assert.ok(usedSize <= HEAP_BYTES_MAX && elements <= ELEMENTS_MAX, `${usedSize} bytes, ${elements} elements`);
+}
+
+/** What the page's own thread computed at one go, at most, in milliseconds. */
+function longestTaskMs(events) {
+  const mains = events.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid} ${tid}`);
+  assert.ok(mains.length > 0, 'the page has a thread');
+  const tasks = events.filter(({ name, ph, pid, tid }) => ph === 'X' && name.endsWith('RunTask') && mains.includes(`${pid} ${tid}`));
+  return Math.max(0, ...tasks.map(({ tdur }) => tdur / 1_000));
 }

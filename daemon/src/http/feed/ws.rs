@@ -211,7 +211,11 @@ impl Conversation {
                 if let Some(token) = token.filter(|_| !tokens.are_none()) {
                     match Asker::by_token(&tokens, &token) {
                         Ok(asker) => self.asker = asker,
-                        Err(_) => return ControlFlow::Break(Some(BAD_TOKEN)),
+                        Err(_) => {
+                            // Counted as it is where a request shows one: it must not be guessed at leisure.
+                            let _counted = self.site.addresses.post(self.client, std::time::Instant::now());
+                            return ControlFlow::Break(Some(BAD_TOKEN));
+                        }
                     }
                 }
                 ControlFlow::Continue(self.resume(epoch.as_deref(), after, topics))

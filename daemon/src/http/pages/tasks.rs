@@ -250,10 +250,20 @@ async fn act(
     // What somebody saw is what they change or delete.
     let version = form.number("version")?;
     let action = Action { board: BOARD, operation, key: Some(task.clone()), version };
-    let Err(problem) = action.carry_out(site, &id, form.clone()).await else {
+    let done = match title_taken_away(&form) {
+        Some(problem) => Err(problem),
+        None => action.carry_out(site, &id, form.clone()).await,
+    };
+    let Err(problem) = done else {
         return Ok(Redirect::to("/tasks").into_response());
     };
     show_one(site, headers, task, (operation, Typed::refused(site, id, form, problem).await?)).await
+}
+
+/// A program leaves out what is to stay; a form that shows the title and sends none has had it taken away.
+fn title_taken_away(form: &Form) -> Option<Problem> {
+    let title = form.text("title")?;
+    title.trim().is_empty().then(|| Problem::field("title", "is empty"))
 }
 
 /// `GET /tasks/{id}/delete`: whoever reloads a page that was shown again.
