@@ -63,7 +63,7 @@ await withBrowser(async (browser) => {
     await page.tab.goto(at(board === 'quotes' ? '/' : `/${board}`));
     await live(page);
     taken[board] = await fill(api, bodies);
-    await until(() => page.tab.evaluate((last) => document.body.textContent.includes(last), STRINGS.at(-1)), `${board} shows the last`);
+    await until(() => seen(page.tab, (last) => document.body.textContent.includes(last), STRINGS.at(-1)), `${board} shows the last`);
     await inert(page, board);
     await press(page);
   }
@@ -123,13 +123,25 @@ async function storeTakesThemToo() {
 
 /** No script, frame or handler is there but the page's own. */
 async function inert({ tab }, where) {
-  const foreign = await tab.evaluate(() => {
+  const foreign = await seen(tab, () => {
     const own = (one) => one.tagName === 'SCRIPT' && /^\/assets\/[0-9a-f]+\/[a-z]+\.js$/.test(one.getAttribute('src') ?? '') && one.textContent === '';
     const acting = [...document.querySelectorAll('script, iframe, object, embed, base, math, marquee, video, audio')].filter((one) => !own(one));
     const handled = [...document.querySelectorAll('*')].filter((one) => [...one.attributes].some(({ name, value }) => name.startsWith('on') || (/^(href|src|action|formaction)$/.test(name) && /^\s*(javascript|data|vbscript):/i.test(value))));
     return [...acting, ...handled].map((one) => one.outerHTML.slice(0, 200));
   });
   assert.deepEqual(foreign, [], where);
+}
+
+/** What is seen in a page, also in one that just then loads itself anew: the shelf does for a title that it did not know. */
+async function seen(tab, look, argument = undefined) {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      await tab.waitForLoadState('load');
+      return await tab.evaluate(look, argument);
+    } catch (error) {
+      if (tries >= 20 || !/context was destroyed|navigation/i.test(error.message)) throw error;
+    }
+  }
 }
 
 /** Somebody moves over the page and presses keys on it. */
