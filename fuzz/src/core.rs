@@ -82,7 +82,7 @@ impl Scene {
         };
         let own = configs.remove(0);
         let neighbours = [1, 2].map(|number| Neighbour::new(&configs[number - 1], &record));
-        let ear = neighbour::endpoint(&own, Boot(1));
+        let ear = neighbour::listener();
         let mut host = Host::new(own, image);
         let promises = Promises::new(&host);
         let now = Now::default();

@@ -1,7 +1,8 @@
 //! What strangers and members may send: a row of datagrams at one node, noise among them, and good ones that are damaged,
 //! repeated, late, of other starts, of another cluster, or of this node's own identity.
 //!
-//! Nothing is taken twice, nothing that was damaged, and nothing of a start once a later one was heard.
+//! Nothing is taken twice, nothing that was damaged, nothing of a start once a later one has proven itself; and nothing but a
+//! controller's words of a start that has not, or that it said before its proof.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,16 +22,18 @@ const READ: &[u8] = b"\x84\xa7request\xa4READ\xabsender_name\xa2n1\xa9recipient\
 /// What was taken so far.
 #[derive(Default)]
 struct Taken {
-    starts: BTreeMap<u64, Start>,
-    /// Heard under the cluster's tag: never forgotten for others' sake.
-    members: BTreeSet<u64>,
-    strangers: BTreeSet<u64>,
+    /// Starts that have proven themselves: never forgotten for others' sake.
+    proven: BTreeMap<u64, Start>,
+    strangers: BTreeMap<u64, Start>,
+    strangers_ever: BTreeSet<u64>,
 }
 
 /// The latest start of a sender.
 struct Start {
     boot: u64,
     salt: u64,
+    /// The number of the proof.
+    after: Option<u64>,
     seqs: BTreeSet<u64>,
 }
 
@@ -42,6 +45,7 @@ pub fn run(input: &[u8]) {
     let mut choices = Choices::new(input);
     let mut node = cast::node("n2");
     let mut taken = Taken::default();
+    let proof = cast::proof(node.id());
     for _ in 0..DATAGRAMS_MAX {
         if choices.is_over() {
             return;
@@ -53,16 +57,22 @@ pub fn run(input: &[u8]) {
             continue;
         }
         let (scribe, seq) = (sender(&mut choices), seq(&mut choices));
-        let mut datagram = scribe.seal(seq, READ);
+        let proves = choices.below(3) == 0;
+        let mut datagram = scribe.seal(seq, if proves { &proof } else { READ });
         let damaged = damage(&mut choices, &mut datagram);
         match node.open(&mut datagram) {
             Ok(opened) => {
                 assert!(!damaged, "a damaged datagram was taken");
                 assert_eq!((opened.sender.0, opened.boot.0), (scribe.sender, scribe.boot));
-                taken.note(&scribe, seq, opened.under);
+                taken.note(&scribe, seq, opened.under, proves);
             }
             Err(Dropped::OwnIdentity { boot, .. }) => {
                 assert!(!damaged && boot.0 == scribe.boot && scribe.sender == node.id().0);
+                assert!(proves || boot.0 > cast::BOOT, "an earlier start tells nothing");
+            }
+            Err(Dropped::Unproven { sender, boot }) => {
+                assert!(!damaged && !proves, "a proof was not taken");
+                assert_eq!((sender.0, boot.0), (scribe.sender, scribe.boot));
             }
             Err(_) => {}
         }
@@ -70,24 +80,33 @@ pub fn run(input: &[u8]) {
 }
 
 impl Taken {
-    fn note(&mut self, scribe: &Scribe, seq: u64, under: Under) {
+    fn note(&mut self, scribe: &Scribe, seq: u64, under: Under, proves: bool) {
         let Scribe { sender, boot, salt, .. } = *scribe;
-        if !self.members.contains(&sender) {
-            self.strangers.insert(sender);
+        let known = self.proven.get(&sender).is_some_and(|start| start.boot == boot);
+        if !known && proves {
+            let new = Start { boot, salt, after: Some(seq), seqs: BTreeSet::new() };
+            let before = self.proven.insert(sender, new);
+            assert!(before.is_none_or(|before| before.boot < boot), "an earlier start of {sender} came back");
+            self.strangers.remove(&sender);
+            return;
+        }
+        let starts = if known { &mut self.proven } else { &mut self.strangers };
+        if !known {
+            assert_eq!(under, Under::Common, "{sender} is heard as {boot}, of which nothing counts");
+            self.strangers_ever.insert(sender);
             // There is room for so many strangers; of more than those anything may be heard again.
-            if self.strangers.len() > STRANGERS_MAX {
-                self.starts.remove(&sender);
+            if self.strangers_ever.len() > STRANGERS_MAX {
+                starts.remove(&sender);
             }
         }
-        if under == Under::Cluster {
-            self.members.insert(sender);
-        }
-        let start = self.starts.entry(sender).or_insert(Start { boot, salt, seqs: BTreeSet::new() });
+        let new = || Start { boot, salt, after: None, seqs: BTreeSet::new() };
+        let start = starts.entry(sender).or_insert_with(new);
         assert!(start.boot <= boot, "{sender} was heard as {}, and then as {boot}", start.boot);
         if start.boot < boot {
-            *start = Start { boot, salt, seqs: BTreeSet::new() };
+            *start = new();
         }
         assert_eq!(start.salt, salt, "one start of {sender}, and two keys");
+        assert!(start.after.is_none_or(|proof| seq > proof), "{seq} of {sender} was said before its proof");
         assert!(start.seqs.insert(seq), "taken twice: {seq} of {sender}, {boot}");
     }
 }

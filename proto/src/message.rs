@@ -120,6 +120,10 @@ pub struct Hello {
     /// direct. Absent where the group reaches everybody, and in earlier versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub direct_only: Vec<u8>,
+    /// Places in `heard`, from 0 and rising: these starts have not shown yet that they hear this one, so that nothing of them
+    /// counts here. Who finds itself there says HELLO at once. Absent where all have, and in earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unproven: Vec<u8>,
     /// What its disk held when this start began: its term, and the last entry. Absent in earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began: Option<Held>,
@@ -153,18 +157,41 @@ impl HeardBy {
 }
 
 impl Hello {
-    /// How its sender hears this start of that node; none when it does not say that it hears it.
+    /// How its sender hears this start of that node; none when it does not say that it hears it, or that nothing of it
+    /// counts yet.
     #[must_use]
     pub fn hears(&self, id: NodeId, boot: Boot) -> Option<HeardBy> {
-        let place = self.heard.iter().position(|heard| *heard == (id, boot))?;
-        let direct_only = self.direct_only.iter().any(|only| usize::from(*only) == place);
-        Some(if direct_only { HeardBy::Unicast } else { HeardBy::Multicast })
+        let place = self.place_of(id, boot).filter(|place| !is_among(&self.unproven, *place))?;
+        Some(if is_among(&self.direct_only, place) { HeardBy::Unicast } else { HeardBy::Multicast })
+    }
+
+    /// Its sender waits for this start of that node to show that it hears it.
+    #[must_use]
+    pub fn waits_for(&self, id: NodeId, boot: Boot) -> bool {
+        self.place_of(id, boot).is_some_and(|place| is_among(&self.unproven, place))
+    }
+
+    fn place_of(&self, id: NodeId, boot: Boot) -> Option<usize> {
+        self.heard.iter().position(|heard| *heard == (id, boot))
     }
 
     /// Those whose words to the group do not reach its sender.
     pub fn hears_by_unicast_only(&self) -> impl Iterator<Item = NodeId> {
-        self.direct_only.iter().filter_map(|place| self.heard.get(usize::from(*place))).map(|(id, _)| *id)
+        self.at(&self.direct_only)
     }
+
+    /// Those of whom nothing counts at its sender yet.
+    pub fn waits_for_all(&self) -> impl Iterator<Item = NodeId> {
+        self.at(&self.unproven)
+    }
+
+    fn at<'a>(&'a self, places: &'a [u8]) -> impl Iterator<Item = NodeId> + 'a {
+        places.iter().filter_map(|place| self.heard.get(usize::from(*place))).map(|(id, _)| *id)
+    }
+}
+
+fn is_among(places: &[u8], place: usize) -> bool {
+    places.iter().any(|one| usize::from(*one) == place)
 }
 
 /// VOTECONSENSUS, to all: pre-vote (thesis 9.6). Changes no term.

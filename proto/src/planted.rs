@@ -153,6 +153,8 @@ mod list {
             WindowBeforeAuthentication "the replay window moves before the datagram is authenticated",
             ReplayInWindow "a datagram is opened though it was seen",
             ReplayOfOlderBoot "datagrams of an earlier start are opened after a restart",
+            ReplayAfterRestart "datagrams that were recorded are opened after a restart of who heard them",
+            WindowOpenBelowProof "a proof lets in what was said before it",
             NonceReused "two datagrams are sealed with one nonce",
 
             // --- snapshots and compaction, in the core and in the simulator's models ---

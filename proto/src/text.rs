@@ -29,7 +29,9 @@ pub fn message(names: &impl Names, message: &Message) -> String {
                 (_, Some(_), true) => "founded",
             };
             let had = it.had.iter().map(|(id, had)| format!(" {}-had={had}", names.name(*id)));
-            format!("{name} {state} term={} durable={}{}", it.term, it.durable, had.collect::<String>())
+            let unproven = it.waits_for_all().map(|id| format!(" {}-unproven", names.name(id)));
+            let named: String = had.chain(unproven).collect();
+            format!("{name} {state} term={} durable={}{named}", it.term, it.durable)
         }
         Message::VoteConsensus(it) => {
             format!("{name} term={} last={}", it.term, id(it.last_log_term, it.last_log_index))

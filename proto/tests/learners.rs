@@ -131,6 +131,7 @@ impl Stage {
                 pid: 1,
                 heard: vec![(self.leader.id, self.leader.config.boot)],
                 direct_only: Vec::new(),
+                unproven: Vec::new(),
                 began: None,
                 made_good: None,
                 had: Vec::new(),

@@ -20,8 +20,9 @@ use prometheus_client::registry::Unit;
 use labels::{Answered, Build, Datagram, Doing, Ending, File, Known, Order, Reason, Waiting, Way};
 use ledger::Ledger;
 
-/// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `part`, `malformed`.
-const DROP_REASONS: [&str; 7] = ["short", "version", "tag", "auth", "replay", "part", "malformed"];
+/// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`.
+const DROP_REASONS: [&str; 8] =
+    ["short", "version", "tag", "auth", "replay", "unproven", "part", "malformed"];
 
 /// How an election may end.
 const ELECTION_OUTCOMES: [&str; 3] = ["won", "lost", "repeated"];

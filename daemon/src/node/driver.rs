@@ -236,6 +236,10 @@ impl Driver {
                     let actions = self.core.own_identity(now, boot, &heard);
                     self.carry_out(now, actions);
                 }
+                Datagram::Unproven { sender, boot } => {
+                    let actions = self.core.unproven(now, sender, boot);
+                    self.carry_out(now, actions);
+                }
                 Datagram::Dropped => {}
             }
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chorus_proto::message::{Message, Recipient};
+use chorus_proto::presence::Presence;
 use chorus_proto::raft::{Outgoing, Raft, To};
 use chorus_proto::types::{Boot, Cluster, NodeId, NodeName};
 use chorus_proto::wire::{CONTROLLER_NAME, Dropped, Endpoint, Opened, Under};
@@ -34,6 +35,8 @@ pub(super) enum Datagram {
     Message(Box<Heard>),
     /// Somebody speaks with this node's identity.
     OwnIdentity { boot: Boot, message: Box<Message> },
+    /// Of a start of a node that has not shown yet that it hears this one: counted, and good for HELLO alone.
+    Unproven { sender: NodeId, boot: Boot },
     /// Nothing: counted, and never answered.
     Dropped,
 }
@@ -50,8 +53,6 @@ pub(super) struct Speech {
     /// To be told in the log.
     pub(super) dropped: dropped::Dropped,
     cluster: Option<Cluster>,
-    /// The next HELLO to the group travels under the common tag: one in two.
-    common_next: bool,
     controller: Recipient,
     buffer: [u8; BUFFER_BYTES],
 }
@@ -83,7 +84,6 @@ impl Speech {
             lookout,
             dropped: dropped::Dropped::default(),
             cluster: None,
-            common_next: true,
             controller: Recipient::Name(controller),
             buffer: [0; BUFFER_BYTES],
         }
@@ -123,6 +123,12 @@ impl Speech {
             }
             Err(Dropped::Own) => Datagram::Dropped,
             Err(Dropped::OwnIdentity { boot, message }) => Datagram::OwnIdentity { boot, message },
+            Err(dropped @ Dropped::Unproven { sender, boot }) => {
+                self.metrics.dropped(dropped.reason());
+                self.addresses.learn_newcomer(sender, boot, arrived.from);
+                trace!(from = %arrived.from, "waits for a proof: {dropped}");
+                Datagram::Unproven { sender, boot }
+            }
             Err(dropped) => {
                 self.metrics.dropped(dropped.reason());
                 self.dropped.note(dropped.reason(), arrived.from);
@@ -151,7 +157,7 @@ impl Speech {
         match to {
             To::Group => {
                 self.lookout.tell(message.name(), false, None, false);
-                self.say_to_group(message, core.presence().besides(message));
+                self.say_to_group(message, core.presence());
             }
             To::Node(id) => {
                 let Some(address) = self.addresses.of(*id) else {
@@ -167,30 +173,32 @@ impl Speech {
 
     /// The group, and those that get it by unicast besides. Of a HELLO each gets one of its own, so that it counts beside
     /// that of the group; of anything else the same datagram, which counts once whichever way it comes.
-    fn say_to_group(&mut self, message: &Message, besides: &[NodeId]) {
-        let to = besides.iter().filter_map(|id| self.addresses.of(*id));
-        if !matches!(message, Message::Hello(_)) {
-            let to: Vec<SocketAddr> = to.collect();
-            let Some(datagram) =
-                self.send(Destination::Group, tag_of(message), &Recipient::Everyone, message)
-            else {
-                return;
-            };
-            for address in to {
-                self.metrics.unicast_copies.inc();
-                self.hand_over(Destination::Address(address), message, &datagram);
-            }
+    fn say_to_group(&mut self, message: &Message, presence: &Presence) {
+        let besides = presence.besides(message);
+        if matches!(message, Message::Hello(_)) {
+            return self.say_hello(message, besides, presence.hello_is_common());
+        }
+        let to: Vec<SocketAddr> = besides.iter().filter_map(|id| self.addresses.of(*id)).collect();
+        let Some(datagram) = self.send(Destination::Group, tag_of(message), &Recipient::Everyone, message)
+        else {
             return;
+        };
+        for address in to {
+            self.metrics.unicast_copies.inc();
+            self.hand_over(Destination::Address(address), message, &datagram);
         }
-        let direct: BTreeSet<SocketAddr> = to.chain(self.peers.iter().copied()).collect();
-        // A node without a place in the record hears of the cluster under the common tag, the members hear each other
-        // under their own.
-        let under = if self.common_next { Under::Common } else { Under::Cluster };
-        self.common_next = !self.common_next;
-        self.send(Destination::Group, under, &Recipient::Everyone, message);
+    }
+
+    /// A node without a place in the record hears of the cluster under the common tag, the members hear each other under
+    /// their own. The group's is sealed last: the first to come may be a proof, before which nothing counts.
+    fn say_hello(&mut self, hello: &Message, besides: &[NodeId], common: bool) {
+        let under = if common { Under::Common } else { Under::Cluster };
+        let heard = besides.iter().flat_map(|id| self.addresses.for_hello(*id));
+        let direct: BTreeSet<SocketAddr> = heard.chain(self.peers.iter().copied()).collect();
         for address in direct {
-            self.send(Destination::Address(address), under, &Recipient::Everyone, message);
+            self.send(Destination::Address(address), under, &Recipient::Everyone, hello);
         }
+        self.send(Destination::Group, under, &Recipient::Everyone, hello);
     }
 
     /// Answers a controller, under the tag that it knows.

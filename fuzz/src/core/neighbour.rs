@@ -30,6 +30,13 @@ pub(super) fn endpoint(config: &Config, boot: Boot) -> Endpoint {
     endpoint
 }
 
+/// Who hears whatever is authentic: what a node takes only of a start that has shown that it hears it, is another target's matter.
+pub(super) fn listener() -> Endpoint {
+    let mut listener = Endpoint::controller(Secret::from(SECRET), u64::MAX, Boot(1), 0);
+    listener.set_cluster(Some(Cluster { id: [7; 16], epoch: 1 }));
+    listener
+}
+
 /// What the numbers of a message are drawn near to.
 struct Near<'a> {
     standing: &'a Standing,
@@ -252,6 +259,7 @@ impl Neighbour {
                 .map(|_| (self.somebody(c, near), Held { term: near.term(c), index: near.index(c) }))
                 .collect(),
             direct_only: if manner & 32 == 32 { (0..heard.len() as u8).collect() } else { Vec::new() },
+            unproven: if manner & 64 == 64 { (0..heard.len() as u8).collect() } else { Vec::new() },
             heard,
         }
     }

@@ -114,7 +114,10 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::BehindVotes | Bug::PromiseNotCompared => &[I::BehindIsSilent],
         Bug::HadForgotten | Bug::HadComparedLate | Bug::LossForgotten => &[I::OldCopyIsFound],
         Bug::WindowBeforeAuthentication => &[I::LeaderReturns, I::AllConverge, I::EveryCallEnds],
-        Bug::ReplayInWindow | Bug::ReplayOfOlderBoot => &[I::HeardOnce],
+        Bug::ReplayInWindow
+        | Bug::ReplayOfOlderBoot
+        | Bug::ReplayAfterRestart
+        | Bug::WindowOpenBelowProof => &[I::HeardOnce],
         Bug::NonceReused => &[I::NonceUsedOnce],
         Bug::SyncSkipped => &[I::DurableBeforeSaid, I::DurableBeforeApplied, I::CommittedOnMajority],
         Bug::SyncErrorSwallowed | Bug::SyncErrorRetried => &[I::FailedWriteIsFinal],

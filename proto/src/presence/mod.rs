@@ -5,6 +5,10 @@
 //! comes out as [`Observed`]; the core writes it down and says when it is on disk. Presence keeps no clock of its own,
 //! writes nothing and sends nothing.
 //!
+//! Nothing that a node says counts before it has shown in HELLO that it hears this start of this node: it might have been
+//! recorded before (`wire`). [`Presence::on_unproven`] is told of such a start, names it in HELLO, and so gives it the
+//! occasion; who finds himself named so answers at once.
+//!
 //! HELLO leaves to the group and direct at the same moment, so that each node finds out from whom the group carries
 //! (`ear`) and says so. [`Presence::besides`] is what follows from it: who gets by unicast what goes to the group.
 //!
@@ -12,6 +16,7 @@
 
 mod ear;
 mod founding;
+mod newcomers;
 mod peers;
 #[cfg(test)]
 mod stories;
@@ -27,6 +32,7 @@ use crate::types::{
     Boot, Cluster, Configuration, EntryId, Held, Index, NodeId, NodeName, Now, Span, Term, Time,
 };
 use founding::{Inside, Place};
+use newcomers::Newcomers;
 use peers::{HEARD_WITHIN, Noted, Peers};
 
 /// Between two HELLOs, give or take a fifth.
@@ -46,6 +52,12 @@ const HURRIED_MAX: u32 = 20;
 /// A HELLO brings the news of how others are heard so long after the last one: a network that loses a lot makes news
 /// all the time.
 const NEWS_AFTER: Span = Span::from_millis(400);
+
+/// A start that waits to be named, or for an answer, is answered at once, but not sooner after the last HELLO than this.
+const ANSWER_AFTER: Span = Span::from_millis(20);
+
+/// Who does not vote answers one after a time up to this: there may be many.
+const ANSWER_OF_LEARNER: Span = Span::from_millis(300);
 
 /// Most nodes that HELLOs, and that copies of what goes to the group, are sent to by unicast.
 const DIRECT_MAX: usize = 64;
@@ -119,6 +131,24 @@ pub enum Observed {
     Trouble(String),
 }
 
+/// One that HELLO may name.
+struct Heard {
+    /// The lower, the sooner it is named.
+    class: u8,
+    /// Its turn was before that of the others of its class.
+    before: bool,
+    id: NodeId,
+    boot: Boot,
+    by: HeardBy,
+}
+
+/// Those that one HELLO names: `heard`, and places in it.
+struct Named {
+    heard: Vec<(NodeId, Boot)>,
+    direct_only: Vec<u8>,
+    unproven: Vec<u8>,
+}
+
 /// The table of nodes heard, and the founding.
 #[derive(Clone, Debug)]
 pub struct Presence {
@@ -157,6 +187,12 @@ pub struct Presence {
     copies_to: Vec<NodeId>,
     /// Where the naming of those heard goes on, when one HELLO does not hold them all.
     heard_cursor: NodeId,
+    /// Starts of which nothing counts yet.
+    newcomers: Newcomers,
+    /// Those at whom nothing of this start counts, until they were answered.
+    waiting: BTreeSet<NodeId>,
+    /// The last HELLO goes to the group under the common tag.
+    common: bool,
 }
 
 impl Presence {
@@ -188,6 +224,9 @@ impl Presence {
             hello_to: Vec::new(),
             copies_to: Vec::new(),
             heard_cursor: own,
+            newcomers: Newcomers::default(),
+            waiting: BTreeSet::new(),
+            common: false,
         }
     }
 
@@ -229,7 +268,22 @@ impl Presence {
         &self.copies_to
     }
 
-    /// Takes in a HELLO.
+    /// The HELLO that `hello` composed last travels under the common tag. Every other one does, for those who have no place in
+    /// the cluster yet, and all that answer somebody.
+    #[must_use]
+    pub fn hello_is_common(&self) -> bool {
+        self.common
+    }
+
+    /// Something authentic came of a start that has not shown that it hears this one: it is named in the next HELLO, soon.
+    pub fn on_unproven(&mut self, now: Now, id: NodeId, boot: Boot) {
+        self.last = now.time;
+        if self.newcomers.note(now.time, id, boot) {
+            self.answer(now.time);
+        }
+    }
+
+    /// Takes in a HELLO of a start that has shown that it hears this one.
     #[must_use]
     pub fn on_hello(&mut self, now: Now, from: Sender, hello: Hello) -> Vec<Observed> {
         self.last = now.time;
@@ -245,6 +299,11 @@ impl Presence {
         let made_good = self.made_good.unwrap_or_default();
         let lost = had.filter(|had| of_ours && had.exceeds(made_good));
         let lacks_group = hello.hears(self.id, self.config.boot) == Some(HeardBy::Unicast);
+        self.newcomers.is_proven(from.id, from.boot);
+        if hello.waits_for(self.id, self.config.boot) {
+            self.waiting.insert(from.id);
+            self.answer(now.time);
+        }
         match self.peers.note(now.time, from, hello) {
             Noted::Old => return Vec::new(),
             Noted::New => self.answer_newcomer(now.time),
@@ -313,8 +372,13 @@ impl Presence {
         self.last = now.time;
         self.last_hello = Some(now.time);
         self.hello_to = self.draw_direct(now.time, standing);
+        let answers = !self.waiting.is_empty();
         self.next_hello = now.time + self.draw_interval(standing);
-        let (heard, direct_only) = self.draw_heard(now.time);
+        let Named { heard, direct_only, unproven } = self.draw_heard(now.time);
+        self.common = !self.common || !unproven.is_empty() || answers;
+        if !self.waiting.is_empty() {
+            self.answer(now.time);
+        }
         let (empty, founded) = match &self.place {
             Place::Outside(outside) => (outside.empty, false),
             Place::Inside(inside) => (false, inside.founded),
@@ -345,6 +409,7 @@ impl Presence {
             pid: self.config.pid,
             heard,
             direct_only,
+            unproven,
             began: Some(self.began),
             made_good: self.made_good,
             had,
@@ -559,6 +624,14 @@ impl Presence {
         }
     }
 
+    /// Somebody waits to be named by this node: as soon as may be, and by who does not vote a little later.
+    fn answer(&mut self, now: Time) {
+        let each = HELLO_INTERVAL_EACH.times(self.hello_to.len() as u64);
+        let learner = if self.config.voters.is_empty() { ANSWER_OF_LEARNER } else { Span(0) };
+        let spread = Span(self.rng.u64(0..=learner.0));
+        self.hurry_hello(now + spread, ANSWER_AFTER.max(each));
+    }
+
     /// What others are told to send by unicast, or need not any more, they hear soon.
     fn hurry_news(&mut self, now: Time) {
         self.hurry_hello(now, NEWS_AFTER);
@@ -611,7 +684,12 @@ impl Presence {
             None if votes => Some(2),
             _ => None,
         };
-        first_of(self.peers.all().filter_map(|(id, peer)| Some((class(peer)?, id))).collect())
+        let peers = self.peers.all().filter_map(|(id, peer)| Some((class(peer)?, id)));
+        let mut to: Vec<(u8, NodeId)> = peers.collect();
+        let newcomers = self.newcomers.fresh(now).filter(|(id, _)| to.iter().all(|(_, other)| other != id));
+        let newcomers: Vec<(u8, NodeId)> = newcomers.map(|(id, _)| (1, id)).collect();
+        to.extend(newcomers);
+        first_of(to)
     }
 
     /// It votes, or is one of those who shall found the cluster.
@@ -637,34 +715,51 @@ impl Presence {
         Span(self.rng.u64(interval.0 * 4 / 5..=interval.0 * 6 / 5))
     }
 
-    /// Those heard in the last 3 s, as many as one HELLO holds: the voters, then newcomers, then the others in turn. And
-    /// the places of those that are heard by unicast alone.
-    fn draw_heard(&mut self, now: Time) -> (Vec<(NodeId, Boot)>, Vec<u8>) {
-        let mut heard: Vec<(u8, bool, NodeId, Boot, HeardBy)> = self
-            .peers
-            .all()
-            .filter(|(_, peer)| now.since(peer.heard) <= HEARD_WITHIN)
-            .map(|(id, peer)| {
-                let class = match () {
-                    () if self.may_be_voter(peer) => 0,
-                    () if now.since(peer.since) <= NEWCOMER_FOR => 1,
-                    () => 2,
-                };
-                (class, id <= self.heard_cursor, id, peer.boot, peer.heard_by())
-            })
-            .collect();
+    /// Those heard in the last 3 s, as many as one HELLO holds: who waits to be named, then starts of which nothing counts
+    /// yet, the voters, newcomers, and the others in turn.
+    fn draw_heard(&mut self, now: Time) -> Named {
+        let newcomers = self.newcomers.fresh(now).map(|(id, boot)| Heard {
+            class: 1,
+            before: false,
+            id,
+            boot,
+            by: HeardBy::Multicast,
+        });
+        let peers = self.peers.all().filter(|(_, peer)| now.since(peer.heard) <= HEARD_WITHIN);
+        let peers = peers.map(|(id, peer)| Heard {
+            class: match () {
+                () if self.waiting.contains(&id) => 0,
+                () if self.may_be_voter(peer) => 2,
+                () if now.since(peer.since) <= NEWCOMER_FOR => 3,
+                () => 4,
+            },
+            before: id <= self.heard_cursor,
+            id,
+            boot: peer.boot,
+            by: peer.heard_by(),
+        });
+        let mut heard: Vec<Heard> = newcomers.chain(peers).collect();
         // First of all the later start of this node's own identity: that process learns of this one from nobody else.
         let later = self.later_start.map(|boot| (self.id, boot));
-        heard.sort_unstable_by_key(|(class, before, id, ..)| (*class, *before, *id));
+        heard.sort_unstable_by_key(|one| (one.class, one.before, one.id));
         heard.truncate(self.heard_max() - usize::from(later.is_some()));
-        if let Some((2, _, last, ..)) = heard.last() {
-            self.heard_cursor = *last;
+        if let Some(last) = heard.last().filter(|last| last.class == 4) {
+            self.heard_cursor = last.id;
         }
-        let places = (u8::from(later.is_some())..=u8::MAX).zip(&heard);
-        let places = places.filter(|(_, (.., by))| *by == HeardBy::Unicast);
-        let direct_only = places.map(|(place, _)| place).collect();
-        let heard = heard.into_iter().map(|(_, _, id, boot, _)| (id, boot));
-        (later.into_iter().chain(heard).collect(), direct_only)
+        // Who is not heard any more waits no more.
+        let unnamed = |id: &NodeId| heard.iter().all(|one| one.id != *id);
+        let peers = &self.peers;
+        let is_heard = |id: &NodeId| peers.one(*id).is_some_and(|peer| now.since(peer.heard) <= HEARD_WITHIN);
+        self.waiting.retain(|id| unnamed(id) && is_heard(id));
+        let first = u8::from(later.is_some());
+        let places = |wanted: fn(&Heard) -> bool| {
+            (first..=u8::MAX).zip(&heard).filter(|(_, one)| wanted(one)).map(|(place, _)| place).collect()
+        };
+        Named {
+            direct_only: places(|one| one.by == HeardBy::Unicast),
+            unproven: places(|one| one.class == 1),
+            heard: later.into_iter().chain(heard.iter().map(|one| (one.id, one.boot))).collect(),
+        }
     }
 
     /// How many of those heard fit one datagram beside this node's own names.

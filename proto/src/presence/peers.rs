@@ -74,9 +74,9 @@ impl Peer {
         now.since(self.hello_heard) <= HEARD_WITHIN
     }
 
-    /// Its last HELLO names this start of this node: the two hear each other.
+    /// Its last HELLO names this start of this node as one that counts there: the two hear each other.
     pub(super) fn names(&self, id: NodeId, boot: Boot) -> bool {
-        self.hello.heard.contains(&(id, boot))
+        self.hello.hears(id, boot).is_some()
     }
 }
 

@@ -15,6 +15,8 @@ struct Node {
     durable: Durable,
     presence: Option<Presence>,
     observed: Vec<Observed>,
+    /// Starts of others that have shown to this one that they hear it, as `wire` knows them.
+    proven: BTreeSet<(NodeId, Boot)>,
 }
 
 /// Some nodes around one table, where everybody hears everybody at once, but for what is cut.
@@ -83,7 +85,8 @@ impl Table {
     fn add(&mut self, config: Config) {
         let durable = Durable { empty: true, ..Durable::default() };
         let presence = Some(Presence::new(&config, &durable, self.now));
-        self.nodes.push(Node { config, durable, presence, observed: Vec::new() });
+        let (observed, proven) = (Vec::new(), BTreeSet::new());
+        self.nodes.push(Node { config, durable, presence, observed, proven });
     }
 
     fn stop(&mut self, at: usize) {
@@ -93,6 +96,7 @@ impl Table {
     fn start(&mut self, at: usize) {
         let node = &mut self.nodes[at];
         node.config.boot = Boot(node.config.boot.0 + 1);
+        node.proven.clear();
         node.presence = Some(Presence::new(&node.config, &node.durable, self.now));
     }
 
@@ -131,18 +135,25 @@ impl Table {
         self.carry_out(at, observed);
         let Some(hello) = hello else { return };
         for other in (0..self.nodes.len()).filter(|other| *other != at) {
-            if !self.group_cut.contains(&(at, other)) {
-                self.say(at, other, &hello, false);
-            }
             if direct.contains(&self.nodes[other].config.id()) {
                 self.say(at, other, &hello, true);
+            }
+            if !self.group_cut.contains(&(at, other)) {
+                self.say(at, other, &hello, false);
             }
         }
     }
 
     fn say(&mut self, at: usize, other: usize, hello: &Hello, direct: bool) {
         let (now, from) = (self.now, Sender { direct, ..self.sender(at) });
-        let Some(presence) = &mut self.nodes[other].presence else { return };
+        let node = &mut self.nodes[other];
+        let Some(presence) = &mut node.presence else { return };
+        if hello.heard.contains(&(node.config.id(), node.config.boot)) {
+            node.proven.insert((from.id, from.boot));
+        }
+        if !node.proven.contains(&(from.id, from.boot)) {
+            return presence.on_unproven(now, from.id, from.boot);
+        }
         presence.hear(now, from);
         let observed = presence.on_hello(now, from, hello.clone());
         self.carry_out(other, observed);
@@ -305,6 +316,70 @@ fn nobody_founds_while_one_is_missing_and_they_say_who() {
     assert_eq!(table.nodes[0].troubles().len(), 1, "said once");
     table.start(2);
     table.until("founded", 1_000, Node::may_vote);
+}
+
+#[test]
+fn a_restarted_node_and_the_others_show_each_other_that_they_hear_within_100_ms() {
+    let mut table = acquainted();
+    let id = table.nodes[1].config.id();
+    for _ in 0..20 {
+        table.pass(735);
+        table.start(1);
+        let boot = table.nodes[1].config.boot;
+        let took = table.until("all count", 400, |node| node.proven.len() >= 2);
+        let knows = |node: &Node| node.config.id() == id || node.proven.contains(&(id, boot));
+        let took = took + table.until("the new start counts", 400, knows);
+        assert!(took <= 100, "{took} ms");
+    }
+}
+
+#[test]
+fn old_words_of_many_starts_cost_some_hellos_and_no_more() {
+    let mut table = acquainted();
+    let mut hellos = 0;
+    for ms in 0..20_000 {
+        table.now.time = table.now.time + Span::from_millis(1);
+        let now = table.now;
+        let presence = table.running(0);
+        (0..5).for_each(|k| presence.on_unproven(now, NodeId(900 + k), Boot(1 + ms % 3)));
+        if presence.hello_due(now) {
+            let hello = presence.hello(now, &standing());
+            assert!(hello.unproven.len() <= 5, "{:?}", hello.unproven);
+            hellos += 1;
+        }
+    }
+    // One a second, and for each start that is the latest of its node the answers that are due to it.
+    assert!((16..=200).contains(&hellos), "{hellos} HELLOs in 20 s");
+}
+
+#[test]
+fn who_waits_to_be_named_is_named_first_and_the_rest_in_the_next() {
+    let mut table = Table::voters(1);
+    table.until("founded", 100, Node::may_vote);
+    let (own, boot) = (table.nodes[0].config.id(), table.nodes[0].config.boot);
+    let said = table.running(0).hello(Now::default(), &standing());
+    let mut now = Now { time: Time(1_000_000), clock_ms: 0 };
+    for number in 0..100_u64 {
+        let mut identity = [0; 16];
+        identity[..8].copy_from_slice(&number.to_be_bytes());
+        let identity = Identity(identity);
+        let heard = vec![(own, boot)];
+        let unproven = if number < 90 { vec![0] } else { Vec::new() };
+        let from = Sender { id: identity.node_id(), boot: Boot(1), direct: false };
+        let _ = table.running(0).on_hello(now, from, Hello { identity, heard, unproven, ..said.clone() });
+    }
+    let (mut named, mut hellos) = (BTreeSet::new(), 0);
+    while named.len() < 90 {
+        now.time = now.time + Span::from_millis(5);
+        if table.running(0).hello_due(now) {
+            let hello = table.running(0).hello(now, &standing());
+            assert!(table.running(0).hello_is_common());
+            named.extend(hello.heard.iter().map(|(id, _)| *id));
+            hellos += 1;
+        }
+        assert!(now.time < Time(5_000_000), "{} of 90 are named", named.len());
+    }
+    assert!(hellos <= 5, "{hellos} HELLOs");
 }
 
 #[test]

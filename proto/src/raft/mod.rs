@@ -292,6 +292,16 @@ impl Raft {
         self.finish()
     }
 
+    /// Something authentic came of a start of that node that has not shown yet that it hears this start: nothing else of it
+    /// may come in.
+    pub fn unproven(&mut self, now: Now, id: NodeId, boot: Boot) -> Actions {
+        self.now = now;
+        if !self.silent {
+            self.presence.on_unproven(now, id, boot);
+        }
+        self.finish()
+    }
+
     /// Every write up to `token` is on disk.
     pub fn persisted(&mut self, now: Now, token: Token) -> Actions {
         self.now = now;

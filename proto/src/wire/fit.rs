@@ -126,6 +126,8 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         pid: u32::MAX,
         heard: vec![(NodeId(u64::MAX), Boot(u64::MAX)); voters.len() - 1],
         direct_only: (0..u8::MAX).take(voters.len() - 1).collect(),
+        // Who has to be proven is named in turn, if not all find room.
+        unproven: Vec::new(),
         began: Some(Held { term: Term(u64::MAX), index: Index(u64::MAX) }),
         made_good: None,
         had: Vec::new(),
@@ -189,7 +191,7 @@ fn fitted_hello<'a>(
     hello: &Hello,
 ) -> Cow<'a, Message> {
     /// The most that one of `heard` takes: dropping excess / this many never drops one too many.
-    const HEARD_BYTES_MAX: usize = 1 + 2 * NUMBER_BYTES + 2;
+    const HEARD_BYTES_MAX: usize = 1 + 2 * NUMBER_BYTES + 2 + 2;
     let mut excess = datagram_bytes(sender_name, recipient, message).saturating_sub(DATAGRAM_BYTES_MAX);
     if excess == 0 {
         return Cow::Borrowed(message);
@@ -199,6 +201,7 @@ fn fitted_hello<'a>(
         let keep = hello.heard.len().saturating_sub(excess.div_ceil(HEARD_BYTES_MAX));
         hello.heard.truncate(keep);
         hello.direct_only.retain(|place| usize::from(*place) < keep);
+        hello.unproven.retain(|place| usize::from(*place) < keep);
         let shorter = Message::Hello(Box::new(hello.clone()));
         excess = datagram_bytes(sender_name, recipient, &shorter).saturating_sub(DATAGRAM_BYTES_MAX);
     }

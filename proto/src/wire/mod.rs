@@ -25,7 +25,7 @@ pub use header::{HEADER_BYTES, SEAL_BYTES};
 pub use part::{
     ASSEMBLED_BYTES_MAX, ASSEMBLED_MAX, Added, Assembler, BadPart, PARTS_MAX, digest, named, split,
 };
-pub use replay::{STRANGERS_MAX, WINDOW_SEQS, WINDOWS_MAX};
+pub use replay::{FLOORS_MAX, MEMBERS_MAX, STRANGERS_MAX, WINDOW_SEQS};
 pub use seal::{CONTROLLER_NAME, Dropped, Endpoint, Opened, TooLarge, Under};
 pub use secret::Secret;
 pub use sense::{HEARD_MAX, MISSING_MAX, RANGES_MAX, TEXT_BYTES_MAX, VOTERS_MAX};

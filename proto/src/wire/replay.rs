@@ -1,4 +1,8 @@
-//! Replay windows: which datagrams of whom were opened already.
+//! Replay windows: which datagrams of whom were opened already, and of whom any is opened at all.
+//!
+//! A start of a node is *proven* once it has said that it hears this start of this node. What it said before that may have
+//! been recorded, and is never opened; what it says after it is opened once. So the windows need not outlive a restart:
+//! the proof must name a start that nobody could name before.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +13,13 @@ use crate::{mark, planted};
 
 /// How far, in datagrams, one may come late and still be taken.
 pub const WINDOW_SEQS: u64 = 1_024;
-/// Windows of senders that were never heard under the cluster's tag.
+/// Windows of senders that prove nothing: controllers.
 pub const STRANGERS_MAX: usize = 64;
-/// Windows in all.
-pub const WINDOWS_MAX: usize = 1_024;
+/// Windows of those that do, and of all senders at a controller.
+pub const MEMBERS_MAX: usize = 960;
+/// Senders whose window went for another's, and of whom is remembered how far they were heard. Beyond that nobody new is
+/// heard before the next start: who was forgotten could be played once more.
+pub const FLOORS_MAX: usize = 16_384;
 
 /// One word more than the window has: that of the highest number is partly of the future.
 const WORDS: u64 = WINDOW_SEQS / 64 + 1;
@@ -29,6 +36,14 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new() -> Self {
         Self { highest: 0, words: [0; WORDS as usize] }
+    }
+
+    /// One in which everything up to `seq` counts as seen.
+    pub(super) fn after(seq: u64) -> Self {
+        let mut window = Self { highest: seq, words: [u64::MAX; WORDS as usize] };
+        // The rest of its own word is of the future.
+        window.words[word(seq)] = u64::MAX >> (63 - seq % 64);
+        window
     }
 
     /// Whether `seq` may be taken: not 0, not seen, and not too old to know.
@@ -68,70 +83,101 @@ pub(super) struct Heard {
     pub(super) salt: u64,
     pub(super) key: LessSafeKey,
     pub(super) window: Window,
-    /// Was heard under the cluster's tag.
-    member: bool,
     /// When it was last heard, in datagrams opened here.
     used: u64,
 }
 
-/// The windows of everyone heard; the longest silent goes first when there are too many.
+impl Heard {
+    /// Whether a datagram of this start may be taken. One start has one salt: a second one under the same boot is as good
+    /// as an old boot.
+    pub(super) fn is_fresh(&self, salt: u64, seq: u64) -> bool {
+        self.salt == salt && self.window.is_fresh(seq)
+    }
+}
+
+/// The windows of everyone heard. The longest silent goes first when there are too many.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
-    senders: BTreeMap<NodeId, Heard>,
+    /// Starts that have shown that they hear this one.
+    members: BTreeMap<NodeId, Heard>,
+    /// Up to where those were heard whose window had to go.
+    floors: BTreeMap<NodeId, (Boot, u64)>,
+    /// Starts that show nothing.
+    strangers: BTreeMap<NodeId, Heard>,
     opened: u64,
 }
 
 impl Windows {
-    pub(super) fn find(&self, sender: NodeId) -> Option<&Heard> {
-        self.senders.get(&sender)
+    /// The proven start of a sender.
+    pub(super) fn member(&self, sender: NodeId) -> Option<&Heard> {
+        self.members.get(&sender)
     }
 
-    /// Notes an authenticated datagram of a start that is known.
-    pub(super) fn mark(&mut self, sender: NodeId, seq: u64, member: bool) {
+    /// The latest start of a sender that proves nothing.
+    pub(super) fn stranger(&self, sender: NodeId) -> Option<&Heard> {
+        self.strangers.get(&sender)
+    }
+
+    /// Notes an authenticated datagram of a proven start.
+    pub(super) fn mark(&mut self, sender: NodeId, seq: u64) {
         self.opened += 1;
-        let Some(heard) = self.senders.get_mut(&sender) else { return };
-        heard.window.mark(seq);
-        heard.used = self.opened;
-        if member && !heard.member {
-            heard.member = true;
-            self.make_room(sender, true);
+        if let Some(heard) = self.members.get_mut(&sender) {
+            heard.window.mark(seq);
+            heard.used = self.opened;
         }
     }
 
-    /// Notes the first authenticated datagram of a start; a former start of the same sender is forgotten.
-    pub(super) fn start(
+    /// A start has proven itself by its datagram `seq`. An earlier start of the same sender is forgotten. False if this proof
+    /// may have been heard before.
+    pub(super) fn prove(
         &mut self,
         sender: NodeId,
         (boot, salt, key): (Boot, u64, LessSafeKey),
         seq: u64,
-        member: bool,
+    ) -> bool {
+        let known = self.members.contains_key(&sender) || self.floors.contains_key(&sender);
+        let room = self.members.len() < MEMBERS_MAX || self.floors.len() < FLOORS_MAX;
+        if self.floors.get(&sender).is_some_and(|floor| (boot, seq) <= *floor) || !(known || room) {
+            return false;
+        }
+        self.opened += 1;
+        self.floors.remove(&sender);
+        self.strangers.remove(&sender);
+        let window = if planted!(WindowOpenBelowProof) { Window::new() } else { Window::after(seq) };
+        self.members.insert(sender, Heard { boot, salt, key, window, used: self.opened });
+        if self.members.len() > MEMBERS_MAX
+            && let Some((oldest, heard)) = remove_oldest(&mut self.members, sender)
+        {
+            self.floors.insert(oldest, (heard.boot, heard.window.highest));
+        }
+        true
+    }
+
+    /// Notes an authenticated datagram of a start that proves nothing; of such there are at most `limit`.
+    pub(super) fn mark_stranger(
+        &mut self,
+        sender: NodeId,
+        (boot, salt, key): (Boot, u64, LessSafeKey),
+        seq: u64,
+        limit: usize,
     ) {
         self.opened += 1;
-        let member = member || self.senders.get(&sender).is_some_and(|heard| heard.member);
-        let mut window = Window::new();
-        window.mark(seq);
-        self.senders.insert(sender, Heard { boot, salt, key, window, member, used: self.opened });
-        self.make_room(sender, member);
-    }
-
-    /// Holds both limits. Strangers and members have shares of their own, so that a crowd of controllers cannot push
-    /// out a member's window.
-    fn make_room(&mut self, newest: NodeId, member: bool) {
-        let limit = if member { WINDOWS_MAX - STRANGERS_MAX } else { STRANGERS_MAX };
-        let alike = || self.senders.iter().filter(|(_, heard)| heard.member == member);
-        if alike().count() <= limit {
-            return;
-        }
-        let oldest = alike().filter(|(id, _)| **id != newest).min_by_key(|(_, heard)| heard.used);
-        if let Some(oldest) = oldest.map(|(id, _)| *id) {
-            self.senders.remove(&oldest);
+        let used = self.opened;
+        let known = self.strangers.remove(&sender).filter(|known| known.boot == boot);
+        let mut heard = known.unwrap_or(Heard { boot, salt, key, window: Window::new(), used });
+        heard.window.mark(seq);
+        self.strangers.insert(sender, Heard { used, ..heard });
+        if self.strangers.len() > limit {
+            remove_oldest(&mut self.strangers, sender);
         }
     }
+}
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.senders.len()
-    }
+/// Takes out the one that was silent for longest, and is not the newest.
+fn remove_oldest(heard: &mut BTreeMap<NodeId, Heard>, newest: NodeId) -> Option<(NodeId, Heard)> {
+    let others = heard.iter().filter(|(id, _)| **id != newest);
+    let oldest = others.min_by_key(|(_, heard)| heard.used).map(|(id, _)| *id)?;
+    heard.remove_entry(&oldest)
 }
 
 #[cfg(test)]
@@ -185,22 +231,48 @@ mod tests {
     }
 
     #[test]
+    fn a_window_that_begins_with_a_proof_takes_what_follows_and_nothing_before() {
+        for proof in [1, 62, 63, 64, 65, 1_023, 1_024, 1_025, 1_087, 1_088, 5_000, u64::MAX - 1] {
+            let mut window = Window::after(proof);
+            for back in 0..WINDOW_SEQS + 70 {
+                assert!(!window.is_fresh(proof.saturating_sub(back)), "{back} before the proof {proof}");
+            }
+            let later: Vec<u64> = (1..200).filter_map(|ahead| proof.checked_add(ahead)).collect();
+            for seq in later.iter().rev() {
+                assert!(window.is_fresh(*seq), "{seq} follows the proof {proof}");
+                window.mark(*seq);
+                assert!(!window.is_fresh(*seq) && !window.is_fresh(proof), "{seq} after {proof}");
+            }
+        }
+    }
+
+    fn start(id: u64, boot: u64) -> (Boot, u64, LessSafeKey) {
+        (Boot(boot), 1, Secret::from([1; 32]).datagram_key(NodeId(id), Boot(boot), 1))
+    }
+
+    #[test]
     fn strangers_never_push_out_a_member() {
-        let secret = Secret::from([1; 32]);
         let mut windows = Windows::default();
-        let start = |windows: &mut Windows, id: u64, member| {
-            let key = secret.datagram_key(NodeId(id), Boot(1), 1);
-            windows.start(NodeId(id), (Boot(1), 1, key), 1, member);
-        };
-        start(&mut windows, 1, true);
-        (2..1_000).for_each(|id| start(&mut windows, id, false));
-        assert_eq!(windows.len(), 1 + STRANGERS_MAX);
-        assert!(windows.find(NodeId(1)).is_some() && windows.find(NodeId(2)).is_none());
-        assert!(windows.find(NodeId(999)).is_some());
-        (10_000..12_000).for_each(|id| start(&mut windows, id, true));
-        assert_eq!(windows.len(), WINDOWS_MAX);
-        windows.mark(NodeId(999), 2, true);
-        assert_eq!(windows.len(), WINDOWS_MAX - 1, "a stranger that joins takes the oldest member's place");
-        assert!(windows.find(NodeId(999)).is_some());
+        assert!(windows.prove(NodeId(1), start(1, 1), 1));
+        (2..1_000).for_each(|id| windows.mark_stranger(NodeId(id), start(id, 1), 1, STRANGERS_MAX));
+        assert_eq!((windows.members.len(), windows.strangers.len()), (1, STRANGERS_MAX));
+        assert!(windows.member(NodeId(1)).is_some() && windows.stranger(NodeId(2)).is_none());
+        assert!(windows.stranger(NodeId(999)).is_some());
+        assert!(windows.prove(NodeId(999), start(999, 1), 2));
+        assert!(windows.stranger(NodeId(999)).is_none(), "it is a member now");
+    }
+
+    #[test]
+    fn a_proof_of_whom_there_was_no_room_for_any_more_does_not_count_twice() {
+        let mut windows = Windows::default();
+        let newest = (MEMBERS_MAX + FLOORS_MAX) as u64;
+        (0..newest).for_each(|id| assert!(windows.prove(NodeId(id), start(id, 5), 9), "{id}"));
+        assert_eq!((windows.members.len(), windows.floors.len()), (MEMBERS_MAX, FLOORS_MAX));
+        assert!(!windows.prove(NodeId(newest), start(newest, 5), 9), "nobody may be forgotten for it");
+        for (boot, seq, counts) in [(5, 9, false), (5, 8, false), (4, 10, false), (5, 10, true)] {
+            assert_eq!(windows.prove(NodeId(0), start(0, boot), seq), counts, "{boot} {seq}");
+        }
+        assert!(windows.prove(NodeId(1), start(1, 6), 1), "a later start counts from 1");
+        assert_eq!((windows.members.len(), windows.floors.len()), (MEMBERS_MAX, FLOORS_MAX));
     }
 }

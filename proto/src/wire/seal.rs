@@ -1,14 +1,17 @@
 //! Sealing and opening: what makes a datagram of a message, and a message of a datagram.
 //!
 //! Nothing is decoded before it is authenticated, and no window moves before that. The order of the checks is the
-//! order of their cost: length, version, own, tag, window, cipher, body, sense, tag's rules.
+//! order of their cost: length, version, own, tag, window, cipher, body, sense, tag's rules, and last whether the sender
+//! has shown that it hears this start.
+
+use std::cmp::Ordering;
 
 use ring::aead::{Aad, LessSafeKey, Nonce};
 
 use super::body;
 use super::fit;
 use super::header::{HEADER_BYTES, Header, SEAL_BYTES};
-use super::replay::Windows;
+use super::replay::{MEMBERS_MAX, STRANGERS_MAX, Windows};
 use super::secret::{Secret, Tag};
 use crate::message::{Message, Recipient};
 use crate::planted;
@@ -51,14 +54,23 @@ pub enum Dropped {
     /// This endpoint's own datagram came back over the group. Expected, and not counted as dropped.
     #[error("an own datagram")]
     Own,
-    /// Authenticated, with this endpoint's sender id, but of another start: somebody else speaks with this node's
-    /// identity, or an earlier life of it is still on its way. Only HELLO's `heard` and the boots can tell.
+    /// Authenticated, with this endpoint's sender id, but of a later start, or of an earlier one that knows this one: somebody
+    /// else speaks with this node's identity.
     #[error("this node's identity, started as {boot}")]
     OwnIdentity {
         /// That start.
         boot: Boot,
         /// What it said.
         message: Box<Message>,
+    },
+    /// Authentic, but of a start of its sender that has not shown yet that it hears this one: it may have been recorded
+    /// before this start. Good for one thing, to name that start in HELLO, so that it can show it.
+    #[error("{sender} as started as {boot} has not shown that it hears this start")]
+    Unproven {
+        /// Whose.
+        sender: NodeId,
+        /// That start.
+        boot: Boot,
     },
     /// Shorter than header, body and seal.
     #[error("too short")]
@@ -100,6 +112,7 @@ impl Dropped {
             Self::Tag | Self::NotAllowed => "tag",
             Self::Auth => "auth",
             Self::Replay | Self::OwnIdentity { .. } => "replay",
+            Self::Unproven { .. } => "unproven",
             Self::Part => "part",
             Self::Malformed | Self::UnknownMessage(_) => "malformed",
         }
@@ -129,6 +142,8 @@ pub struct Endpoint {
     seq: u64,
     common_tag: Tag,
     cluster_tag: Option<Tag>,
+    /// A controller says no HELLO: nobody can show it anything.
+    controls: bool,
     windows: Windows,
     scratch: Vec<u8>,
 }
@@ -137,20 +152,32 @@ impl Endpoint {
     /// A node. `boot` is stored before; `salt` is drawn at random at every start.
     #[must_use]
     pub fn node(secret: Secret, name: NodeName, identity: &Identity, boot: Boot, salt: u64) -> Self {
-        Self::new(secret, name.into(), identity.node_id(), boot, salt)
+        Self::new(secret, name.into(), (identity.node_id(), boot, salt), false)
     }
 
-    /// A controller: `id` and `salt` are drawn at random, `boot` is the time in microseconds.
+    /// A controller, or who only listens: `id` and `salt` are drawn at random, `boot` is the time in microseconds. It takes
+    /// what is authentic and new to it; what was recorded before it began, it cannot tell.
     #[must_use]
     pub fn controller(secret: Secret, id: u64, boot: Boot, salt: u64) -> Self {
-        Self::new(secret, CONTROLLER_NAME.to_owned(), NodeId(id), boot, salt)
+        Self::new(secret, CONTROLLER_NAME.to_owned(), (NodeId(id), boot, salt), true)
     }
 
-    fn new(secret: Secret, name: String, id: NodeId, boot: Boot, salt: u64) -> Self {
+    fn new(secret: Secret, name: String, (id, boot, salt): (NodeId, Boot, u64), controls: bool) -> Self {
         let key = secret.datagram_key(id, boot, salt);
-        let common_tag = secret.tag(None);
-        let (windows, scratch) = (Windows::default(), Vec::new());
-        Self { secret, id, name, boot, salt, key, seq: 0, common_tag, cluster_tag: None, windows, scratch }
+        Self {
+            id,
+            name,
+            boot,
+            salt,
+            key,
+            seq: 0,
+            common_tag: secret.tag(None),
+            cluster_tag: None,
+            controls,
+            windows: Windows::default(),
+            scratch: Vec::new(),
+            secret,
+        }
     }
 
     /// The cluster that this endpoint takes part in from now on.
@@ -216,9 +243,19 @@ impl Endpoint {
         if header.sender == self.id {
             let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
             let opened = decode(&header, under, authenticate(&key, &header, datagram)?)?;
-            return Err(Dropped::OwnIdentity { boot: header.boot, message: Box::new(opened.message) });
+            // What an earlier start said is evidence of nothing, unless it knows this one.
+            let tells = header.boot > self.boot || self.names_this_start(&opened.message);
+            let (boot, message) = (header.boot, Box::new(opened.message));
+            return Err(if tells { Dropped::OwnIdentity { boot, message } } else { Dropped::Replay });
         }
-        decode(&header, under, self.open_fresh(&header, under, datagram)?)
+        let Some(heard) = self.windows.member(header.sender) else {
+            return self.open_unproven(&header, under, datagram);
+        };
+        match heard.boot.cmp(&header.boot) {
+            Ordering::Equal => decode(&header, under, self.open_proven(&header, datagram)?),
+            Ordering::Greater if !planted!(ReplayOfOlderBoot) => Err(Dropped::Replay),
+            _ => self.open_unproven(&header, under, datagram),
+        }
     }
 
     fn under(&self, tag: Tag) -> Result<Under, Dropped> {
@@ -232,31 +269,47 @@ impl Endpoint {
     }
 
     /// The body, if it is authentic and was not seen before.
-    fn open_fresh<'a>(
+    fn open_proven<'a>(&mut self, header: &Header, datagram: &'a mut [u8]) -> Result<&'a [u8], Dropped> {
+        let heard =
+            self.windows.member(header.sender).filter(|heard| heard.is_fresh(header.salt, header.seq));
+        let body = authenticate(&heard.ok_or(Dropped::Replay)?.key, header, datagram);
+        if body.is_ok() || planted!(WindowBeforeAuthentication) {
+            self.windows.mark(header.sender, header.seq);
+        }
+        body
+    }
+
+    /// A start that is not proven: it proves itself with this HELLO, or it is a controller's, or nothing of it counts.
+    fn open_unproven(
         &mut self,
         header: &Header,
         under: Under,
-        datagram: &'a mut [u8],
-    ) -> Result<&'a [u8], Dropped> {
-        let member = under == Under::Cluster;
-        let known = |boot: Boot| boot == header.boot || boot > header.boot && !planted!(ReplayOfOlderBoot);
-        let heard = self.windows.find(header.sender).filter(|heard| known(heard.boot));
-        let Some(heard) = heard else {
-            let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
-            let body = authenticate(&key, header, datagram)?;
-            self.windows.start(header.sender, (header.boot, header.salt, key), header.seq, member);
-            return Ok(body);
-        };
-        // One start has one salt: a second one under the same boot is as good as an old boot.
-        let same = heard.boot == header.boot && heard.salt == header.salt;
-        if !same || !heard.window.is_fresh(header.seq) {
+        datagram: &mut [u8],
+    ) -> Result<Opened, Dropped> {
+        let known = self.windows.stranger(header.sender).filter(|known| known.boot >= header.boot);
+        if known.is_some_and(|known| known.boot > header.boot || !known.is_fresh(header.salt, header.seq)) {
             return Err(Dropped::Replay);
         }
-        let body = authenticate(&heard.key, header, datagram);
-        if body.is_ok() || planted!(WindowBeforeAuthentication) {
-            self.windows.mark(header.sender, header.seq, member);
+        let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
+        let opened = decode(header, under, authenticate(&key, header, datagram)?)?;
+        let start = (header.boot, header.salt, key);
+        if self.controls {
+            self.windows.mark_stranger(header.sender, start, header.seq, MEMBERS_MAX);
+        } else if under == Under::Common && is_controllers(&opened.message) {
+            self.windows.mark_stranger(header.sender, start, header.seq, STRANGERS_MAX);
+        } else if !self.is_proof(&opened.message) || !self.windows.prove(header.sender, start, header.seq) {
+            return Err(Dropped::Unproven { sender: header.sender, boot: header.boot });
         }
-        body
+        Ok(opened)
+    }
+
+    /// A HELLO that names this start of this node was said after this start began: nobody could know its boot before.
+    fn is_proof(&self, message: &Message) -> bool {
+        self.names_this_start(message) || planted!(ReplayAfterRestart)
+    }
+
+    fn names_this_start(&self, message: &Message) -> bool {
+        matches!(message, Message::Hello(hello) if hello.heard.contains(&(self.id, self.boot)))
     }
 }
 
@@ -308,6 +361,25 @@ fn is_common(message: &Message) -> bool {
         | Message::Catchup(_)
         | Message::CatchMeUp(_) => false,
     }
+}
+
+/// What controllers say. Each bears an id or nonce of its own, or is signed for one start of one node, so that it does no harm
+/// when it comes again; and it is said by somebody whom no HELLO names.
+fn is_controllers(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Store(_)
+            | Message::Status(_)
+            | Message::Retrieve(_)
+            | Message::Ping(_)
+            | Message::Read(_)
+            | Message::Follow(_)
+            | Message::TryLead(_)
+            | Message::PlayDead(_)
+            | Message::Revive(_)
+            | Message::Shutdown(_)
+            | Message::Members(_)
+    )
 }
 
 /// The number of the datagram as the cipher's 96 bits. It never repeats under one key: the key is that of one start.

@@ -100,8 +100,9 @@ fn hello_ok(hello: &Hello) -> bool {
     let indexes = [hello.commit_index, hello.applied_index, hello.first_index, hello.configuration_index];
     hello.voters.len() <= VOTERS_MAX
         && hello.heard.len() <= HEARD_MAX
-        && hello.direct_only.iter().all(|place| usize::from(*place) < hello.heard.len())
-        && hello.direct_only.is_sorted_by(|one, next| one < next)
+        && [&hello.direct_only, &hello.unproven]
+            .into_iter()
+            .all(|places| places_ok(places, hello.heard.len()))
         && hello.had.len() <= HAD_MAX
         && hello
             .began
@@ -117,6 +118,11 @@ fn hello_ok(hello: &Hello) -> bool {
         && indexes.into_iter().all(index_ok)
         && hello.clock_ms <= NUMBER_MAX
         && hello.receive_buffer_bytes <= NUMBER_MAX
+}
+
+/// Places in a list of so many, in order.
+fn places_ok(places: &[u8], length: usize) -> bool {
+    places.iter().all(|place| usize::from(*place) < length) && places.is_sorted_by(|one, next| one < next)
 }
 
 fn heartbeat_ok(heartbeat: &Heartbeat) -> bool {

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use proptest::prelude::*;
 
 use crate::messages::*;
-use crate::roundtrip::{CLUSTER, node};
+use crate::roundtrip::{CLUSTER, listener};
 
 /// What a budget may leave unused of a datagram in the worst case.
 const SLACK_BYTES: usize = 8;
@@ -31,7 +31,7 @@ fn through(message: &Message) -> (usize, Message) {
     let mut datagram = sender().seal(Under::Cluster, &Recipient::Name(longest(1)), message).unwrap();
     let bytes = datagram.len();
     assert!(bytes <= DATAGRAM_BYTES_MAX, "{} of {bytes} bytes", message.name());
-    (bytes, node("n2", 6).open(&mut datagram).unwrap().message)
+    (bytes, listener().open(&mut datagram).unwrap().message)
 }
 
 fn largest_id(r: &mut Rng) -> RequestId {
@@ -166,6 +166,7 @@ fn hello(voters: Vec<NodeName>, heard: usize) -> Hello {
     hello.voters = voters;
     hello.heard = (0..heard as u64).map(|n| (NodeId(u64::MAX - n), Boot(u64::MAX - n))).collect();
     hello.direct_only = (0..=u8::MAX).take(heard).collect();
+    hello.unproven = hello.direct_only.clone();
     hello.began = Some(Held { term: Term(u64::MAX / 4), index: Index(u64::MAX / 4) });
     // Before the founding there is nothing to lose.
     (hello.made_good, hello.had) = (None, Vec::new());
@@ -180,11 +181,12 @@ fn a_hello_that_would_not_fit_loses_the_last_of_heard_and_no_more_than_it_must()
         let (bytes, Message::Hello(got)) = through(&Message::Hello(Box::new(said.clone()))) else {
             panic!("it is a HELLO")
         };
-        // One more heard node takes 19 bytes, and its place in `direct_only` up to 2.
-        assert!(got.heard.len() < heard && bytes + 21 > DATAGRAM_BYTES_MAX, "{bytes} bytes, {voters} voters");
+        // One more heard node takes 19 bytes, and its places in `direct_only` and `unproven` up to 2 each.
+        assert!(got.heard.len() < heard && bytes + 23 > DATAGRAM_BYTES_MAX, "{bytes} bytes, {voters} voters");
         let heard = said.heard[..got.heard.len()].to_vec();
         let direct_only = said.direct_only[..heard.len()].to_vec();
-        assert_eq!(*got, Hello { heard, direct_only, ..said });
+        let unproven = direct_only.clone();
+        assert_eq!(*got, Hello { heard, direct_only, unproven, ..said });
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "a test prints what it counted and measured")]
 
 mod budgets;
+mod freshness;
 mod messages;
 mod parts;
 mod random;

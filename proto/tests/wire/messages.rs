@@ -160,11 +160,13 @@ fn hello(r: &mut Rng) -> Hello {
         pid: r.u32(..),
         heard: (0..r.usize(0..8)).map(|_| (NodeId(r.u64(..)), Boot(r.u64(..)))).collect(),
         direct_only: Vec::new(),
+        unproven: Vec::new(),
         began: r.bool().then(|| held(r)),
         made_good: r.bool().then(|| held(r)),
         had: (0..r.usize(0..=4)).map(|_| (NodeId(r.u64(..)), held(r))).collect(),
     };
     hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
+    hello.unproven = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
     hello
 }
 

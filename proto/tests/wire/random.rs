@@ -7,7 +7,7 @@ use chorus_proto::wire::Under;
 use fastrand::Rng;
 
 use crate::messages::{KINDS, message};
-use crate::roundtrip::{CLUSTER, node};
+use crate::roundtrip::{CLUSTER, hello_to, node, prove};
 use crate::scribe::{Scribe, tag};
 
 const DATAGRAMS: u64 = 1_000_000;
@@ -21,14 +21,18 @@ fn a_million_random_and_mutated_datagrams_panic_nothing() {
         Scribe { secret, tag: tag(&secret, &CLUSTER.id, CLUSTER.epoch), sender: 1, boot: 1, salt: 1 };
     let mut n1 = node("n1", 5);
     let n1_scribe = Scribe { sender: n1.id().0, boot: 5, salt: 99, ..scribe };
+    prove(&mut n1, &mut n2, 6);
+    let hello = n1.seal(Under::Cluster, &Recipient::Everyone, &hello_to(&n2, 6)).unwrap();
+    n2.open(&mut scribe.seal(1, &n1_scribe.open(&hello))).unwrap();
+    let unheard = Scribe { sender: 2, ..scribe };
     let sealed: Vec<Vec<u8>> = (0..2_000)
         .map(|at| n1.seal(Under::Cluster, &Recipient::Everyone, &message(at % KINDS, &mut random)).unwrap())
         .collect();
     let bodies: Vec<Vec<u8>> = sealed.iter().map(|datagram| n1_scribe.open(datagram)).collect();
 
     let mut outcomes: BTreeMap<&str, u64> = BTreeMap::new();
-    for seq in 1..=DATAGRAMS {
-        let mut datagram = match random.u8(0..8) {
+    for seq in 2..DATAGRAMS + 2 {
+        let mut datagram = match random.u8(0..9) {
             0 => noise(&mut random, 1_500),
             1 => {
                 // A good header of a good sender, and noise behind it.
@@ -38,6 +42,7 @@ fn a_million_random_and_mutated_datagrams_panic_nothing() {
             }
             2 => mutated(&mut random, &sealed),
             3 => scribe.seal(seq, &noise(&mut random, 60)),
+            4 => unheard.seal(seq, &mutated(&mut random, &bodies)),
             _ => scribe.seal(seq, &mutated(&mut random, &bodies)),
         };
         let outcome = n2.open(&mut datagram).map_or_else(|dropped| dropped.reason(), |_| "opened");
@@ -45,7 +50,7 @@ fn a_million_random_and_mutated_datagrams_panic_nothing() {
     }
     println!("{DATAGRAMS} datagrams: {outcomes:?}");
     assert_eq!(outcomes.values().sum::<u64>(), DATAGRAMS);
-    for reason in ["short", "version", "tag", "auth", "replay", "part", "malformed", "opened"] {
+    for reason in ["short", "version", "tag", "auth", "replay", "unproven", "part", "malformed", "opened"] {
         assert!(outcomes.contains_key(reason), "'{reason}' was not met: {outcomes:?}");
     }
 }

@@ -18,6 +18,28 @@ pub(crate) fn node(name: &str, boot: u64) -> Endpoint {
     node
 }
 
+/// Who hears everything that is authentic, whoever says it.
+pub(crate) fn listener() -> Endpoint {
+    let mut listener = Endpoint::controller(Secret::from([7; 32]), 0xea, Boot(1), 2);
+    listener.set_cluster(Some(CLUSTER));
+    listener
+}
+
+/// A HELLO that names this start of that node.
+pub(crate) fn hello_to(to: &Endpoint, to_boot: u64) -> Message {
+    let Message::Hello(mut hello) = message(0, &mut Rng::with_seed(9)) else { panic!("kind 0 is HELLO") };
+    hello.heard = vec![(to.id(), Boot(to_boot))];
+    (hello.direct_only, hello.unproven) = (Vec::new(), Vec::new());
+    Message::Hello(hello)
+}
+
+/// `from` shows to that start of `to` that it hears it.
+pub(crate) fn prove(from: &mut Endpoint, to: &mut Endpoint, to_boot: u64) {
+    let hello = hello_to(to, to_boot);
+    let mut datagram = from.seal(Under::Common, &Recipient::Everyone, &hello).unwrap();
+    assert_eq!(to.open(&mut datagram).unwrap().message, hello);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -27,6 +49,7 @@ proptest! {
         let said = message(kind, &mut random);
         let recipient = if direct { Recipient::Name(name(&mut random)) } else { Recipient::Everyone };
         let (mut from, mut to) = (node("n1", 5), node("n2", 6));
+        prove(&mut from, &mut to, 6);
         let mut datagram = from.seal(Under::Cluster, &recipient, &said).unwrap();
         let opened = to.open(&mut datagram).unwrap();
         prop_assert_eq!(&opened.message, &said);

@@ -6,7 +6,7 @@ use chorus_proto::wire::{Dropped, Endpoint, STRANGERS_MAX, Secret, Under, WINDOW
 use fastrand::Rng;
 
 use crate::messages::{KINDS, message};
-use crate::roundtrip::{CLUSTER, node};
+use crate::roundtrip::{CLUSTER, hello_to, node, prove};
 use crate::scribe::{Scribe, tag};
 
 const EVERYONE: Recipient = Recipient::Everyone;
@@ -51,13 +51,15 @@ fn a_change_of_any_bit_is_found_and_changes_nothing() {
             assert_eq!(dropped, expected, "bit {bit} of byte {at}");
         }
     }
-    n2.open(&mut datagram.clone()).unwrap();
+    prove(&mut n1, &mut n2, 6);
+    let datagram = n1.seal(Under::Cluster, &EVERYONE, &vote(1)).unwrap();
     // Now that the start is known: a boot that is lower, another salt and a seen number cost no cipher.
     for at in 0..datagram.len() {
         let mut changed = datagram.clone();
         changed[at] ^= 1;
         assert!(n2.open(&mut changed).is_err(), "byte {at}");
     }
+    assert_eq!(n2.open(&mut datagram.clone()).unwrap().message, vote(1));
     let mut next = n1.seal(Under::Cluster, &EVERYONE, &vote(2)).unwrap();
     assert_eq!(n2.open(&mut next).unwrap().message, vote(2));
 }
@@ -65,6 +67,7 @@ fn a_change_of_any_bit_is_found_and_changes_nothing() {
 #[test]
 fn a_cut_datagram_is_short_or_not_authentic() {
     let (mut n1, mut n2) = (node("n1", 5), node("n2", 6));
+    prove(&mut n1, &mut n2, 6);
     let datagram = n1.seal(Under::Cluster, &EVERYONE, &vote(1)).unwrap();
     for length in 0..datagram.len() {
         let expected = if length <= 48 + 16 { Dropped::Short } else { Dropped::Auth };
@@ -94,6 +97,7 @@ fn in_whatever_order_datagrams_come_each_is_taken_once() {
     assert_eq!(orders.len(), 120);
     for order in orders {
         let (mut n1, mut n2) = (node("n1", 5), node("n2", 6));
+        prove(&mut n1, &mut n2, 6);
         let sealed: Vec<_> =
             (0..5).map(|term| n1.seal(Under::Cluster, &EVERYONE, &vote(term)).unwrap()).collect();
         for at in &order {
@@ -107,6 +111,7 @@ fn in_whatever_order_datagrams_come_each_is_taken_once() {
 #[test]
 fn what_is_older_than_the_window_is_a_replay() {
     let (mut n1, mut n2) = (node("n1", 5), node("n2", 6));
+    prove(&mut n1, &mut n2, 6);
     let mut first = n1.seal(Under::Cluster, &EVERYONE, &vote(1)).unwrap();
     for term in 0..WINDOW_SEQS {
         let mut datagram = n1.seal(Under::Cluster, &EVERYONE, &vote(term)).unwrap();
@@ -118,15 +123,26 @@ fn what_is_older_than_the_window_is_a_replay() {
 #[test]
 fn a_later_start_replaces_an_earlier_one_for_good() {
     let (mut old, mut new, mut n2) = (node("n1", 5), node("n1", 6), node("n2", 6));
-    let [mut first, mut second] =
-        [1, 2].map(|term| old.seal(Under::Cluster, &EVERYONE, &vote(term)).unwrap());
+    prove(&mut old, &mut n2, 6);
+    let [mut first, mut second, mut third] =
+        [1, 2, 3].map(|term| old.seal(Under::Cluster, &EVERYONE, &vote(term)).unwrap());
     n2.open(&mut first).unwrap();
     let mut forged = scribe(old.id().0, 9).seal(1, b"\x80");
     forged[60] ^= 1;
     assert_eq!(n2.open(&mut forged), Err(Dropped::Auth), "a boot that is not authentic replaces nothing");
     let mut datagram = new.seal(Under::Cluster, &EVERYONE, &vote(3)).unwrap();
-    assert_eq!(n2.open(&mut datagram).unwrap().boot, Boot(6));
-    assert_eq!(n2.open(&mut second), Err(Dropped::Replay));
+    let unproven = Dropped::Unproven { sender: new.id(), boot: Boot(6) };
+    assert_eq!(
+        n2.open(&mut datagram.clone()),
+        Err(unproven),
+        "it may have been recorded, as far as n2 knows"
+    );
+    n2.open(&mut second).expect("what is not proven replaces nothing");
+    prove(&mut new, &mut n2, 6);
+    assert_eq!(n2.open(&mut datagram), Err(Dropped::Replay), "it was said before the proof");
+    let mut next = new.seal(Under::Cluster, &EVERYONE, &vote(4)).unwrap();
+    assert_eq!(n2.open(&mut next).unwrap().boot, Boot(6));
+    assert_eq!(n2.open(&mut third), Err(Dropped::Replay));
     let mut other_salt = scribe(old.id().0, 6).seal(7, b"\x80");
     assert_eq!(n2.open(&mut other_salt), Err(Dropped::Replay), "one start has one salt");
 }
@@ -149,7 +165,7 @@ fn another_secret_cluster_epoch_or_version_is_not_heard() {
     let mut later = foreign(7, CLUSTER);
     later[2] = 2;
     assert_eq!(n2.open(&mut later), Err(Dropped::Version));
-    n2.open(&mut foreign(7, CLUSTER)).unwrap();
+    assert!(matches!(n2.open(&mut foreign(7, CLUSTER)), Err(Dropped::Unproven { boot: Boot(5), .. })));
 }
 
 #[test]
@@ -174,6 +190,7 @@ fn under_the_common_tag_only_presence_and_controllers_are_heard() {
         "LEADER_INFO",
     ];
     let (mut n1, mut n2, mut random) = (node("n1", 5), node("n2", 6), Rng::with_seed(5));
+    prove(&mut n1, &mut n2, 6);
     for kind in 0..KINDS {
         let message = message(kind, &mut random);
         let mut datagram = n1.seal(Under::Common, &EVERYONE, &message).unwrap();
@@ -206,12 +223,19 @@ fn another_start_under_the_own_identity_is_told_only_when_authentic() {
         1,
         &body(&[("request", "PING"), ("sender_name", "n1"), ("recipient", "E"), ("request_id", "r")]),
     );
-    assert!(matches!(n1.open(&mut same_boot), Err(Dropped::OwnIdentity { boot: Boot(5), .. })));
+    assert_eq!(n1.open(&mut same_boot), Err(Dropped::Replay), "it tells nothing");
+    let (mut earlier, mut n1) = (node("n1", 5), node("n1", 6));
+    let mut datagram = earlier.seal(Under::Cluster, &EVERYONE, &vote(1)).unwrap();
+    assert_eq!(n1.open(&mut datagram), Err(Dropped::Replay), "an earlier start that may be over");
+    let mut datagram = earlier.seal(Under::Cluster, &EVERYONE, &hello_to(&n1, 6)).unwrap();
+    let told = Dropped::OwnIdentity { boot: Boot(5), message: Box::new(hello_to(&n1, 6)) };
+    assert_eq!(n1.open(&mut datagram), Err(told), "it knows this one: both run");
 }
 
 #[test]
 fn a_crowd_of_strangers_does_not_open_a_member_to_replay() {
     let (mut n1, mut n2) = (node("n1", 5), node("n2", 6));
+    prove(&mut n1, &mut n2, 6);
     let datagram = n1.seal(Under::Cluster, &EVERYONE, &vote(1)).unwrap();
     n2.open(&mut datagram.clone()).unwrap();
     for id in 0..2 * STRANGERS_MAX as u64 {
@@ -226,7 +250,8 @@ fn unknown_fields_are_ignored_and_counted() {
     let envelope = [("request", "PING"), ("sender_name", "n9"), ("recipient", "n2"), ("request_id", "r-1")];
     let more = [("colour", "red"), ("shape", "round")];
     let mut n2 = node("n2", 6);
-    let mut datagram = scribe(1, 1).seal(1, &body(&[&more[..1], &envelope, &more[1..]].concat()));
+    let controller = Scribe { tag: tag(&[7; 32], &[0; 16], 0), ..scribe(1, 1) };
+    let mut datagram = controller.seal(1, &body(&[&more[..1], &envelope, &more[1..]].concat()));
     let opened = n2.open(&mut datagram).unwrap();
     assert_eq!((opened.message, opened.unknown_fields), (ask("r-1"), 2));
     assert_eq!(opened.recipient, Recipient::Name("n2".parse().unwrap()));
@@ -271,6 +296,7 @@ fn authentic_nonsense_is_malformed() {
     assert_eq!(dropped, Err(Dropped::UnknownMessage("SING".to_owned())));
     let read = Message::Read(Read { nonce: 1 });
     let mut n1 = node("n1", 5);
+    prove(&mut n1, &mut n2, 6);
     let mut datagram = n1.seal(Under::Cluster, &EVERYONE, &read).unwrap();
     assert_eq!(n2.open(&mut datagram).unwrap().message, read);
 }

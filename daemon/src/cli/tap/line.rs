@@ -112,6 +112,8 @@ fn fields(names: &impl Names, message: &Message) -> Value {
             fields.insert("heard".to_owned(), heard.collect::<Map<_, _>>().into());
             let direct_only = hello.hears_by_unicast_only().map(|id| names.name(id));
             fields.insert("direct_only".to_owned(), direct_only.collect());
+            let unproven = hello.waits_for_all().map(|id| names.name(id));
+            fields.insert("unproven".to_owned(), unproven.collect());
         }
         Message::Heartbeat(it) => _ = fields.insert("entries".to_owned(), entries(&it.entries)),
         Message::Catchup(it) => _ = fields.insert("entries".to_owned(), entries(&it.entries)),

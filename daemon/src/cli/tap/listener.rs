@@ -195,6 +195,7 @@ mod tests {
             pid: 1,
             heard: Vec::new(),
             direct_only: Vec::new(),
+            unproven: Vec::new(),
             began: None,
             made_good: None,
             had: Vec::new(),

@@ -31,6 +31,7 @@
 //! - `compact N to=I`: its log drops the entries up to I. `offer N M`: N offers M a snapshot of its state as it is; `fetched M`:
 //!   the one that was offered last has come; `unfetched M`: it could not be had.
 //! - `add N M`, `remove N M`: N, if it leads, lets M vote from now on, or no more.
+//! - `unproven N M`: something of M reaches N, of a start that has not shown that it hears N's; elsewhere all have.
 //! - `say N → M MESSAGE field=value…`: a message that N never said arrives at M. From then on nothing but the script judges.
 //! - `show N…`: term, leader, log, and how far it is committed.
 //! - `with HELLO`: HELLOs are shown from now on.

@@ -138,6 +138,11 @@ impl Stage {
             ("campaign", [name]) => self.with(name, chorus_proto::raft::Raft::campaign)?,
             ("playdead", [name]) => self.with(name, chorus_proto::raft::Raft::play_dead)?,
             ("revive", [name]) => self.with(name, chorus_proto::raft::Raft::revive)?,
+            ("unproven", [name, other]) => {
+                let other = self.at(other)?;
+                let (id, boot) = (self.hosts[other].id, self.hosts[other].config.boot);
+                self.with(name, |raft, now| raft.unproven(now, id, boot))?;
+            }
             ("say", [from, to, message, ..]) => self.say(from, to, message, &words)?,
             ("show", names) => names.iter().try_for_each(|name| self.show(name))?,
             ("with", ["HELLO"]) => self.shows_hello = true,

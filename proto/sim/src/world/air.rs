@@ -8,7 +8,7 @@ use std::rc::Rc;
 use chorus_proto::message::{Message, Recipient, Sender};
 use chorus_proto::raft::To;
 use chorus_proto::text::{self, Names};
-use chorus_proto::types::{Cluster, NodeId, NodeName, Span};
+use chorus_proto::types::{Boot, Cluster, NodeId, NodeName, Span};
 use chorus_proto::wire::{Dropped, Under};
 
 use super::{What, World};
@@ -37,6 +37,20 @@ pub(super) struct Datagram {
     message: Message,
     /// The real thing, in lives that have it.
     sealed: Option<Vec<u8>>,
+}
+
+impl Datagram {
+    /// The same once more, by unicast.
+    fn copy(&self) -> Self {
+        Self {
+            number: self.number,
+            sender: Sender { direct: true, ..self.sender },
+            cluster: self.cluster,
+            recipient: self.recipient.clone(),
+            message: self.message.clone(),
+            sealed: self.sealed.clone(),
+        }
+    }
 }
 
 /// What is kept of all that was ever said.
@@ -80,7 +94,7 @@ impl Air {
     }
 }
 
-/// Which datagrams one start of a node has taken in.
+/// Which datagrams a node, or one start of it, has taken in.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// One bit a datagram.
@@ -118,6 +132,12 @@ impl World {
             (Some(raft), To::Group) => raft.presence().besides(&message).to_vec(),
             _ => Vec::new(),
         };
+        // A HELLO is sealed anew for each, the group's last: the first to come may be a proof, before which nothing counts.
+        let hellos = if matches!(message, Message::Hello(_)) { besides.clone() } else { Vec::new() };
+        let hellos: Vec<Datagram> = hellos
+            .into_iter()
+            .map(|id| self.datagram(from, To::Node(id), message.clone()))
+            .collect::<Checked<_>>()?;
         let datagram = Rc::new(self.datagram(from, to, message)?);
         if self.climate.has(Class::Replays) {
             self.air.keep(&mut self.rng, from, &datagram);
@@ -125,9 +145,11 @@ impl World {
         if self.weather.is_unsent(&mut self.rng) {
             return Ok(());
         }
-        for id in besides {
-            let copy = Rc::new(self.direct_copy(from, id, &datagram)?);
-            let receiver = self.ids.get(&id).copied().filter(|at| *at != from);
+        let copies =
+            if hellos.is_empty() { besides.iter().map(|_| datagram.copy()).collect() } else { hellos };
+        for (id, copy) in besides.iter().zip(copies) {
+            let receiver = self.ids.get(id).copied().filter(|at| *at != from);
+            let copy = Rc::new(copy);
             receiver.into_iter().for_each(|at| self.transmit(from, at, &copy));
         }
         match to {
@@ -146,11 +168,9 @@ impl World {
     }
 
     fn datagram(&mut self, from: usize, to: To, message: Message) -> Checked<Datagram> {
-        // One HELLO in two goes out under the common tag, with its direct copies; WELCOME always does.
         let common = match &message {
             Message::Hello(_) => {
-                self.lives[from].hellos += u32::from(to == To::Group);
-                self.lives[from].hellos.is_multiple_of(2)
+                self.hosts[from].raft.as_ref().is_some_and(|raft| raft.presence().hello_is_common())
             }
             Message::Welcome(_) => true,
             _ => false,
@@ -162,21 +182,6 @@ impl World {
         let sealed = self.seal(from, common, &recipient, &message)?;
         self.air.said += 1;
         Ok(Datagram { number: self.air.said, sender, cluster, recipient, message, sealed })
-    }
-
-    /// What is said to the group, once more to one who hears it in no other way: HELLO sealed anew, the rest as it is.
-    fn direct_copy(&mut self, from: usize, to: NodeId, said: &Datagram) -> Checked<Datagram> {
-        if matches!(said.message, Message::Hello(_)) {
-            return self.datagram(from, To::Node(to), said.message.clone());
-        }
-        Ok(Datagram {
-            number: said.number,
-            sender: Sender { direct: true, ..said.sender },
-            cluster: said.cluster,
-            recipient: said.recipient.clone(),
-            message: said.message.clone(),
-            sealed: said.sealed.clone(),
-        })
     }
 
     /// As the daemon names whom it speaks to: a voter as the log does, anybody else as he does himself.
@@ -252,7 +257,8 @@ impl World {
         };
         let Some(message) = heard else { return Ok(()) };
         let new = self.lives[to].heard.is_new(&datagram);
-        Invariant::HeardOnce.check(new || datagram.sealed.is_none(), || {
+        let first = self.lives[to].heard_ever.is_new(&datagram);
+        Invariant::HeardOnce.check(first || datagram.sealed.is_none(), || {
             format!("{} takes in the same {} twice", self.name(to), message.name())
         })?;
         // The core bears repetitions; a STORE must not come twice, which is what replay windows are for.
@@ -261,23 +267,39 @@ impl World {
         if (new || !windowed) && meant { self.receive(to, from, datagram.sender, message) } else { Ok(()) }
     }
 
-    /// The tag and the window's boots, imitated: an earlier start is heard no more.
+    /// The tag and the window's boots, imitated: an earlier start is heard no more, a later one when it has proven itself, and
+    /// from its proof on.
     fn hears(&mut self, to: usize, from: usize, datagram: &Datagram) -> Checked<bool> {
         let heard = match datagram.cluster {
             Some(cluster) => self.hosts[to].cluster() == Some(cluster),
             None => matches!(datagram.message, Message::Hello(_) | Message::Welcome(_)),
         };
         let Sender { id, boot, .. } = datagram.sender;
-        if heard && id == self.hosts[to].id {
+        let own = (self.hosts[to].id, self.hosts[to].config.boot);
+        if heard && id == own.0 {
             self.own_identity(to, datagram.sender, &datagram.message)?;
             return Ok(false);
         }
-        let last = &mut self.lives[to].boots[from];
-        if !heard || *last > boot {
+        let (proven, proof) = &mut self.lives[to].proven[from];
+        if !heard || *proven > boot {
             return Ok(false);
         }
-        *last = boot;
-        Ok(true)
+        if *proven == boot {
+            return Ok(datagram.number > *proof);
+        }
+        if matches!(&datagram.message, Message::Hello(hello) if hello.heard.contains(&own)) {
+            (*proven, *proof) = (boot, datagram.number);
+            return Ok(true);
+        }
+        self.unproven(to, id, boot)?;
+        Ok(false)
+    }
+
+    /// Something of a start that has not shown that it hears this one.
+    fn unproven(&mut self, at: usize, sender: NodeId, boot: Boot) -> Checked {
+        let now = self.clock(at);
+        let actions = self.hosts[at].raft().unproven(now, sender, boot);
+        self.carry_out(at, actions)
     }
 
     /// Something of this node's own identity: its echo, an earlier start's, or another process's.
@@ -318,6 +340,10 @@ impl World {
                 self.own_identity(to, Sender { boot, ..said.sender }, &message)?;
                 Ok(None)
             }
+            Err(Dropped::Unproven { sender, boot }) => {
+                self.unproven(to, sender, boot)?;
+                Ok(None)
+            }
             Err(_) if damaged => Ok(None),
             Err(Dropped::Tag | Dropped::Replay | Dropped::NotAllowed | Dropped::Own) => Ok(None),
             Err(dropped) => trouble(format!("{dropped}: {:?}", said.message)),
@@ -327,7 +353,7 @@ impl World {
     /// Once a start of a node was heard, nothing of its earlier starts is.
     fn is_of_no_earlier_start(&mut self, to: usize, sender: &Sender) -> Checked {
         let Some(from) = self.ids.get(&sender.id) else { return Ok(()) };
-        let last = &mut self.lives[to].boots[*from];
+        let last = &mut self.lives[to].proven[*from].0;
         let before = std::mem::replace(last, sender.boot.max(*last));
         Invariant::HeardOnce.check(before <= sender.boot || self.clones.is_some(), || {
             format!("a datagram of start {} is heard after one of {before}", sender.boot)

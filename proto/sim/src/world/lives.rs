@@ -64,11 +64,12 @@ pub(super) struct Life {
     applying: bool,
     /// Applied up to here once the state's writer is done.
     apply_upto: Index,
-    /// The latest boot of each sender.
-    pub(super) boots: Vec<Boot>,
+    /// The latest start of each sender that has shown that it hears this one, and the datagram by which it has.
+    pub(super) proven: Vec<(Boot, u64)>,
     /// What this start took in.
     pub(super) heard: Heard,
-    pub(super) hellos: u32,
+    /// What all starts took in.
+    pub(super) heard_ever: Heard,
     pub(super) forwarder: Forwarder,
     /// Reads that others asked this node to confirm: who, and his nonce.
     pub(super) asked_reads: BTreeMap<u64, (NodeId, u64)>,
@@ -106,9 +107,9 @@ impl Life {
             failed: None,
             applying: false,
             apply_upto: Index(0),
-            boots: Vec::new(),
+            proven: Vec::new(),
             heard: Heard::default(),
-            hellos: 0,
+            heard_ever: Heard::default(),
             forwarder: Forwarder::new(0),
             asked_reads: BTreeMap::new(),
             seen: None,
@@ -127,7 +128,7 @@ impl Life {
         self.timer = Time(u64::MAX);
         self.syncing = false;
         self.applying = false;
-        self.boots = vec![Boot(0); nodes];
+        self.proven = vec![(Boot(0), 0); nodes];
         self.heard = Heard::default();
         self.forwarder = Forwarder::new(seed);
         self.asked_reads.clear();
