@@ -7,7 +7,7 @@ use chorus_proto::message::{
     Done, LeaderInfo, LogLine, Message, Recipient, Refused, Report, Retrieve, Role, Sender, Store,
 };
 use chorus_proto::raft::{Refusal, To};
-use chorus_proto::types::{ENTRY_BYTES_MAX, Entry, Index, Now, RequestId, Term};
+use chorus_proto::types::{Boot, ENTRY_BYTES_MAX, Entry, Index, Now, RequestId, Term};
 use chorus_proto::wire::control::Verb;
 use chorus_proto::wire::{Under, fit_log};
 use serde_json::json;
@@ -19,11 +19,14 @@ use super::proposals::Proposal;
 use super::reader::{Asker, Errand};
 use super::reserve;
 use super::speech::Heard;
-use crate::boards::{Boards, Change, Command, Input, Outcome};
+use crate::boards::{Boards, Change, Command, Input, Outcome, made_at_ms};
 use crate::store::{self, AppliedEntry};
 
 /// A refusal is worth a new try after so long.
 const RETRY_MS: u64 = 50;
+/// How old a controller's start may be whose STORE bears an id that does not tell when it was made: half as long as outcomes
+/// are kept, so that a STORE that somebody recorded meets its outcome or is refused.
+const CONTROLLER_AGE_MS_MAX: u64 = 12 * 60 * 60 * 1_000;
 /// Entries that one RETRIEVE looks at: more never fit its answer.
 const RETRIEVE_MAX: u32 = 64;
 
@@ -41,6 +44,12 @@ impl Driver {
         }
         let sender = Sender { id: opened.sender, boot: opened.boot, direct };
         match opened.message {
+            Message::Store(store) if !member && self.leads() && is_old(now, opened.boot, &store) => {
+                let detail =
+                    "this controller began long ago, and the id is no UUID v7: it may have been recorded";
+                let refusal = refused(store.request_id, "request_expired", detail);
+                self.reply(asker, Message::Refused(refusal));
+            }
             Message::Store(store) => self.on_store(asker, store),
             Message::Read(read) => self.on_read(now, asker, read.nonce),
             Message::ReadIndex(read) if member => {
@@ -272,6 +281,12 @@ impl Driver {
             self.speech.answer(from, &try_again(retrieve.request_id, "overloaded", busy));
         }
     }
+}
+
+/// A controller's STORE that may have been recorded so long ago that its outcome is forgotten. A UUID v7 tells that itself.
+fn is_old(now: Now, controllers_boot: Boot, store: &Store) -> bool {
+    let began_ms = controllers_boot.0 / 1_000;
+    made_at_ms(&store.request_id).is_none() && began_ms.saturating_add(CONTROLLER_AGE_MS_MAX) < now.clock_ms
 }
 
 /// A refusal to a node says in which term, so that it answers only what was sent for that.

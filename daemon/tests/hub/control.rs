@@ -121,6 +121,25 @@ async fn a_store_that_makes_no_sense_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_store_that_may_have_been_recorded_long_ago_is_refused_unless_its_id_tells_when_it_was_made() {
+    let cluster = Cluster::start(1, 0.0);
+    cluster.leader().await;
+    let began = 1_700_000_000_000_000;
+    let mut controller = Controller::begun(cluster.hub.join(), began);
+    let answer = async |controller: &mut Controller, id: &str| {
+        controller.ask(&put(id, "colour", "green"), |opened| Some(opened.message)).await
+    };
+    let Message::Refused(refused) = answer(&mut controller, "a-name").await else { panic!("it was taken") };
+    assert_eq!((refused.code.as_str(), refused.retry_ms), ("request_expired", None));
+    let id = uuid::Uuid::now_v7().to_string();
+    let stored = answer(&mut controller, &id).await;
+    assert!(matches!(stored, Message::Done(_)), "{stored:?}");
+    let mut begins_now = Controller::new(cluster.hub.join());
+    let stored = answer(&mut begins_now, "a-name").await;
+    assert!(matches!(stored, Message::Done(_)), "{stored:?}");
+}
+
+#[tokio::test]
 async fn a_node_told_to_lead_leads_and_a_leader_told_to_follow_hands_over() {
     let cluster = Cluster::start(3, 0.0);
     let leader = cluster.leader().await;

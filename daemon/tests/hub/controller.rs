@@ -1,6 +1,6 @@
 //! A controller on the hub.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus::transport::{Destination, HubEnd, Transport};
 use chorus_proto::message::{Message, NodeReport, Recipient, Report};
@@ -17,7 +17,13 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(crate) fn new(end: HubEnd) -> Self {
-        let boot = Boot(1_700_000_000_000_000);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+        Self::begun(end, u64::try_from(now.as_micros()).expect("the clock is before the year 580,000"))
+    }
+
+    /// One that began at this time, in microseconds of Unix time.
+    pub(crate) fn begun(end: HubEnd, at_us: u64) -> Self {
+        let boot = Boot(at_us);
         let endpoint = Endpoint::controller(Secret::from(SECRET), u64::from(end.address().port()), boot, 5);
         Self { transport: Transport::Hub(end), endpoint }
     }
