@@ -1,8 +1,8 @@
 //! What only the control key may say: commands that it did not say, or said to an earlier start, or said once already,
 //! move nothing, and stand in the log.
 
-use chorus_proto::message::{Control, Message, NodeReport};
-use chorus_proto::types::{Boot, NodeId};
+use chorus_proto::message::{Control, MemberChange, Message, NodeReport};
+use chorus_proto::types::{Boot, NodeId, RequestId};
 use chorus_proto::wire::control::{ControlKey, Verb};
 
 use crate::client::dropped;
@@ -11,7 +11,20 @@ use crate::playdead::allowed;
 use crate::voice::{Voice, key, request_id};
 use crate::wait::wait_for;
 
-const VERBS: [Verb; 5] = [Verb::Follow, Verb::TryLead, Verb::PlayDead, Verb::Revive, Verb::Shutdown];
+const VERBS: [Verb; 6] =
+    [Verb::Follow, Verb::TryLead, Verb::PlayDead, Verb::Revive, Verb::Members, Verb::Shutdown];
+
+/// A command of that verb. MEMBERS takes the vote of a node that has none: it is done as soon as it is obeyed.
+fn sign(key: &ControlKey, verb: Verb, id: NodeId, boot: Boot, request_id: RequestId) -> Control {
+    match verb {
+        Verb::Members => key.sign_change(id, boot, request_id, removal("n9")),
+        _ => key.sign(verb, id, boot, request_id),
+    }
+}
+
+fn removal(name: &str) -> MemberChange {
+    MemberChange { add: false, name: name.parse().expect("a name"), node: None }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_altered_or_unsigned_command_is_refused_and_logged() {
@@ -26,24 +39,33 @@ async fn a_forged_altered_or_unsigned_command_is_refused_and_logged() {
         let (id, boot) = id_and_boot(&report);
         for verb in VERBS {
             let name = |what: &str| request_id(&format!("{what}-{}-{target}", verb.name()));
-            let good = |what: &str| control_key.sign(verb, id, boot, name(what));
+            let good = |what: &str| sign(&control_key, verb, id, boot, name(what));
+            let change = good("change").change;
             let other_verb = if verb == Verb::Follow { Verb::TryLead } else { Verb::Follow };
-            let wrong = [
-                (stranger.sign(verb, id, boot, name("stranger")), "bad_signature"),
+            let other_verb = |what: &str| Control {
+                change: change.clone(),
+                ..control_key.sign(other_verb, id, boot, name(what))
+            };
+            let mut wrong = vec![
+                (sign(&stranger, verb, id, boot, name("stranger")), "bad_signature"),
                 (Control { signature: vec![0; 64], ..good("unsigned") }, "bad_signature"),
-                (control_key.sign(other_verb, id, boot, name("other-verb")), "bad_signature"),
+                (other_verb("other-verb"), "bad_signature"),
                 (Control { request_id: name("renamed"), ..good("signed-as-another") }, "bad_signature"),
                 (
-                    Control { target: id, ..control_key.sign(verb, NodeId(7), boot, name("redirected")) },
+                    Control { target: id, ..sign(&control_key, verb, NodeId(7), boot, name("redirected")) },
                     "bad_signature",
                 ),
                 (
-                    Control { target_boot: boot, ..control_key.sign(verb, id, Boot(1), name("moved")) },
+                    Control { target_boot: boot, ..sign(&control_key, verb, id, Boot(1), name("moved")) },
                     "bad_signature",
                 ),
-                (control_key.sign(verb, id, Boot(boot.0 - 1), name("earlier")), "wrong_boot"),
-                (control_key.sign(verb, id, Boot(boot.0 + 1), name("later")), "wrong_boot"),
+                (sign(&control_key, verb, id, Boot(boot.0 - 1), name("earlier")), "wrong_boot"),
+                (sign(&control_key, verb, id, Boot(boot.0 + 1), name("later")), "wrong_boot"),
             ];
+            if verb == Verb::Members {
+                let altered = Control { change: Some(removal("n2")), ..good("altered") };
+                wrong.push((altered, "bad_signature"));
+            }
             for (control, code) in wrong {
                 let asked = control.request_id.clone();
                 let datagram = voice.seal(&verb.message(control));
@@ -85,7 +107,7 @@ async fn a_recorded_command_is_obeyed_once_also_after_the_targets_restart() {
     let (id, boot) = id_and_boot(&report);
     let mut recorded = Vec::new();
     for verb in VERBS {
-        let control = control_key.sign(verb, id, boot, request_id(verb.name()));
+        let control = sign(&control_key, verb, id, boot, request_id(verb.name()));
         let datagram = voice.seal(&verb.message(control.clone()));
         voice.send_to_group(&datagram);
         let Message::Done(done) = voice.answer() else { panic!("{} was not obeyed", verb.name()) };
