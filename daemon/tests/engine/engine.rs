@@ -1,10 +1,14 @@
 //! A container engine of the test's own.
 
-use std::fs::File;
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
 
 /// How long the engine, a machine in it or a condition on it may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -16,17 +20,50 @@ pub(crate) struct Engine {
     socket: PathBuf,
     containers: Vec<String>,
     _run: tempfile::TempDir,
+    _alone: File,
+}
+
+/// Set for the copy of this program that runs in a network namespace of its own.
+const INSIDE: &str = "CHORUS_TEST_ENGINE";
+
+/// Runs `story` with an engine whose containers speak with each other, in a network namespace that ends with it. A
+/// process cannot enter a namespace without unsafe code: so the test `test` runs itself once more there.
+pub(crate) fn with_networks(test: &str, story: impl FnOnce(Engine)) {
+    if env::var_os(INSIDE).is_some() {
+        let up = Command::new("ip").args(["link", "set", "lo", "up"]).output().expect("ip of iproute2");
+        said(up, "ip link set lo up");
+        return story(Engine::start_with(&[]));
+    }
+    // The kernel ends the copy if this one dies without a chance to.
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "unshare", "--net"])
+        .arg(env::current_exe().expect("this program's path"))
+        .args(["--exact", test, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .expect("setpriv of util-linux");
+    assert!(status.success(), "the test in a network namespace of its own failed; what it said stands above");
 }
 
 impl Engine {
+    /// One whose containers have no network but loopback.
     pub(crate) fn start() -> Self {
+        Self::start_with(&["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+    }
+
+    fn start_with(networks: &[&str]) -> Self {
         // Images stay for the next run; what belongs to this run goes with it.
         let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine");
+        fs::create_dir_all(&images).expect("a directory below target");
+        // Two engines would not share it.
+        let alone = File::create(images.join("in-use")).expect("a file below target");
+        flock(&alone, FlockOperation::LockExclusive).expect("a lock on a file");
         let run = tempfile::tempdir().expect("a directory for the engine");
         let socket = run.path().join("docker.sock");
         let log = File::create(run.path().join("log")).expect("a file for the engine's words");
-        let daemon = Command::new("dockerd")
-            .args(["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+        let daemon = Command::new("setpriv")
+            .args(["--pdeathsig", "TERM", "dockerd"])
+            .args(networks)
             .arg("--host")
             .arg(format!("unix://{}", socket.display()))
             .arg("--data-root")
@@ -40,9 +77,19 @@ impl Engine {
             .stderr(log)
             .spawn()
             .expect("dockerd of Debian's docker.io");
-        let engine = Self { daemon, socket, containers: Vec::new(), _run: run };
+        let engine = Self { daemon, socket, containers: Vec::new(), _run: run, _alone: alone };
         wait_for("the engine to answer", || engine.try_docker(&["info"]).status.success().then_some(()));
+        engine.forget_earlier_runs();
         engine
+    }
+
+    /// A run that was killed could not.
+    fn forget_earlier_runs(&self) {
+        for container in self.docker(&["ps", "--all", "--quiet"]).lines() {
+            self.docker(&["rm", "--force", "--volumes", container]);
+        }
+        self.docker(&["volume", "prune", "--force"]);
+        self.docker(&["network", "prune", "--force"]);
     }
 
     /// Runs `docker ARGS`, which must succeed; what it printed.
@@ -57,8 +104,15 @@ impl Engine {
 
     /// `docker ARGS`, to be started.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new("docker");
-        command.env("DOCKER_HOST", format!("unix://{}", self.socket.display())).args(args);
+        let mut command = self.client("docker");
+        command.args(args);
+        command
+    }
+
+    /// A program that speaks to this engine, to be started.
+    pub(crate) fn client(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.env("DOCKER_HOST", format!("unix://{}", self.socket.display())).stdin(Stdio::null());
         command
     }
 

@@ -1,12 +1,10 @@
 //! A Debian machine with systemd as its process 1, in a container.
 
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
+use crate::debian;
 use crate::engine::{Engine, said, wait_for};
-
-/// The image, made once and kept.
-const IMAGE: &str = "chorus-test/debian-systemd";
 
 /// A machine that runs.
 #[derive(Debug)]
@@ -19,9 +17,7 @@ impl Machine {
     /// Boots.
     pub(crate) fn boot() -> Self {
         let mut engine = Engine::start();
-        if !engine.try_docker(&["image", "inspect", IMAGE]).status.success() {
-            make_image(&engine);
-        }
+        let image = debian::image(&engine);
         // What systemd as process 1 needs of a container, and no network but loopback.
         let container = engine.run(&[
             "--network=none",
@@ -32,7 +28,7 @@ impl Machine {
             "--tmpfs=/run/lock",
             "--tmpfs=/tmp:exec",
             "--volume=/sys/fs/cgroup:/sys/fs/cgroup",
-            IMAGE,
+            image,
             "/sbin/init",
         ]);
         let machine = Self { engine, container };
@@ -78,27 +74,4 @@ impl Machine {
             wanted(&now).then_some(now)
         })
     }
-}
-
-/// A bare Debian with systemd, from Debian's own packages.
-fn make_image(engine: &Engine) {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for a root");
-    let made = Command::new("debootstrap")
-        .args(["--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm"])
-        .arg(root.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("Debian's debootstrap");
-    said(made, "debootstrap");
-    let mut tar = Command::new("tar")
-        .arg("-C")
-        .arg(root.path())
-        .args(["-c", "."])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("tar runs");
-    let packed = tar.stdout.take().expect("it is piped");
-    let imported = engine.command(&["import", "-", IMAGE]).stdin(packed).output().expect("docker runs");
-    said(imported, "docker import");
-    assert!(tar.wait().expect("tar ends").success(), "tar could not read the root that debootstrap made");
 }
