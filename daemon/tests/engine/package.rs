@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::engine::said;
 
-/// Builds it, as a release would; its file.
+/// Builds it, as a release would, and has Debian's own judge look at it; its file.
 pub(crate) fn build() -> PathBuf {
     let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let built = Command::new(house.join("release"))
@@ -15,5 +15,7 @@ pub(crate) fn build() -> PathBuf {
     let printed = said(built, "./release deb");
     let file = house.join(printed.lines().last().expect("the package's file").trim());
     assert!(file.is_file(), "no package: {printed}");
+    let judged = Command::new("lintian").arg("--allow-root").arg(&file).output();
+    assert_eq!(said(judged.expect("Debian's lintian"), "lintian").trim(), "", "lintian has something to say");
     file
 }

@@ -50,6 +50,8 @@ fn three_instances_make_a_cluster(machine: &Machine) {
         let takes_part = |line: &str| line.contains(" in term ") && line.contains("3 of 3 voters heard");
         machine.status(&format!("chorus@{node}"), takes_part);
     }
+    let with_the_machine = machine.property("multi-user.target", "Wants");
+    assert!(with_the_machine.contains("chorus@n2.service"), "{with_the_machine}");
     println!("measured: three units from the start to a cluster of three: {:?}", begun.elapsed());
     put(machine, 8_001, "colour", "green");
     for port in [8_001, 8_002, 8_003] {
