@@ -87,6 +87,7 @@ async function scroll(browser, { tab }) {
 function longestTaskMs(events) {
   const mains = events.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(({ pid, tid }) => `${pid} ${tid}`);
   assert.ok(mains.length > 0, 'the page has a thread');
-  const tasks = events.filter(({ name, ph, pid, tid }) => ph === 'X' && name.endsWith('RunTask') && mains.includes(`${pid} ${tid}`));
+  // One that was cut by the trace's beginning or end has no measure.
+  const tasks = events.filter(({ name, ph, pid, tid, tdur }) => ph === 'X' && tdur !== undefined && name.endsWith('RunTask') && mains.includes(`${pid} ${tid}`));
   return Math.max(0, ...tasks.map(({ tdur }) => tdur / 1_000));
 }
