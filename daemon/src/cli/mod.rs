@@ -11,6 +11,7 @@ mod completions;
 mod control;
 mod controller;
 mod data_dir;
+mod doctor;
 mod donors;
 mod failure;
 mod health;
@@ -27,6 +28,7 @@ mod recover;
 mod shell;
 mod status;
 mod store;
+mod support;
 mod survey;
 mod table;
 mod tap;
@@ -77,6 +79,8 @@ enum Command {
     Tap(tap::Tap),
     Shell(shell::Shell),
     Health(health::Health),
+    Doctor(doctor::Doctor),
+    Support(support::Support),
     Bench(bench::Bench),
     #[command(subcommand)]
     Donor(donors::Donor),
@@ -109,6 +113,8 @@ impl Command {
             Self::Tap(tap) => wait_for(tap.run()),
             Self::Shell(shell) => done(shell.run()),
             Self::Health(health) => wait_for(health.run()),
+            Self::Doctor(doctor) => wait_for(doctor.run()),
+            Self::Support(support) => wait_for(support.run()),
             Self::Bench(bench) => wait_for(bench.run()),
             Self::Donor(donor) => wait_for(donor.run()),
             Self::Backup(backup) => done(backup.run()),

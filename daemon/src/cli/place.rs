@@ -66,6 +66,8 @@ pub(super) struct Cluster {
     pub(super) reach: Reach,
     /// Its nodes, as far as they are known without asking.
     pub(super) nodes: Vec<KnownNode>,
+    /// The files of its keys.
+    pub(super) key_files: Vec<PathBuf>,
     control_key: Option<PathBuf>,
 }
 
@@ -126,6 +128,8 @@ impl Place {
             config::peers(&text).map_err(|remedy| wrong("--peers", &text, &remedy))
         })?;
         let key_file = self.key_file.clone().or(file.key_file.map(beside)).ok_or_else(no_cluster)?;
+        let secret = keys::read(&key_file)?;
+        let control_key = self.control_key.clone().or(file.control_key.map(beside));
         Ok(Cluster {
             transport: transport::Settings {
                 group: config::group(&group).map_err(|remedy| wrong("--group", &group, &remedy))?,
@@ -136,11 +140,18 @@ impl Place {
                 drop_received: 0.0,
             },
             peers,
-            secret: keys::read(&key_file)?,
+            secret,
             reach: self.reach.clone(),
             nodes: file.nodes,
-            control_key: self.control_key.clone().or(file.control_key.map(beside)),
+            key_files: std::iter::once(key_file).chain(control_key.clone()).collect(),
+            control_key,
         })
+    }
+
+    /// Where data lies on this machine: the directory that is named, else the usual one if it is there.
+    pub(super) fn data_directory(&self) -> Option<PathBuf> {
+        let usual = || Some(PathBuf::from(USUAL_DIRECTORY)).filter(|directory| directory.is_dir());
+        self.data_dir.clone().or_else(usual)
     }
 
     /// The directory whose `client.toml` counts, if any does. A node has a data directory too, without such a file:

@@ -296,6 +296,15 @@ impl FromArgMatches for Settings {
 }
 
 impl Settings {
+    /// What a configuration file says, by key: every setting is a name, a place or a number, and secrets stand in files of their
+    /// own.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no such file.
+    pub fn in_file(path: &Path) -> Result<Vec<(&'static str, String)>, ConfigError> {
+        Ok(read_file(path)?.into_iter().map(|(key, given)| (key, given.value)).collect())
+    }
+
     /// Everything that was given, the file's part too.
     pub(super) fn layers(&self) -> Result<Layers, ConfigError> {
         let mut given = match &self.file {

@@ -11,6 +11,7 @@ mod bed;
 mod clients;
 mod committed;
 mod disk;
+mod doctor;
 mod evidence;
 mod faults;
 mod feeds;
@@ -20,6 +21,7 @@ mod network;
 mod nodes;
 mod operation;
 mod register;
+mod strangers;
 mod verdict;
 mod writers;
 

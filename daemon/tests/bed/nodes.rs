@@ -348,7 +348,7 @@ pub(crate) fn complaint(talk: &str) -> Option<&str> {
 }
 
 /// The library that lets calls fail, which cargo builds beside this test.
-fn disk_faults() -> PathBuf {
+pub(crate) fn disk_faults() -> PathBuf {
     let itself = env::current_exe().expect("this program's path");
     let library = itself.with_file_name("libchorus_disk_faults.so");
     assert!(library.exists(), "{} is not there", library.display());
@@ -382,7 +382,8 @@ pub(crate) fn url(k: usize, path: &str) -> String {
 /// An HTTP client whose requests end within `patience`.
 pub(crate) fn client(patience: Duration) -> Client {
     let builder = Client::builder().connect_timeout(Duration::from_millis(500)).timeout(patience);
-    builder.build().expect("a client without TLS needs nothing")
+    let nobody = chorus::guard::client(chorus::guard::Trust::Nobody).expect("nobody is believed");
+    builder.tls_backend_preconfigured(nobody).build().expect("a client without TLS needs nothing")
 }
 
 /// The applied index that an answer rests on.
