@@ -185,6 +185,7 @@ pub fn run(
         metrics,
         public_url: config.public_url.clone(),
         hosts: config.hosts.clone(),
+        writes_per_second: config.writes_per_second,
         guard: config.guard.clone(),
         caches: !config.no_cache,
         supervisor: supervised.as_ref().and_then(|supervised| supervised.socket.clone()),

@@ -101,6 +101,7 @@ impl Web {
             metrics: Arc::new(Metrics::default()),
             public_url: None,
             hosts: Vec::new(),
+            writes_per_second: 0,
             guard: chorus::guard::Guard::default(),
             supervisor: None,
             caches: true,

@@ -53,6 +53,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// Further names under which the pages are reached.
     pub hosts: Vec<String>,
+    /// How often one address other than this machine's own may write by its pages, a second; 0: as often as it likes.
+    pub writes_per_second: u32,
     /// What keeps strangers out of the pages.
     pub guard: Guard,
     /// Between two HEARTBEATs.
@@ -222,6 +224,7 @@ impl Config {
             },
             listen,
             public_url,
+            writes_per_second: typed(&layers.needed("writes_per_second")?, rate)?,
             hosts: layers.get("hosts").map_or(Ok(Vec::new()), |given| typed(&given, hosts))?,
             guard: Guard::read(guard_files(&layers)?)?,
             heartbeat,
@@ -402,6 +405,11 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 fn count(text: &str) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| *number > 0);
     number.ok_or_else(|| "it is a whole number, 1 or more".to_owned())
+}
+
+/// So many a second; 0 for any number.
+fn rate(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it is a whole number, 0 for no limit".to_owned())
 }
 
 /// `65536`, `64KiB`, `64MiB`, `1GiB`.

@@ -92,6 +92,12 @@ static SETTINGS: &[Setting] = &[
         "Further names under which these pages are reached, with commas; a request under any other name is refused",
     ),
     setting(
+        "writes_per_second",
+        "NUMBER",
+        Some("1000"),
+        "What one address other than this machine's own may write in a second, and four times as much at once; 0: no limit",
+    ),
+    setting(
         "reader_token_file",
         "FILE",
         None,

@@ -72,8 +72,14 @@ pub(super) struct Pace {
 /// Frames of one websocket.
 pub(super) const FRAMES: Pace = Pace { per_second: 500.0, burst: 1_000.0 };
 
-/// What one address changes on the log.
-pub(super) const POSTS: Pace = Pace { per_second: 50.0, burst: 200.0 };
+/// Seconds of an address's writes that may come at once.
+const WRITES_AT_ONCE: f64 = 4.0;
+
+/// What one address changes on the log, of so many changes a second; without a limit for 0.
+pub(super) fn writes(per_second: u32) -> Option<Pace> {
+    let per_second = f64::from(per_second);
+    (per_second > 0.0).then_some(Pace { per_second, burst: per_second * WRITES_AT_ONCE })
+}
 
 /// How long what is under way may take once the node stops.
 pub(super) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ use super::addresses::Addresses;
 use super::cache::Cache;
 use super::elections::Elections;
 use super::gate::Known;
-use super::limits::{FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX, WATCHERS_MAX};
+use super::limits::{self, FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX, WATCHERS_MAX};
 use super::problem::Problem;
 use crate::boards::Boards;
 use crate::guard::Guard;
@@ -35,6 +35,8 @@ pub struct WebState {
     pub public_url: Option<String>,
     /// Further names under which they are reached.
     pub hosts: Vec<String>,
+    /// How often one address other than this machine's own may write, a second; 0: as often as it likes.
+    pub writes_per_second: u32,
     /// What keeps strangers out.
     pub guard: Guard,
     /// Whether answers of hot queries are kept in memory.
@@ -89,7 +91,7 @@ impl Site {
             elections: Elections::default(),
             supervisor: state.supervisor,
             guard: state.guard,
-            addresses: Addresses::default(),
+            addresses: Addresses::new(limits::writes(state.writes_per_second)),
             hosts: state.hosts,
             public_url: state.public_url,
             listen,

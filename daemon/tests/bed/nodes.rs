@@ -127,6 +127,8 @@ impl Nodes {
         command.args(["--listen", &pages(k).to_string()]);
         // Disks are filled to the last byte here.
         command.args(["--disk-reserve", "0"]);
+        // Clients are on other hosts, and write as fast as they can.
+        command.args(["--writes-per-second", "0"]);
         command
     }
 

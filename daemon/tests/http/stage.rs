@@ -245,6 +245,7 @@ impl Stage {
             metrics: Arc::new(Metrics::default()),
             public_url: Some(url.clone()),
             hosts: Vec::new(),
+            writes_per_second: 50,
             guard,
             caches: true,
             supervisor: None,

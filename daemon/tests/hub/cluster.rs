@@ -81,6 +81,7 @@ impl Cluster {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 public_url: Some(format!("http://{name}.example/")),
                 hosts: Vec::new(),
+                writes_per_second: 0,
                 guard: Guard::default(),
                 retention: chorus::store::Retention::default(),
                 heartbeat: Duration::from_millis(40),

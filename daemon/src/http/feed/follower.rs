@@ -315,6 +315,7 @@ mod tests {
             metrics,
             public_url: None,
             hosts: Vec::new(),
+            writes_per_second: 0,
             guard: crate::guard::Guard::default(),
             caches: true,
             supervisor: None,
