@@ -1,5 +1,7 @@
 //! A bare Debian with systemd, from Debian's own packages: the machine, and the shell that packs the image.
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::engine::{Engine, said};
@@ -10,25 +12,27 @@ const NAME: &str = "chorus-test/debian";
 /// The image, by its name.
 pub(crate) fn image(engine: &Engine) -> &'static str {
     if !engine.try_docker(&["image", "inspect", NAME]).status.success() {
-        make(engine);
+        let packed = File::open(packed()).expect("it was packed");
+        let imported = engine.command(&["import", "-", NAME]).stdin(packed).output().expect("docker runs");
+        said(imported, "docker import");
     }
     NAME
 }
 
-fn make(engine: &Engine) {
-    let mut debian = Command::new("mmdebstrap")
-        .args(["--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm", "-"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("Debian's mmdebstrap");
-    let packed = debian.stdout.take().expect("it is piped");
-    let imported = engine.command(&["import", "-", NAME]).stdin(packed).output().expect("docker runs");
-    let made = debian.wait().expect("mmdebstrap ends");
-    if !made.success() {
-        // What it had packed by then is no Debian.
-        let _gone = engine.try_docker(&["rmi", NAME]);
-        panic!("mmdebstrap: {made}; what it said stands above");
+/// All its files in one, made once and kept. That takes a network, which a test in a namespace of its own has not: it is
+/// called before.
+pub(crate) fn packed() -> PathBuf {
+    let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian.tar");
+    if !packed.exists() {
+        let begun = packed.with_extension("begun");
+        let made = Command::new("mmdebstrap")
+            .args(["--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm", "-"])
+            .stdin(Stdio::null())
+            .stdout(File::create(&begun).expect("a file below target"))
+            .output()
+            .expect("Debian's mmdebstrap");
+        said(made, "mmdebstrap");
+        fs::rename(begun, &packed).expect("both are below target");
     }
-    said(imported, "docker import");
+    packed
 }

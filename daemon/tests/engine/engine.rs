@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::debian;
+
 /// How long the engine, a machine in it or a condition on it may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -34,6 +36,7 @@ pub(crate) fn with_networks(test: &str, story: impl FnOnce(Engine)) {
         said(up, "ip link set lo up");
         return story(Engine::start_with(&[]));
     }
+    debian::packed();
     // The kernel ends the copy if this one dies without a chance to.
     let status = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", "unshare", "--net"])
