@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chorus_proto::message::{Hello, NodeReport};
+use chorus_proto::types::Cluster;
 use tokio::time::Instant;
 
 /// A ping without an answer counts as lost after so long.
@@ -47,6 +48,11 @@ impl Neighbour {
         let ahead = i64::try_from(hello.clock_ms).unwrap_or(i64::MAX).saturating_sub_unsigned(now_ms);
         self.clock_ms = Some(self.clock_ms.map_or(ahead, |known| known.max(ahead)));
         self.hello = Some(hello);
+    }
+
+    /// For which cluster it speaks.
+    pub(super) fn cluster(&self) -> Option<Cluster> {
+        self.hello.as_ref()?.cluster
     }
 
     pub(super) fn plays_dead(&self) -> bool {

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chorus_proto::message::{Ask, Done, Message, Recipient, Refused, Report, Store};
-use chorus_proto::types::{Boot, DATAGRAM_BYTES_MAX, NodeId, RequestId};
+use chorus_proto::types::{Boot, Cluster, DATAGRAM_BYTES_MAX, NodeId, RequestId};
 use chorus_proto::wire::{Dropped, Endpoint, Opened, Secret, Under};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::super::controller::random;
-use super::super::place::Cluster;
+use super::super::place;
 use super::super::{Failure, clock};
 use super::finding::{Code, Finding};
 use super::foreign::Foreign;
@@ -101,7 +101,10 @@ impl Station {
     ///
     /// # Errors
     /// When a flag names what is not there.
-    pub(super) fn open(cluster: &Cluster, interface: Interface) -> Result<Result<Self, Finding>, Failure> {
+    pub(super) fn open(
+        cluster: &place::Cluster,
+        interface: Interface,
+    ) -> Result<Result<Self, Finding>, Failure> {
         let settings = transport::Settings { interface: interface.clone(), ..cluster.transport.clone() };
         let sockets = transport::listening_socket(&settings)
             .and_then(|group| Ok((group, transport::controller_socket(&settings)?)));
@@ -160,6 +163,7 @@ impl Station {
             }
         }
         self.ended = Instant::now();
+        self.part_with_others();
         for neighbour in self.neighbours.values_mut() {
             neighbour.pings.expire(self.ended);
         }
@@ -180,15 +184,6 @@ impl Station {
 
     fn take(&mut self, way: Way, from: SocketAddr, opened: Opened) {
         let now = Instant::now();
-        if let Message::Hello(hello) = &opened.message {
-            match (self.cluster_of_ours(), hello.cluster) {
-                (Some(ours), Some(theirs)) if ours != theirs => {
-                    return self.foreign.cluster(theirs, hello.name.as_str());
-                }
-                (None, Some(theirs)) => self.endpoint.set_cluster(Some(theirs)),
-                _ => {}
-            }
-        }
         let is_node = opened.under == Under::Cluster
             || matches!(opened.message, Message::Hello(_) | Message::Welcome(_));
         let is_answer = way == Way::Direct;
@@ -208,7 +203,11 @@ impl Station {
             neighbour.heard_by_multicast(now);
         }
         match opened.message {
-            Message::Hello(hello) => neighbour.heard_hello(hello, clock::unix_ms()),
+            Message::Hello(hello) => {
+                neighbour.heard_hello(hello, clock::unix_ms());
+                let ours = self.cluster_of_most();
+                self.endpoint.set_cluster(ours);
+            }
             Message::Done(Done { request_id, result }) => answered(neighbour, &request_id, Some(result), now),
             Message::Refused(Refused { request_id, .. }) => answered(neighbour, &request_id, None, now),
             Message::LeaderInfo(info) => {
@@ -220,9 +219,26 @@ impl Station {
         }
     }
 
-    /// The cluster that this station listens to: the first that was heard.
-    fn cluster_of_ours(&self) -> Option<chorus_proto::types::Cluster> {
-        self.neighbours.values().find_map(|neighbour| neighbour.hello.as_ref()?.cluster)
+    /// The cluster that this station listens to: whoever speaks first may speak for another one, so it is that of most nodes.
+    fn cluster_of_most(&self) -> Option<Cluster> {
+        let mut nodes: BTreeMap<Cluster, usize> = BTreeMap::new();
+        for cluster in self.neighbours.values().filter_map(Neighbour::cluster) {
+            *nodes.entry(cluster).or_default() += 1;
+        }
+        nodes.into_iter().max_by_key(|(_, nodes)| *nodes).map(|(cluster, _)| cluster)
+    }
+
+    /// Those who speak for another cluster are no neighbours.
+    fn part_with_others(&mut self) {
+        let ours = self.cluster_of_most();
+        let others = |_: &NodeId, neighbour: &mut Neighbour| {
+            neighbour.cluster().is_some_and(|theirs| Some(theirs) != ours)
+        };
+        for (_, neighbour) in self.neighbours.extract_if(.., others) {
+            if let Some(theirs) = neighbour.cluster() {
+                self.foreign.cluster(theirs, &neighbour.name);
+            }
+        }
     }
 
     // --- what is asked ---
