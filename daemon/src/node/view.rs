@@ -195,8 +195,10 @@ impl Oneself {
 
     fn seen_by_itself(&self, core: &Raft, standing: &Standing, now: Now) -> NodeReport {
         let voters = &core.configuration().voters;
-        let voter = voters.iter().any(|voter| voter.id() == self.id)
-            || (voters.is_empty() && self.voters.contains(&self.name));
+        // Names count for a founding alone: in a cluster that is there it votes once its log says so.
+        let founds = voters.is_empty() && core.presence().cluster().is_none();
+        let voter =
+            voters.iter().any(|voter| voter.id() == self.id) || (founds && self.voters.contains(&self.name));
         NodeReport {
             name: self.name.clone(),
             id: self.id.to_string(),
