@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Method;
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::options::{Common, Which};
 use crate::cli::controller::{self, Controller};
@@ -22,6 +22,10 @@ use crate::cli::{Failure, output};
 
 /// How long a cluster of the benchmark's own may take to be there.
 const START_WAIT: Duration = Duration::from_secs(30);
+/// How long it may have no leader.
+const LEADER_WAIT: Duration = Duration::from_secs(3);
+/// How often that is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long it may take to stop.
 const STOP_WAIT: Duration = Duration::from_secs(20);
 /// Where its pages' ports are looked for: below those that the system gives to outgoing connections.
@@ -91,8 +95,19 @@ impl Arena {
         let cluster: Cluster = place.find()?;
         let web = Web::find(&cluster, &mut Controller::open(&cluster)?).await?;
         let mut arena = Self { nodes: Vec::new(), leader: String::new(), web, fresh };
-        (arena.leader, arena.nodes) = arena.look().await?;
+        (arena.leader, arena.nodes) = arena.settled().await?;
         Ok(arena)
+    }
+
+    /// Who leads, as soon as somebody does: an election may be on.
+    async fn settled(&self) -> Result<(String, Vec<Node>), Failure> {
+        let begun = Instant::now();
+        loop {
+            match self.look().await {
+                Err(_) if begun.elapsed() < LEADER_WAIT => sleep(LOOK_EVERY).await,
+                looked => return looked,
+            }
+        }
     }
 
     /// Who leads now, and who runs.
