@@ -4,6 +4,8 @@
  * @module
  */
 
+import { ask } from "./reach.js";
+
 /** @typedef {import("./connection.js").Connection} Connection */
 
 /**
@@ -22,7 +24,7 @@ export async function drill(submit, connection) {
   const node = fields.get("node") ?? "";
   tell(`${node}: …`, true);
   try {
-    const answer = await fetch(new URL("/cluster/drill", asked(connection, node)), {
+    const answer = await ask(asked(connection, node), "/cluster/drill", {
       method: "POST",
       headers: { Accept: "application/json" },
       body: fields,

@@ -30,6 +30,9 @@ pub(super) struct Local(pub(super) SocketAddr);
 /// What a service manager asks by whatever name it has: one word.
 const HEALTH_PATHS: [&str; 2] = ["/livez", "/readyz"];
 
+/// What a button of the cluster's page asks for, of a node that is not to be hurt by it.
+const DRILL_PATH: &str = "/cluster/drill";
+
 /// Where a browser says from whose page a request comes (Fetch Metadata).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
@@ -224,8 +227,10 @@ fn admit(known: &Known<'_>, local: Option<SocketAddr>, request: &Request) -> Res
     match place_of_origin(origin) {
         Some(place) if host.is_some_and(|host| known.own(&place, &host)) => Ok(From::Own),
         Some(place) if known.member(&place) => {
-            // A page that has moved uses API and feed; forms go to the node that they came from.
-            if request.method().is_safe() || uri.path().starts_with("/api/") || is_preflight(request) {
+            // A page that has moved uses API and feed; forms go to the node that they came from. A drill is asked of another
+            // node than the one that it may end.
+            let moves = uri.path().starts_with("/api/") || uri.path() == DRILL_PATH;
+            if request.method().is_safe() || moves || is_preflight(request) {
                 return Ok(From::Member);
             }
             Err(Problem::new("foreign_origin", format!("a form of '{}' belongs to that node", shown())))
@@ -290,7 +295,8 @@ mod tests {
         let member = |method, path| asked(method, path, &headers);
         assert_eq!(member(Method::POST, "/api/v1/quotes"), Ok(From::Member));
         assert_eq!(member(Method::GET, "/ws"), Ok(From::Member));
-        for path in ["/quotes", "/cluster/drill", "/token", "/buy"] {
+        assert_eq!(member(Method::POST, "/cluster/drill"), Ok(From::Member), "of a node that outlives it");
+        for path in ["/quotes", "/token", "/buy"] {
             assert_eq!(member(Method::POST, path), Err("foreign_origin".to_owned()), "{path}");
         }
         let own = [("host", "localhost:8001"), ("origin", "http://localhost:8000")];
