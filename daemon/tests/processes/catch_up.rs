@@ -49,6 +49,12 @@ async fn snapshots_installed(client: &Client) -> u64 {
     metric(client, "chorus_snapshots_installed_total").await.expect("the node tells")
 }
 
+/// Waits until the node has counted a snapshot from which it went on: readers see the state a moment before that.
+async fn went_on_from_a_snapshot(client: &Client) {
+    let counted = async || (snapshots_installed(client).await >= 1).then_some(());
+    wait_for("a snapshot, for no entry that it lacked was left", counted).await;
+}
+
 /// Waits until node `k` has applied what the others had when this was asked; how long that took.
 async fn current(cluster: &Cluster, k: usize) -> Duration {
     let begun = Instant::now();
@@ -149,7 +155,7 @@ async fn a_node_below_every_log_goes_on_from_a_snapshot_while_writes_go_on() {
         "measured: a node below every log, from its start until it is current, with 300 writes/s: {took:?}"
     );
     let client = cluster.client(2);
-    assert!(snapshots_installed(&client).await >= 1, "no entry that it lacked was left");
+    went_on_from_a_snapshot(&client).await;
     let talk = cluster.talk(2);
     assert!(talk.contains("fetches a snapshot") && talk.contains("goes on from a snapshot"), "{talk}");
 
@@ -184,7 +190,7 @@ async fn a_page_stays_open_while_its_node_goes_on_from_a_snapshot() {
     cluster.signal(sleeper, Signal::CONT);
     // The feed asserts by itself that nothing is left out.
     assert_eq!(feed.texts_until("While it slept.").await, ["While it slept."]);
-    assert!(snapshots_installed(&cluster.client(sleeper)).await >= 1, "it had not missed enough");
+    went_on_from_a_snapshot(&cluster.client(sleeper)).await;
     cluster.client(sleeper).quote("after", "Ada", "After the sleep.").await;
     feed.wait_quote("After the sleep.").await;
     cluster.settled().await;
@@ -207,7 +213,7 @@ async fn an_empty_disk_under_a_known_name_follows_and_counts_in_no_majority() {
     cluster.spawn(2);
     current(&cluster, 2).await;
     let client = cluster.client(2);
-    assert!(snapshots_installed(&client).await >= 1);
+    went_on_from_a_snapshot(&client).await;
     let view = client.view().await.expect("a view");
     let roles: Vec<(&str, &str)> =
         view.nodes.iter().map(|node| (node.name.as_str(), node.role.as_str())).collect();
@@ -312,5 +318,5 @@ async fn a_large_snapshot_comes_while_writes_go_on() {
     put(&cluster, &[0, 1], "small", 1_000, 20).await;
     out_of_reach(&cluster, 2).await;
     back_under_load(&mut cluster, &format!("a snapshot of about {} MB", count * 120_000 / 1_000_000)).await;
-    assert!(snapshots_installed(&cluster.client(2)).await >= 1);
+    went_on_from_a_snapshot(&cluster.client(2)).await;
 }
