@@ -52,7 +52,9 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::HalfIsMajority => &[I::ElectedByMajority, I::CommittedOnMajority],
         Bug::HigherTermInReplyIgnored => &[I::HigherTermIsHeeded],
         Bug::WelcomeBeforeDisk => &[I::DurableBeforeSaid, I::OneFounding],
-        Bug::PreviousByIndex | Bug::HeldWithoutPrevious => &[I::LogMatching, I::MatchIsHeld],
+        Bug::PreviousByIndex | Bug::HeldWithoutPrevious => {
+            &[I::LogMatching, I::MatchIsHeld, I::StateMachineSafety]
+        }
         Bug::ConflictKept => &[I::CommittedOnMajority, I::MatchIsHeld, I::LogMatching, I::StateMachineSafety],
         Bug::DelayedAppendTruncates => &[I::MatchIsHeld, I::CommittedOnMajority, I::StateMachineSafety],
         Bug::MatchedKeptInNewTerm | Bug::UnmatchedTailAcked => {
@@ -61,7 +63,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::NackTakenAsAck => &[I::MatchIsHeld, I::CommittedOnMajority],
         Bug::StaleReplyCounted => &[I::MatchIsHeld, I::CommittedOnMajority, I::NoFalseAlarm],
         Bug::OldHeartbeatTaken => &[I::LowerTermBringsNothing, I::MatchIsHeld, I::NoFalseAlarm],
-        Bug::OldCatchupTaken => &[I::LowerTermBringsNothing, I::MatchIsHeld, I::LogMatching],
+        Bug::OldCatchupTaken => &[I::LowerTermBringsNothing, I::MatchIsHeld, I::LogMatching, I::NoFalseAlarm],
         Bug::AllNamedCommitted => &[I::CommittedBeforeSaid],
         Bug::CutWriteCounted | Bug::CutKeepsDurable => &[
             I::DurableBeforeSaid,
