@@ -48,7 +48,8 @@ pub(crate) fn is_as_promised(engine: &Engine) {
     if delivered() {
         assert!(bytes <= BYTES_PROMISED, "{bytes}");
     } else if !cfg!(debug_assertions) {
-        assert!(bytes <= BYTES_PROMISED * 4 / 3, "{bytes}: as a whole it will not be small enough either");
+        // For speed, and crate by crate, it is larger by half at most.
+        assert!(bytes <= BYTES_PROMISED * 3 / 2, "{bytes}: as a whole it will not be small enough either");
     }
     let told = engine.docker(&["image", "inspect", NAME, "--format", "{{json .Config}}"]);
     let config: Value = serde_json::from_str(&told).expect("the engine speaks JSON");
