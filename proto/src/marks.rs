@@ -54,7 +54,6 @@ mod list {
             ManyCut "more than five entries were cut at once",
             ResignOfOther "RESIGN of a former leader came to its successor when another led",
             LateTwice "a node that was late twice in a row drew a new timeout both times",
-            LateThrice "a node that was late a third time campaigned",
             DeposedWithGap "a leader was deposed while five entries of its log were not on its disk",
             DeposedBeforeFirstCommit "a leader was deposed before it had committed anything",
             VoteNeverPaid "a vote was on its way to disk when a higher term came",

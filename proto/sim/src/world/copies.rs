@@ -19,6 +19,9 @@ const FOUND_OUT_WITHIN: Span = Span::from_millis(5_000);
 /// And others are elected for so long, without it.
 const WATCHED_FOR: Span = Span::from_millis(6_000);
 
+/// What it says is lost for so long at most when it has come back: others speak first.
+const UNHEARD_MAX: Span = Span::from_millis(1_500);
+
 /// Between two moments at which somebody dies or hands over.
 const STIR_INTERVAL: Span = Span::from_millis(400);
 
@@ -71,23 +74,29 @@ impl World {
         (host.disk, host.machine, host.config.boot, host.rotten) = (disk, machine, boot, true);
         self.note(|world| format!("{} comes back with an old disk, which holds {began}", world.name(of)));
         self.old_copy.iter_mut().for_each(|it| it.is_back = true);
-        self.start(of)?;
-        self.finds_out(remembered, began)?;
+        self.comes_back(of, remembered, began)?;
         let caught_up = self.old_copy.as_mut().map_or(Span(0), |it| Span(it.rng.u64(0..1_000_000)));
         self.run_until(self.now + caught_up, |_| false)?;
         let again = self.old_copy.as_mut().is_some_and(|it| it.rng.bool());
         if again && self.lives[of].behind {
             // Another start of it begins with all that it had, but for its votes.
             self.end(of, End::Kill)?;
-            self.start(of)?;
-            self.finds_out(true, began)?;
+            self.comes_back(of, true, began)?;
         }
         self.live_stirred(WATCHED_FOR, false)
     }
 
-    /// The start that has just begun learns in time that its disk is an old copy, if anybody remembers.
-    fn finds_out(&mut self, remembered: bool, began: Held) -> Checked {
-        self.old_copy.iter_mut().for_each(|it| it.found_out = false);
+    /// It starts, in some lives unheard for a while, and learns in time that its disk is an old copy, if anybody remembers.
+    fn comes_back(&mut self, of: usize, remembered: bool, began: Held) -> Checked {
+        let Some(OldCopy { rng, found_out, .. }) = &mut self.old_copy else { return Ok(()) };
+        *found_out = false;
+        let unheard = if rng.bool() { Span(rng.u64(0..UNHEARD_MAX.0)) } else { Span(0) };
+        (0..self.hosts.len())
+            .filter(|at| *at != of && unheard > Span(0))
+            .for_each(|at| self.links.cut(of, at));
+        self.start(of)?;
+        self.run_until(self.now + unheard, |_| false)?;
+        self.links.mend();
         let found_out = |world: &Self| world.old_copy.as_ref().is_some_and(|it| it.found_out);
         let found = self.run_until(self.now + FOUND_OUT_WITHIN, found_out)?;
         Invariant::OldCopyIsFound.check(found || !remembered, || {

@@ -167,9 +167,8 @@ impl Raft {
 
     pub(super) fn on_offer(&mut self, from: NodeId, offer: SnapshotOffer) {
         let asked = matches!(self.repair.snapshot, Some(Wanted::Asked { source, .. }) if source == from);
-        let again = planted!(TwoSnapshots) && self.repair.snapshot.is_some();
         let pulls = self.repair.snapshot.is_none() && self.repair.pulls_from(from);
-        if !asked && !pulls && !again {
+        if !asked && !pulls {
             return;
         }
         if self.is_of_use(offer.id) {
@@ -194,13 +193,12 @@ impl Raft {
     /// useless: then `Event::SnapshotUnused` says so.
     pub fn fetched(&mut self, now: Now, snapshot: Fetched) -> Actions {
         self.now = now;
-        let expected =
-            matches!(self.repair.snapshot, Some(Wanted::Fetching { .. })) || planted!(TwoSnapshots);
+        let expected = matches!(self.repair.snapshot, Some(Wanted::Fetching { .. }));
         if expected {
             self.repair.snapshot = None;
         }
         // A leader holds all that is committed (thesis 3.6.3): it needs nothing of it.
-        let of_use = self.is_of_use(snapshot.id) || planted!(TwoSnapshots);
+        let of_use = self.is_of_use(snapshot.id);
         let fits = expected && of_use && !self.silent && !self.leads();
         if fits && self.presence.cluster() == Some(snapshot.cluster) {
             self.install(snapshot);
