@@ -17,9 +17,9 @@ pub(crate) fn statically_linked() -> PathBuf {
         .args(["--edition", "2024", "--crate-name", "chorus_program"])
         .arg(house().join("daemon/src/main.rs"))
         .arg("--extern")
-        .arg(format!("chorus={}", compiled.library.display()))
+        .arg(format!("chorus={}", compiled.rlib.display()))
         .arg("-L")
-        .arg(format!("dependency={}", compiled.library.parent().expect("a file has a directory").display()))
+        .arg(format!("dependency={}", compiled.rlib.parent().expect("a file has a directory").display()))
         .args(["-C", "target-feature=+crt-static", "-C", "strip=symbols", "-o"])
         .arg(&program);
     for place in &compiled.native {
@@ -37,7 +37,7 @@ pub(crate) fn house() -> PathBuf {
 /// What the last step needs.
 struct Compiled {
     /// The daemon's library.
-    library: PathBuf,
+    rlib: PathBuf,
     /// Where C libraries are, as rustc's `-L` has it.
     native: Vec<String>,
 }
@@ -66,9 +66,9 @@ impl Compiled {
         }
         let told = said(cargo.current_dir(house()).output().expect("cargo runs"), "cargo test --no-run");
         let messages: Vec<Value> = told.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let library = messages.iter().find_map(library).expect("cargo compiled the daemon's library");
+        let rlib = messages.iter().find_map(library).expect("cargo compiled the daemon's library");
         let paths = messages.iter().filter_map(|message| message["linked_paths"].as_array()).flatten();
-        Self { library, native: paths.filter_map(|path| path.as_str().map(str::to_owned)).collect() }
+        Self { rlib, native: paths.filter_map(|path| path.as_str().map(str::to_owned)).collect() }
     }
 }
 
