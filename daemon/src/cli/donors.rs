@@ -23,8 +23,9 @@ use crate::boards::{Board, Boards, Input, Operation};
 const ROWS_MAX: usize = 1_000;
 /// A batch's JSON at most: its entry must fit the log's largest, 96 KiB.
 const BATCH_BYTES_MAX: usize = 80_000;
-/// Batches on their way at once: while one is being applied the next one is on its way to the disks.
-const ON_THE_WAY_MAX: usize = 3;
+/// Batches on their way at once: while some are being applied the next are on their way to the disks. What is applied in one
+/// transaction writes each page of the table's indexes once.
+const ON_THE_WAY_MAX: usize = 8;
 /// The columns, in the order of `Row`.
 const COLUMNS: [&str; 4] = ["name", "email", "amount_minor", "currency"];
 /// Rows that an export asks for at once.

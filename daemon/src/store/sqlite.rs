@@ -27,9 +27,10 @@ pub(super) enum Synchronous {
 pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Result<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let level = match synchronous {
-        Synchronous::Full => "FULL",
-        Synchronous::Normal => "NORMAL",
+    // The boards' indexes are many, and written in no order: a transaction changes more pages of state.db than of log.db.
+    let (level, cache_kib) = match synchronous {
+        Synchronous::Full => ("FULL", 1_024),
+        Synchronous::Normal => ("NORMAL", 8_192),
     };
     // The WAL is copied by `checkpoint`; SQLite's own checkpoint would run inside somebody's commit. A WAL that a
     // reader once made long shrinks when it starts again.
@@ -38,7 +39,7 @@ pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA journal_size_limit = 8388608;
          PRAGMA mmap_size = 0;
-         PRAGMA cache_size = -1024;
+         PRAGMA cache_size = -{cache_kib};
          PRAGMA temp_store = MEMORY;
          PRAGMA trusted_schema = OFF;"
     );
@@ -71,7 +72,7 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_prepared_statement_cache_capacity(128);
     connection.execute_batch(pragmas)?;
     Ok(connection)
 }
