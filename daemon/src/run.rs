@@ -196,7 +196,7 @@ pub fn run(
     close(move || stores.close());
     match ended? {
         Ended::Stopped => Ok(After::Nothing),
-        Ended::Superseded => Ok(After::StartAgain),
+        Ended::StartAgain => Ok(After::StartAgain),
         Ended::Shutdown => {
             tracing::info!("left, as a signed SHUTDOWN asked");
             if supervised {

@@ -134,6 +134,21 @@ pub struct Hello {
     /// was brought back, or the end was lost; until they say that it is made good. At most 4. Absent where there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub had: Vec<(NodeId, Held)>,
+    /// The last digest of its state that is compared. Absent where there was none yet, and in earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<StateDigest>,
+}
+
+/// What shows that the states of two nodes differ: with one `format`, it is the same at one `index` where they are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDigest {
+    /// The entry up to which the state is applied.
+    pub index: Index,
+    /// What went into it, and how. Digests of two formats say nothing of each other.
+    pub format: u32,
+    /// Of all that followed from the log up to there.
+    #[serde(with = "serde_bytes")]
+    pub digest: [u8; 16],
 }
 
 /// Over which way a node is heard.

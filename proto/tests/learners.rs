@@ -135,6 +135,7 @@ impl Stage {
                 began: None,
                 made_good: None,
                 had: Vec::new(),
+                state: None,
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));
         }

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
+use super::digests::Digests;
 use super::handle::{ClusterView, Demand};
 use super::lag::Lag;
 use super::leaving::Leaving;
@@ -66,6 +67,7 @@ pub(super) struct Driver {
     pub(super) reads: Reads,
     pub(super) commands: Commands,
     pub(super) lag: Lag,
+    pub(super) digests: Digests,
     pub(super) lookout: Lookout,
     pub(super) links: Links,
     pub(super) progress: Progress,
@@ -169,6 +171,10 @@ impl Driver {
                     self.answer_applied(entry);
                     self.tell_controllers(entry);
                 }
+                for digest in applied.digests {
+                    self.digests.note_own(digest);
+                    self.core.say_state(digest);
+                }
                 self.metrics.applied_index.set(applied.index.0);
                 let actions = self.core.applied(now, applied.index);
                 self.carry_out(now, actions);
@@ -186,8 +192,8 @@ impl Driver {
             Report::Found(found) => self.on_found(now, found),
             Report::SnapshotMade(made) => self.on_snapshot_made(now, made),
             Report::Fetched(fetched) => self.on_fetched(now, fetched),
-            Report::Superseded(Ok(())) => self.leave(now, Ended::Superseded),
-            Report::Superseded(Err(error)) => (self.failed)(error),
+            Report::Marked(Ok(())) => self.leave(now, Ended::StartAgain),
+            Report::Marked(Err(error)) => (self.failed)(error),
         }
     }
 

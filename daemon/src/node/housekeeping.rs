@@ -6,8 +6,9 @@ use chorus_proto::message::Role;
 use chorus_proto::presence::Peer;
 use chorus_proto::types::{Index, NodeId, Now, Span};
 use tokio::task::spawn_blocking;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use super::digests::Verdict;
 use super::driver::Driver;
 use super::dropped::Drops;
 use crate::store::Heard;
@@ -32,6 +33,7 @@ impl Driver {
         let committed = heard.fold(self.core.standing().commit_index, Index::max);
         self.lag.note(now.time, committed, self.core.standing().applied_index);
         self.look_after_snapshots(now);
+        self.compare_states();
         if self.reserve.is_short() {
             // Nothing else may be written that would look.
             self.look_at_room(now);
@@ -60,6 +62,37 @@ impl Driver {
         }
         let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
         spawn_blocking(move || stores.note_heard(&heard).unwrap_or_else(|error| failed(error)));
+    }
+
+    /// Hears what others name as the digests of their states. A state that is wrong serves nobody any more.
+    fn compare_states(&mut self) {
+        let (ours, configuration) = (self.core.presence().cluster(), self.core.configuration());
+        for (id, peer) in self.core.presence().peers().filter(|(_, peer)| peer.hello.cluster == ours) {
+            if configuration.voters.iter().any(|voter| voter.id() == id)
+                && let Some(digest) = peer.hello.state
+            {
+                self.digests.note(id, digest);
+            }
+        }
+        let verdict = self.digests.judge(self.oneself.id, configuration);
+        if self.state.excluded.is_some() || self.state.verdict == verdict {
+            return;
+        }
+        self.state.verdict = verdict;
+        match verdict {
+            Verdict::Good => {}
+            Verdict::Open(index) => error!(
+                index = index.0,
+                "the states of the voters differ at entry {index}, and no majority says which is right: look at the nodes' \
+                 disks and programs"
+            ),
+            Verdict::Wrong(index) => {
+                let why =
+                    format!("its state at entry {index} is another than that of a majority of the voters");
+                self.exclude(why.clone());
+                self.start_without(move |stores| stores.quarantine(&why));
+            }
+        }
     }
 
     /// Tells people, once, whom the group does not reach from here.

@@ -7,6 +7,7 @@
 //!   brings into the log while it leads, `reads` the linearizable reads, `lag` says when it is too far behind.
 //! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them,
 //!   `silence` is playing dead, `leaving` the way out, `dropped` tells of what was not worth an answer.
+//! - `digests` shows when the state is another than that of the others.
 //! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
 //! - `reserve` refuses writes before the disk is full.
@@ -21,6 +22,7 @@ mod asked;
 mod clock;
 mod commands;
 mod commits;
+mod digests;
 mod driver;
 mod dropped;
 mod handle;
@@ -84,8 +86,9 @@ pub enum Ended {
     Stopped,
     /// A signed SHUTDOWN, which is answered already.
     Shutdown,
-    /// Its cluster went on in a higher epoch without it. Started again, it sets aside what it holds, and begins anew.
-    Superseded,
+    /// What it holds, or a part of it, is not to be used any more. It is marked on disk: started again, the node goes on
+    /// without it.
+    StartAgain,
     /// It cannot hear or speak any more, in words.
     Failed(String),
 }

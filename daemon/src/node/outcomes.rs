@@ -11,6 +11,7 @@ use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reads::Confirmed;
 use super::reports::Report;
+use crate::store::{StoreError, Stores};
 
 impl Driver {
     /// Carries out all of it. What events lead to is carried out too, before the next input.
@@ -141,7 +142,9 @@ impl Driver {
             Event::Cloned { detail } => self.exclude(detail),
             Event::HigherEpoch { cluster } => {
                 self.exclude(format!("its cluster went on as {cluster} without this node"));
-                self.begin_anew();
+                // What this node holds is of an epoch that is over.
+                let epoch = self.core.presence().cluster().map_or(0, |cluster| cluster.epoch);
+                self.start_without(move |stores| stores.supersede(epoch));
             }
             Event::Behind { last, promised } => {
                 let detail = format!(
@@ -207,18 +210,20 @@ impl Driver {
         }
     }
 
-    /// What this node holds is of an epoch that is over: the next start sets it aside, and this one ends.
-    fn begin_anew(&self) {
+    /// Marks on disk what is not to be used any more, and ends: the next start goes on without it.
+    pub(super) fn start_without(
+        &self,
+        mark: impl FnOnce(&Stores) -> Result<(), StoreError> + Send + 'static,
+    ) {
         let (stores, reports) = (self.stores.clone(), self.report_to.clone());
-        let epoch = self.core.presence().cluster().map_or(0, |cluster| cluster.epoch);
         spawn_blocking(move || {
             // An error means that the loop has ended.
-            let _ended = reports.blocking_send(Report::Superseded(stores.supersede(epoch)));
+            let _ended = reports.blocking_send(Report::Marked(mark(&stores)));
         });
     }
 
     /// This node neither votes nor serves any more.
-    fn exclude(&mut self, detail: String) {
+    pub(super) fn exclude(&mut self, detail: String) {
         error!("this node takes no part any more: {detail}");
         self.state.excluded = Some(detail.clone());
         self.ail(detail);

@@ -35,8 +35,8 @@ pub(super) enum Report {
     SnapshotMade(Result<Arc<Snapshot>, StoreError>),
     /// What came of fetching and examining one.
     Fetched(Result<Fetched, NotFetched>),
-    /// It is on disk that the next start begins anew.
-    Superseded(Result<(), StoreError>),
+    /// It is marked on disk what the next start does without.
+    Marked(Result<(), StoreError>),
 }
 
 /// The loop's ear in the stores. The feed is told from the store's own thread: one hop less on the way of a post.

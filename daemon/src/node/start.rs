@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
+use super::digests::Digests;
 use super::driver::Driver;
 use super::handle::NodeHandle;
 use super::lag::Lag;
@@ -193,6 +194,7 @@ fn prepare(
         reads: Reads::new(random()?),
         commands: Commands::new(oneself.id, boot, config.control_public),
         lag: Lag::default(),
+        digests: Digests::default(),
         progress,
         reports,
         report_to,

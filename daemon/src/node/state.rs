@@ -3,6 +3,7 @@
 use chorus_proto::message::Role;
 use chorus_proto::types::{Index, NodeId, Span, Term, Time, Token};
 
+use super::digests::Verdict;
 use super::leaving::Leaving;
 
 /// A write that has run for so long is no sign of life (`/livez`).
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) disk: Disk,
     /// This node may not serve any more, in words: its identity is used elsewhere, or its cluster went on.
     pub(super) excluded: Option<String>,
+    /// How this node's state compared with the others' at the last look.
+    pub(super) verdict: Verdict,
     /// On the way out.
     pub(super) leaving: Option<Leaving>,
     /// Whom the group did not reach from here, as last told to people.
@@ -53,6 +56,7 @@ impl State {
             campaigns: false,
             disk: Disk::default(),
             excluded: None,
+            verdict: Verdict::Good,
             leaving: None,
             unreached: Vec::new(),
             interface_lost: false,

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use chorus_proto::message::StateDigest;
 use chorus_proto::types::{Entry, Index};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::checkpoint::Checkpointer;
+use super::digest::Objects;
 use super::failure::Failure;
 use super::log::LogReader;
 use super::readers::Readers;
@@ -182,6 +184,7 @@ pub(super) struct State {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
     pub(super) checkpointer: Checkpointer,
+    pub(super) objects: Objects,
     pub(super) head: Head,
 }
 
@@ -210,13 +213,21 @@ impl State {
         failure: &Failure,
     ) -> Result<Self, StoreError> {
         let checkpointer = Checkpointer::start(&path, &mut connection, Some(Arc::clone(readers)), failure)?;
-        Ok(Self { path, connection, checkpointer, head })
+        let objects = Objects::of(&connection).map_err(failed(&path))?;
+        Ok(Self { path, connection, checkpointer, objects, head })
     }
+}
+
+/// What a transaction did.
+struct Committed {
+    head: Head,
+    entries: Vec<Arc<AppliedEntry>>,
+    digests: Vec<StateDigest>,
 }
 
 /// How a transaction ended.
 enum Ended {
-    Committed(Head, Vec<Arc<AppliedEntry>>),
+    Committed(Box<Committed>),
     /// The entry at this place of the chunk is from the future; nothing of the chunk is applied.
     Stuck(usize, String),
 }
@@ -309,15 +320,15 @@ impl Applier {
     fn apply(&mut self, chunk: &[Entry]) -> Result<Option<String>, StoreError> {
         let begun = Instant::now();
         match self.transact(chunk)? {
-            Ended::Committed(head, entries) => {
+            Ended::Committed(committed) => {
                 self.reports.transacted(begun.elapsed());
-                self.commit(head, entries);
+                self.commit(*committed);
                 Ok(None)
             }
             // What stands before it is known, and is applied the same way a second time.
             Ended::Stuck(place, why) => {
-                if let Ended::Committed(head, entries) = self.transact(&chunk[..place])? {
-                    self.commit(head, entries);
+                if let Ended::Committed(committed) = self.transact(&chunk[..place])? {
+                    self.commit(*committed);
                 }
                 Ok(Some(format!("entry {} cannot be applied: {why}", chunk[place].id)))
             }
@@ -326,13 +337,16 @@ impl Applier {
 
     fn transact(&mut self, chunk: &[Entry]) -> Result<Ended, StoreError> {
         let mut head = self.state.head.clone();
-        let mut entries = Vec::with_capacity(chunk.len());
+        let (mut entries, mut digests) = (Vec::with_capacity(chunk.len()), Vec::new());
         let sql = failed(&self.state.path);
         let transaction =
             self.state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         for (place, entry) in chunk.iter().enumerate() {
-            match apply::apply(&transaction, self.boards, &mut head, entry) {
-                Ok(applied) => entries.push(Arc::new(applied)),
+            match apply::apply(&transaction, (self.boards, &self.state.objects), &mut head, entry) {
+                Ok(applied) => {
+                    entries.push(Arc::new(applied));
+                    digests.extend(head.told_digest());
+                }
                 Err(unknown @ ApplyError::Unknown { .. }) => {
                     return Ok(Ended::Stuck(place, unknown.to_string()));
                 }
@@ -346,13 +360,13 @@ impl Applier {
             entry.touched.iter().for_each(|touched| self.changes.mark(touched, entry.index));
         }
         transaction.commit().map_err(&sql)?;
-        Ok(Ended::Committed(head, entries))
+        Ok(Ended::Committed(Box::new(Committed { head, entries, digests })))
     }
 
-    fn commit(&mut self, head: Head, entries: Vec<Arc<AppliedEntry>>) {
+    fn commit(&mut self, Committed { head, entries, digests }: Committed) {
         self.state.head = head;
         if !entries.is_empty() && !self.failure.happened() {
-            self.reports.applied(Applied { index: self.state.head.id.index, entries });
+            self.reports.applied(Applied { index: self.state.head.id.index, entries, digests });
         }
     }
 }

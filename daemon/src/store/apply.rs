@@ -6,6 +6,7 @@
 use chorus_proto::types::{Entry, Payload, RequestId};
 use rusqlite::Transaction;
 
+use super::digest::{Effects, Objects};
 use super::requests::{self, BodyDigest, Known};
 use super::state::Head;
 use super::{AppliedEntry, events};
@@ -18,7 +19,7 @@ use crate::boards::{ApplyError, Boards, Command, Context, Effect};
 /// applied in part. Or the disk's.
 pub(super) fn apply(
     transaction: &Transaction<'_>,
-    boards: Boards,
+    (boards, objects): (Boards, &Objects),
     head: &mut Head,
     entry: &Entry,
 ) -> Result<AppliedEntry, ApplyError> {
@@ -36,6 +37,7 @@ pub(super) fn apply(
         items: Vec::new(),
         touched: Vec::new(),
     };
+    let mut effects = Effects::after(head);
     match &entry.payload {
         Payload::Noop => {}
         Payload::Founding(founding) => head.cluster = Some(founding.cluster),
@@ -48,7 +50,8 @@ pub(super) fn apply(
             })?;
             let digest = requests::digest(&command);
             applied.body = Some(digest);
-            let (id, effect) = apply_command(transaction, boards, head, entry, (command, digest))?;
+            let (id, effect) =
+                apply_command(transaction, boards, head, entry, (command, digest), &mut effects)?;
             applied.request = Some((id, effect.outcome));
             applied.items = effect.items;
             applied.touched = effect.touched;
@@ -59,7 +62,9 @@ pub(super) fn apply(
     }
     head.id = entry.id;
     head.time_ms = entry.time_ms;
-    events::keep(transaction, applied.index, applied.term, &applied.items)?;
+    events::keep(transaction, (applied.index, applied.term), &applied.items, &mut effects)?;
+    effects.put(head);
+    objects.advance(transaction, head)?;
     Ok(applied)
 }
 
@@ -69,6 +74,7 @@ fn apply_command(
     head: &mut Head,
     entry: &Entry,
     (command, digest): (Command, BodyDigest),
+    effects: &mut Effects,
 ) -> Result<(RequestId, Effect), ApplyError> {
     let at @ (index, time_ms) = (entry.id.index.0, entry.time_ms);
     // Also for a repetition: whether it stops here must not depend on what is kept.
@@ -84,6 +90,6 @@ fn apply_command(
     let context =
         Context { index, term: entry.id.term.0, time_ms, request: &command.id, node: &command.node };
     let effect = board.apply(transaction, &context, &command.op, command.v, &command.body)?;
-    requests::keep(transaction, head, &command, digest, &effect.outcome, at)?;
+    requests::keep(transaction, head, &command, digest, &effect.outcome, at, effects)?;
     Ok((command.id, effect))
 }

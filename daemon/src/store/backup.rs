@@ -329,6 +329,7 @@ impl Restore {
     ) -> Result<Head, StoreError> {
         let connection = open_writer(place, Synchronous::Full).map_err(disk(place))?;
         let rewrite = || {
+            state::upgrade(&connection)?;
             let head = state::head(&connection)?;
             let configuration = Some((head.id.index, configuration));
             let head = Head { cluster: Some(cluster), configuration, ..head };

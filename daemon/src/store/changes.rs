@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::boards::{Boards, Command, Input};
+    use crate::store::digest::Objects;
     use crate::store::{apply, state};
 
     /// What somebody asks of the bookstore, as an entry of the log.
@@ -86,6 +87,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (mut connection, mut head) =
             state::open(&directory.path().join("state.db"), Boards::all()).unwrap();
+        let objects = Objects::of(&connection).unwrap();
         let changes = Changes::default();
         let (mut whole, mut marks) = (Vec::new(), Vec::new());
         for chunk in 0..40 {
@@ -96,9 +98,10 @@ mod tests {
             let entries: Vec<Entry> = (1..=CHUNK).map(|n| buy(u64::from(chunk * CHUNK + n))).collect();
             let begun = Instant::now();
             let transaction = connection.transaction().unwrap();
+            let known = (Boards::all(), &objects);
             let applied: Vec<_> = entries
                 .iter()
-                .map(|entry| apply::apply(&transaction, Boards::all(), &mut head, entry).unwrap())
+                .map(|entry| apply::apply(&transaction, known, &mut head, entry).unwrap())
                 .collect();
             state::store_head(&transaction, &head).unwrap();
             transaction.commit().unwrap();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, Row, params};
 
 use super::AppliedEntry;
+use super::digest::Effects;
 use super::sqlite::{int, uint, unreadable};
 use crate::boards::{Change, Item};
 
@@ -12,19 +13,19 @@ use crate::boards::{Change, Item};
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
 /// Stores what the feed tells of one entry.
-pub(super) fn keep(connection: &Connection, index: u64, term: u64, items: &[Item]) -> rusqlite::Result<()> {
+pub(super) fn keep(
+    connection: &Connection,
+    (index, term): (u64, u64),
+    items: &[Item],
+    effects: &mut Effects,
+) -> rusqlite::Result<()> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO events (idx, n, term, topic, kind, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     for (n, item) in (0_i64..).zip(items) {
-        insert.execute(params![
-            int(index),
-            n,
-            int(term),
-            item.topic,
-            item.kind.word(),
-            item.item.to_string()
-        ])?;
+        let text = item.item.to_string();
+        effects.add(&text);
+        insert.execute(params![int(index), n, int(term), item.topic, item.kind.word(), text])?;
     }
     Ok(())
 }

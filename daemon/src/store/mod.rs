@@ -29,6 +29,7 @@ mod backup;
 mod changes;
 mod checkpoint;
 mod compaction;
+mod digest;
 mod directory;
 mod events;
 mod examine;
@@ -65,6 +66,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use chorus_proto::message::StateDigest;
 use chorus_proto::raft::{Durable, Fetched, Persist, ReadLog};
 use chorus_proto::types::{Boot, Entry, EntryId, Identity, Index, NodeName, RequestId, Token};
 use rusqlite::Connection;
@@ -105,6 +107,8 @@ pub struct Applied {
     pub index: Index,
     /// What was new in it, in order.
     pub entries: Vec<Arc<AppliedEntry>>,
+    /// The state's digests at those of its entries where they are told.
+    pub digests: Vec<StateDigest>,
 }
 
 /// What a store reports, from its own threads. Each call must return at once.
@@ -331,6 +335,15 @@ impl Stores {
     /// The disk's.
     pub fn supersede(&self, epoch: u64) -> Result<(), StoreError> {
         superseded::say(&self.0.path, epoch)
+    }
+
+    /// Says, on disk, why the state is not to be used any more: the next start sets it aside, and makes it again from the log or
+    /// from another node's snapshot. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn quarantine(&self, why: &str) -> Result<(), StoreError> {
+        state::mark_damage(&self.0.readers.path(), why)
     }
 
     /// Ends the writers after what they have in hand, and waits for them; then the directory is free. Not from

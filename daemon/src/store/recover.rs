@@ -12,6 +12,7 @@ use chorus_proto::types::{Cluster, Configuration, EntryId, Index, NodeName, Vote
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::backup::next_epoch;
+use super::digest::Objects;
 use super::directory::{self, Directory};
 use super::failure::system;
 use super::heard::{self, Heard};
@@ -169,6 +170,7 @@ impl Survivor {
         mut done: impl FnMut(u64, u64),
     ) -> Result<Head, StoreError> {
         let reader = LogReader::open(&directory::log(&self.path))?;
+        let objects = Objects::of(connection).map_err(disk(path))?;
         let (first, last) = (head.id.index.0, self.last.index);
         while head.id.index < last {
             let entries = reader.entries(head.id.index.next(), last, ROWS, ROWS_BYTES_MAX)?;
@@ -182,10 +184,12 @@ impl Survivor {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(disk(path))?;
             for entry in &entries {
-                apply::apply(&transaction, boards, &mut head, entry).map_err(|error| match error {
-                    ApplyError::Sql(error) => disk(path)(error),
-                    unknown @ ApplyError::Unknown { .. } => StoreError::Refused(unknown.to_string()),
-                })?;
+                apply::apply(&transaction, (boards, &objects), &mut head, entry).map_err(
+                    |error| match error {
+                        ApplyError::Sql(error) => disk(path)(error),
+                        unknown @ ApplyError::Unknown { .. } => StoreError::Refused(unknown.to_string()),
+                    },
+                )?;
             }
             events::trim(&transaction, head.id.index.0)
                 .and_then(|()| state::store_head(&transaction, &head))

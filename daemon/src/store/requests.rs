@@ -8,6 +8,7 @@
 use chorus_proto::types::RequestId;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::digest::Effects;
 use super::sqlite::{int, uint, unreadable};
 use super::state::Head;
 use crate::boards::{Command, Outcome, made_at_ms};
@@ -116,18 +117,15 @@ pub(super) fn keep(
     digest: BodyDigest,
     outcome: &Outcome,
     (index, now_ms): (u64, u64),
+    effects: &mut Effects,
 ) -> rusqlite::Result<()> {
+    let outcome = serde_json::to_string(outcome).expect("an outcome always has a JSON form");
+    effects.add(&outcome);
     connection
         .prepare_cached(
             "INSERT INTO requests (idx, id, digest, outcome, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![
-            int(index),
-            command.id.as_str(),
-            digest,
-            serde_json::to_string(outcome).expect("an outcome always has a JSON form"),
-            int(now_ms)
-        ])?;
+        .execute(params![int(index), command.id.as_str(), digest, outcome, int(now_ms)])?;
     head.requests += 1;
     forget(connection, head, now_ms, COUNT_MAX)
 }
@@ -191,7 +189,8 @@ mod tests {
                 Command { id, board: "b".into(), op: "o".into(), v: 1, node: "n1".into(), body: vec![] };
             let outcome = refused("not_found", "no such key", index);
             let at = (index, 1_000 + index);
-            keep(&connection, &mut head, &command, digest(&command), &outcome, at).unwrap();
+            let effects = &mut Effects::after(&head);
+            keep(&connection, &mut head, &command, digest(&command), &outcome, at, effects).unwrap();
         }
         assert_eq!((head.requests, head.floor_ms), (10, 0));
         for left in [8, 6, 5, 5] {

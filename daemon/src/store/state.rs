@@ -3,20 +3,24 @@
 //! One transaction takes all four from one index to a later one. Nothing waits for the disk here: after a crash the
 //! rest is applied again from the log, exactly from `applied`.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::StoreError;
+use super::digest::Digest;
+use super::failure::system;
 use super::requests::Oldest;
 use super::sqlite::{
-    Synchronous, disk, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
+    Synchronous, disk, format, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
 };
+use super::{StoreError, directory};
 use crate::boards::{Board, Boards};
 
-/// The format of state.db that this program writes; it refuses a newer one.
-pub(super) const FORMAT: i64 = 1;
+/// The format of state.db that this program writes; it refuses a newer one. 2: `digest`.
+pub(super) const FORMAT: i64 = 2;
 
 /// `requests` by index: that is the order of their age too.
 pub(super) const SCHEMA: &str = "
@@ -46,7 +50,8 @@ pub(super) const SCHEMA: &str = "
         cluster_id BLOB,
         epoch INTEGER,
         floor_ms INTEGER NOT NULL,
-        requests INTEGER NOT NULL
+        requests INTEGER NOT NULL,
+        digest BLOB
     );";
 
 /// The row of `applied`: how far the state is, and what is part of it besides rows.
@@ -64,6 +69,8 @@ pub(super) struct Head {
     pub(super) floor_ms: u64,
     /// Rows in `requests`.
     pub(super) requests: u64,
+    /// What shows that two states differ; none in a state that an older program wrote, until one begins.
+    pub(super) digest: Option<Digest>,
     /// The oldest of them, as soon as it was looked up. Not stored.
     pub(super) oldest_request: Option<Oldest>,
 }
@@ -71,11 +78,23 @@ pub(super) struct Head {
 /// Opens or makes state.db for its writer, with every board's tables, and copies its WAL.
 pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection, Head)> {
     let connection = open_writer(path, Synchronous::Normal)?;
+    upgrade(&connection)?;
     let tables: Vec<&str> = boards.iter().map(Board::schema).collect();
     make_tables(&connection, &format!("{SCHEMA} {}", tables.join("\n")), FORMAT)?;
     truncate_wal(&connection)?;
     let head = head(&connection)?;
     Ok((connection, head))
+}
+
+/// Takes a state of format 1 to format 2, in one transaction. Its digest begins later.
+pub(super) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
+    if format(connection)? != 1 {
+        return Ok(());
+    }
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch("ALTER TABLE applied ADD COLUMN digest BLOB")?;
+    transaction.pragma_update(None, "user_version", FORMAT)?;
+    transaction.commit()
 }
 
 /// Makes an error of state.db ours. Damage leaves a mark beside the file, so that the next start sets it aside: not all
@@ -90,6 +109,18 @@ pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_
     }
 }
 
+/// Leaves the mark that sets the state aside at the next start, on disk.
+pub(super) fn mark_damage(path: &Path, why: &str) -> Result<(), StoreError> {
+    let mark = damage_mark(path);
+    let write = || {
+        let mut file = File::create(&mark)?;
+        file.write_all(why.as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(system(&mark))?;
+    directory::sync(path.parent().unwrap_or(path))
+}
+
 /// The mark that a life left which found its state damaged.
 pub(super) fn damage_mark(path: &Path) -> PathBuf {
     path.with_file_name("damaged")
@@ -97,20 +128,29 @@ pub(super) fn damage_mark(path: &Path) -> PathBuf {
 
 /// How far the state is.
 pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
+    // A copy that an older program made has no such column.
+    let digest = if format(connection)? == 1 { "NULL" } else { "digest" };
     let head = connection
         .query_row(
-            "SELECT idx, term, time_ms, configuration, configuration_idx, cluster_id, epoch, floor_ms, requests
-             FROM applied",
+            &format!(
+                "SELECT idx, term, time_ms, configuration, configuration_idx, cluster_id, epoch, floor_ms, requests,
+                        {digest}
+                 FROM applied"
+            ),
             [],
             head_of,
         )
         .optional()?;
-    Ok(head.unwrap_or_default())
+    Ok(head.unwrap_or_else(|| Head { digest: Some(Digest::default()), ..Head::default() }))
 }
 
 fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
     let voters = match row.get::<_, Option<Vec<u8>>>(3)? {
         Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| unreadable(3, error))?),
+        None => None,
+    };
+    let digest = match row.get::<_, Option<Vec<u8>>>(9)? {
+        Some(bytes) => Some(rmp_serde::from_slice(&bytes).map_err(|error| unreadable(9, error))?),
         None => None,
     };
     let index = row.get::<_, Option<i64>>(4)?.map(|index| Index(uint(index)));
@@ -122,6 +162,7 @@ fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
         cluster: cluster.map(|(id, epoch)| Cluster { id, epoch: uint(epoch) }),
         floor_ms: uint(row.get(7)?),
         requests: uint(row.get(8)?),
+        digest,
         oldest_request: None,
     })
 }
@@ -133,11 +174,14 @@ pub(super) fn store_head(connection: &Connection, head: &Head) -> rusqlite::Resu
         (int(index.0), bytes)
     });
     let (index, voters) = configuration.unzip();
+    let digest = head.digest.as_ref().map(|digest| {
+        rmp_serde::to_vec(digest).expect("numbers, texts and bytes always have a MessagePack form")
+    });
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO applied (one, idx, term, time_ms, configuration, configuration_idx, cluster_id,
-                                             epoch, floor_ms, requests)
-             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                                             epoch, floor_ms, requests, digest)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         )?
         .execute(params![
             int(head.id.index.0),
@@ -149,6 +193,7 @@ pub(super) fn store_head(connection: &Connection, head: &Head) -> rusqlite::Resu
             head.cluster.map(|cluster| int(cluster.epoch)),
             int(head.floor_ms),
             int(head.requests),
+            digest,
         ])?;
     Ok(())
 }

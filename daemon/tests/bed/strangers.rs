@@ -54,6 +54,7 @@ impl Stranger {
             made_good: None,
             unproven: Vec::new(),
             had: Vec::new(),
+            state: None,
         };
         Self { secret, hello, report: None, delay: Duration::ZERO }
     }

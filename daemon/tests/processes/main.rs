@@ -15,7 +15,6 @@ mod feed;
 mod measure;
 mod puts;
 mod random;
-mod recover;
 mod voice;
 mod wait;
 
@@ -46,6 +45,8 @@ mod memory;
 mod no_leader;
 mod playdead;
 mod python_controller;
+mod quarantine;
+mod recover;
 mod reload;
 mod shell;
 mod signed_commands;

@@ -17,6 +17,7 @@ mod measured;
 mod power;
 mod recover;
 mod snapshots;
+mod state_digest;
 mod support;
 mod tasks;
 mod wal;

@@ -261,6 +261,7 @@ impl Neighbour {
             direct_only: if manner & 32 == 32 { (0..heard.len() as u8).collect() } else { Vec::new() },
             unproven: if manner & 64 == 64 { (0..heard.len() as u8).collect() } else { Vec::new() },
             heard,
+            state: None,
         }
     }
 

@@ -25,7 +25,7 @@ use std::collections::BTreeSet;
 
 pub use peers::Peer;
 
-use crate::message::{HeardBy, Hello, Message, Role, Sender, Welcome};
+use crate::message::{HeardBy, Hello, Message, Role, Sender, StateDigest, Welcome};
 use crate::planted;
 use crate::raft::{Config, Durable};
 use crate::types::{
@@ -78,7 +78,7 @@ const HEARD_MAX: usize = 256;
 const HAD_MAX: usize = 4;
 
 /// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
-const HELLO_BYTES: usize = 664;
+const HELLO_BYTES: usize = 604;
 
 /// Bytes of one heard node, its boot, and its place in `direct_only` in MessagePack.
 const HEARD_BYTES: usize = 20;
@@ -193,6 +193,8 @@ pub struct Presence {
     waiting: BTreeSet<NodeId>,
     /// The last HELLO goes to the group under the common tag.
     common: bool,
+    /// The last digest of this node's state.
+    state: Option<StateDigest>,
 }
 
 impl Presence {
@@ -227,7 +229,13 @@ impl Presence {
             newcomers: Newcomers::default(),
             waiting: BTreeSet::new(),
             common: false,
+            state: None,
         }
+    }
+
+    /// Says this digest of the state in every HELLO from now on.
+    pub fn say_state(&mut self, digest: StateDigest) {
+        self.state = Some(digest);
     }
 
     /// Notes that something authenticated came from `from`.
@@ -413,6 +421,7 @@ impl Presence {
             began: Some(self.began),
             made_good: self.made_good,
             had,
+            state: self.state,
         }
     }
 

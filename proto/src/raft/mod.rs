@@ -80,7 +80,7 @@ pub use actions::{
 pub use config::{Config, Durable};
 pub use membership::{Change, ChangeRefusal, Changed};
 
-use crate::message::{Digest, Message, Role, Sender, Welcome};
+use crate::message::{Digest, Message, Role, Sender, StateDigest, Welcome};
 use crate::presence::{Observed, Presence, Standing};
 use crate::types::{
     Boot, Configuration, Entry, EntryId, HardState, Held, Index, NodeId, Now, Payload, Queue, Span, Term,
@@ -323,6 +323,11 @@ impl Raft {
         self.now = now;
         self.applied_index = self.applied_index.max(index);
         self.finish()
+    }
+
+    /// The state machine's digest at an entry where all nodes name theirs: HELLO says it from now on.
+    pub fn say_state(&mut self, digest: StateDigest) {
+        self.presence.say_state(digest);
     }
 
     /// Time has passed.

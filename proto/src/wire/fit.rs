@@ -9,7 +9,8 @@ use super::body;
 use super::header::{HEADER_BYTES, SEAL_BYTES};
 use super::sense::TEXT_BYTES_MAX;
 use crate::message::{
-    Carried, Done, Hello, Lagging, LogLine, Message, NodeReport, Recipient, Refused, Report, Welcome,
+    Carried, Done, Hello, Lagging, LogLine, Message, NodeReport, Recipient, Refused, Report, StateDigest,
+    Welcome,
 };
 use crate::types::{
     Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Held, Identity, Index,
@@ -131,6 +132,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         began: Some(Held { term: Term(u64::MAX), index: Index(u64::MAX) }),
         made_good: None,
         had: Vec::new(),
+        state: Some(StateDigest { index: Index(u64::MAX), format: u32::MAX, digest: [0; 16] }),
     }));
     let to = Recipient::Name(longest.clone());
     [welcome, hello]

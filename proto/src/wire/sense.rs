@@ -116,6 +116,7 @@ fn hello_ok(hello: &Hello) -> bool {
         && term_ok(hello.term)
         && id_ok(hello.durable.term, hello.durable.index)
         && indexes.into_iter().all(index_ok)
+        && hello.state.is_none_or(|state| index_ok(state.index))
         && hello.clock_ms <= NUMBER_MAX
         && hello.receive_buffer_bytes <= NUMBER_MAX
 }

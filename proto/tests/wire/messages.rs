@@ -164,6 +164,11 @@ fn hello(r: &mut Rng) -> Hello {
         began: r.bool().then(|| held(r)),
         made_good: r.bool().then(|| held(r)),
         had: (0..r.usize(0..=4)).map(|_| (NodeId(r.u64(..)), held(r))).collect(),
+        state: r.bool().then(|| StateDigest {
+            index: Index(number(r)),
+            format: r.u32(..),
+            digest: std::array::from_fn(|_| r.u8(..)),
+        }),
     };
     hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
     hello.unproven = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();

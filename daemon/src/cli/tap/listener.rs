@@ -199,6 +199,7 @@ mod tests {
             began: None,
             made_good: None,
             had: Vec::new(),
+            state: None,
         }))
     }
 

@@ -1,0 +1,287 @@
+//! The digest of the state: what shows that the states of two nodes are no longer the same.
+//!
+//! It goes on from entry to entry, and is part of the state. Two things go into it:
+//!
+//! - *Effects*: what came of each request, and what the feed tells of it, as it is stored. A node on which an entry had
+//!   another effect differs from that entry on.
+//! - *Rows*: at every 1,000th entry some rows of a table or an index in their order, at the next one those that follow,
+//!   and after the last the first again. A row that is another on this disk, though its page looks whole, differs when its
+//!   turn comes.
+//!
+//! At every 10,000th entry the digest is told to the others (`node::digests`). All of it follows from the log alone, so it is
+//! the same on every node that holds the same state. A state that an older program wrote has none: it begins at the next
+//! 1,000,000th entry, where the digests of all nodes begin anew, each time with another table.
+
+use chorus_proto::message::StateDigest;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, ToSql, params_from_iter};
+use serde::{Deserialize, Serialize};
+
+use super::events;
+use super::sqlite::int;
+use super::state::{FORMAT, Head};
+
+/// Entries between two looks at rows.
+const LOOK_ENTRIES: u64 = 1_000;
+/// Rows of each look.
+const LOOK_ROWS: usize = 1_000;
+/// Entries between two digests that are told.
+const TELL_ENTRIES: u64 = 10_000;
+/// Entries between two beginnings.
+const BEGIN_ENTRIES: u64 = 1_000_000;
+/// Bytes of a digest that are told.
+const TOLD_BYTES: usize = 16;
+
+/// The digest as it stands after an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Digest {
+    #[serde(with = "serde_bytes")]
+    chain: [u8; 32],
+    /// Which table or index the next look is at.
+    object: usize,
+    /// The key of the last row that was looked at; empty before the first.
+    after: Vec<Key>,
+}
+
+/// A part of a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Key {
+    Integer(i64),
+    Text(String),
+    #[serde(with = "serde_bytes")]
+    Blob(Vec<u8>),
+}
+
+impl ToSql for Key {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Integer(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl Key {
+    /// Of a column that is never null, and no fraction.
+    fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Integer(number) => Self::Integer(number),
+            ValueRef::Text(text) => Self::Text(String::from_utf8_lossy(text).into_owned()),
+            ValueRef::Blob(bytes) => Self::Blob(bytes.to_vec()),
+            ValueRef::Null | ValueRef::Real(_) => Self::Blob(Vec::new()),
+        }
+    }
+}
+
+/// What one entry adds to the digest.
+pub(super) struct Effects(Option<Box<blake3::Hasher>>);
+
+impl Effects {
+    /// Goes on from the entries before; nothing where no digest has begun.
+    pub(super) fn after(head: &Head) -> Self {
+        Self(head.digest.as_ref().map(|digest| {
+            let mut hasher = Box::new(blake3::Hasher::new());
+            hasher.update(&digest.chain);
+            hasher
+        }))
+    }
+
+    /// Adds a JSON text, which has its end in itself.
+    pub(super) fn add(&mut self, text: &str) {
+        if let Some(hasher) = &mut self.0 {
+            hasher.update(text.as_bytes());
+        }
+    }
+
+    /// Puts all of it into the digest of the head, which is at the entry.
+    pub(super) fn put(self, head: &mut Head) {
+        if let Some((digest, mut hasher)) = head.digest.as_mut().zip(self.0) {
+            hasher.update(&head.id.index.0.to_be_bytes()).update(&head.id.term.0.to_be_bytes());
+            digest.chain = *hasher.finalize().as_bytes();
+        }
+    }
+}
+
+/// The tables and indexes of a state, each with how its rows are read in order.
+pub(super) struct Objects(Vec<Object>);
+
+struct Object {
+    name: String,
+    /// From the first row.
+    first: String,
+    /// From the row after a key.
+    following: String,
+    /// So many columns come first that are the key.
+    keys: usize,
+}
+
+impl Objects {
+    /// Those of the database, by name.
+    pub(super) fn of(connection: &Connection) -> rusqlite::Result<Self> {
+        let mut objects = Vec::new();
+        let mut tables = connection.prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+             AND name <> 'applied' ORDER BY name",
+        )?;
+        let tables = tables.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+        for table in tables {
+            let columns = columns(connection, &table)?;
+            let (mut keys, rest): (Vec<_>, Vec<_>) = columns.into_iter().partition(|(_, place)| *place > 0);
+            keys.sort_by_key(|(_, place)| *place);
+            let name_of =
+                |columns: Vec<(String, i64)>| columns.into_iter().map(|one| one.0).collect::<Vec<_>>();
+            let (keys, rest) = (name_of(keys), name_of(rest));
+            objects.push(Object::new(&table, &format!("\"{table}\""), &keys, &rest));
+            for index in indexes(connection, &table)? {
+                let keys = keys_of(connection, &index, &keys)?;
+                objects.push(Object::new(&index, &format!("\"{table}\" INDEXED BY \"{index}\""), &keys, &[]));
+            }
+        }
+        Ok(Self(objects))
+    }
+
+    /// Does what is due at the entry where the head is, once all of the entry is in the tables: looks at rows, and begins
+    /// anew.
+    pub(super) fn advance(&self, connection: &Connection, head: &mut Head) -> rusqlite::Result<()> {
+        let index = head.id.index.0;
+        if !index.is_multiple_of(LOOK_ENTRIES) {
+            return Ok(());
+        }
+        if index.is_multiple_of(BEGIN_ENTRIES) {
+            let object = (index / BEGIN_ENTRIES) as usize % self.0.len().max(1);
+            head.digest = Some(Digest { object, ..Digest::default() });
+        }
+        head.digest.as_mut().map_or(Ok(()), |digest| self.look(connection, digest, index))
+    }
+
+    /// Takes the next rows into the digest.
+    fn look(&self, connection: &Connection, digest: &mut Digest, index: u64) -> rusqlite::Result<()> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&digest.chain);
+        let mut left = LOOK_ROWS;
+        // A small state is looked at once, not again and again.
+        for _ in 0..=self.0.len() {
+            let Some(object) = self.0.get(digest.object) else { break };
+            if object.name == "events" {
+                // Older ones may be there or not: they go when it suits.
+                let before = [Key::Integer(int(events::oldest(index)) - 1), Key::Integer(i64::MAX)];
+                if digest.after[..] < before[..] {
+                    digest.after = before.to_vec();
+                }
+            }
+            let (rows, last) = object.read(connection, &digest.after, left, &mut hasher)?;
+            left -= rows;
+            if left == 0 {
+                digest.after = last;
+                break;
+            }
+            digest.object = (digest.object + 1) % self.0.len();
+            digest.after.clear();
+        }
+        digest.chain = *hasher.finalize().as_bytes();
+        Ok(())
+    }
+}
+
+impl Object {
+    fn new(name: &str, from: &str, keys: &[String], rest: &[String]) -> Self {
+        let quoted = |columns: &[String]| {
+            columns.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ")
+        };
+        let all = quoted(&[keys, rest].concat());
+        let order = quoted(keys);
+        let places = (1..=keys.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        Self {
+            name: name.to_owned(),
+            first: format!("SELECT {all} FROM {from} ORDER BY {order}"),
+            following: format!("SELECT {all} FROM {from} WHERE ({order}) > ({places}) ORDER BY {order}"),
+            keys: keys.len(),
+        }
+    }
+
+    /// Takes at most so many rows after a key into the digest; how many there were, and the key of the last.
+    fn read(
+        &self,
+        connection: &Connection,
+        after: &[Key],
+        limit: usize,
+        hasher: &mut blake3::Hasher,
+    ) -> rusqlite::Result<(usize, Vec<Key>)> {
+        let sql = if after.is_empty() { &self.first } else { &self.following };
+        let mut statement = connection.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(params_from_iter(after))?;
+        let (mut count, mut last) = (0, Vec::new());
+        hasher.update(self.name.as_bytes());
+        while count < limit
+            && let Some(row) = rows.next()?
+        {
+            take(row, columns, hasher)?;
+            count += 1;
+            if count == limit {
+                let keys = (0..self.keys).map(|n| row.get_ref(n).map(Key::of));
+                last = keys.collect::<rusqlite::Result<_>>()?;
+            }
+        }
+        Ok((count, last))
+    }
+}
+
+fn take(row: &Row<'_>, columns: usize, hasher: &mut blake3::Hasher) -> rusqlite::Result<()> {
+    for n in 0..columns {
+        let (kind, bytes): (u8, &[u8]) = match row.get_ref(n)? {
+            ValueRef::Null => (0, &[]),
+            ValueRef::Integer(number) => {
+                hasher.update(&[1]).update(&number.to_be_bytes());
+                continue;
+            }
+            ValueRef::Real(number) => {
+                hasher.update(&[2]).update(&number.to_be_bytes());
+                continue;
+            }
+            ValueRef::Text(text) => (3, text),
+            ValueRef::Blob(bytes) => (4, bytes),
+        };
+        hasher.update(&[kind]).update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
+    }
+    Ok(())
+}
+
+/// The columns of a table, each with its place in the primary key, from 1; 0 for those that are not in it.
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<(String, i64)>> {
+    let mut statement = connection.prepare("SELECT name, pk FROM pragma_table_info(?1) ORDER BY cid")?;
+    statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// The indexes of a table apart from the one that is the table itself.
+fn indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT list.name FROM pragma_index_list(?1) AS list
+         WHERE NOT partial AND EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = list.name)
+         ORDER BY list.name",
+    )?;
+    statement.query_map([table], |row| row.get(0))?.collect()
+}
+
+/// The columns of an index in its order, and those of the primary key that name its row. A hidden rowid is left out: a copy of
+/// the state may number its rows anew.
+fn keys_of(connection: &Connection, index: &str, primary: &[String]) -> rusqlite::Result<Vec<String>> {
+    let mut statement =
+        connection.prepare("SELECT name FROM pragma_index_xinfo(?1) WHERE cid >= 0 ORDER BY seqno")?;
+    let mut keys =
+        statement.query_map([index], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    keys.extend(primary.iter().filter(|key| !keys.contains(key)).cloned().collect::<Vec<_>>());
+    Ok(keys)
+}
+
+impl Head {
+    /// The digest, if it is one that is told.
+    pub(super) fn told_digest(&self) -> Option<StateDigest> {
+        let digest = self.digest.as_ref().filter(|_| self.id.index.0.is_multiple_of(TELL_ENTRIES))?;
+        let mut told = [0; TOLD_BYTES];
+        told.copy_from_slice(&digest.chain[..TOLD_BYTES]);
+        let format = u32::try_from(FORMAT).expect("formats are counted from 1");
+        Some(StateDigest { index: self.id.index, format, digest: told })
+    }
+}

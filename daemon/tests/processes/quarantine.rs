@@ -1,0 +1,58 @@
+//! A state that is another than that of a majority serves nobody, and is made again.
+
+use reqwest::{Method, StatusCode};
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::cluster::{Cluster, state_file};
+use crate::puts::put;
+use crate::wait::wait_for;
+
+/// Just short of the entry at which digests are compared.
+const SHORT: u64 = 9_900;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_rows_changed_on_disk_finds_out_and_comes_back_with_those_of_the_others() {
+    let mut cluster = Cluster::start(3).await;
+    let seed = cluster.client(0).request(Method::POST, "/api/v1/books/seed").send().await.expect("an answer");
+    assert_eq!(seed.status(), StatusCode::CREATED);
+    put(&cluster, &[0, 1, 2], "many", SHORT, 20).await;
+    cluster.settled().await;
+    cluster.kill(2);
+    let state = Connection::open(state_file(&cluster.data_dir(2))).expect("state.db");
+    assert_eq!(state.execute("UPDATE books SET stock = stock + 1 WHERE id = 3", []).expect("a change"), 1);
+    drop(state);
+    cluster.spawn(2);
+    cluster.settled().await;
+    let pid = cluster.pid(2);
+    let bought = cluster
+        .client(0)
+        .request(Method::POST, "/api/v1/books/3/purchase")
+        .json(&json!({ "quantity": 1 }))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(bought.status(), StatusCode::CREATED);
+    put(&cluster, &[0, 1], "more", 300, 20).await;
+    wait_for("the third to find out", async || {
+        cluster.talk(2).contains("another than that of a majority").then_some(())
+    })
+    .await;
+    wait_for("its state to be made again", async || {
+        cluster.talk(2).contains("the state is set aside").then_some(())
+    })
+    .await;
+    cluster.settled().await;
+    assert_eq!(cluster.pid(2), pid, "it did so by itself");
+    for query in
+        ["SELECT * FROM books ORDER BY id", "SELECT * FROM orders", "SELECT hex(digest) FROM applied"]
+    {
+        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    }
+    for k in [0, 1] {
+        assert!(!cluster.talk(k).contains("another than that"), "{} was right", cluster.name(k));
+    }
+    // A voter like any other.
+    cluster.kill(0);
+    cluster.client(2).quote("after", "Ada", "Two of three.").await;
+}
