@@ -22,19 +22,17 @@ pub(crate) struct Voice {
     endpoint: Endpoint,
     pub(crate) secret: [u8; 32],
     group: SocketAddr,
+    /// Numbers the questions: an answer that was waited for no longer is not taken for one to a later question.
+    asked: u64,
 }
 
 impl Voice {
     pub(crate) fn new(cluster: &Cluster, sender: u64) -> Self {
         let secret = key(&cluster.key_file());
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
-        socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).expect("loopback");
-        socket.set_multicast_ttl_v4(0).expect("a TTL");
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
-        let socket = UdpSocket::from(socket);
+        let socket = socket();
         socket.set_read_timeout(Some(ANSWER_WAIT)).expect("a time limit");
         let endpoint = Endpoint::controller(Secret::from(secret), sender, Boot(1), 1);
-        Self { socket, endpoint, secret, group: cluster.group() }
+        Self { socket, endpoint, secret, group: cluster.group(), asked: 0 }
     }
 
     pub(crate) fn seal(&mut self, message: &Message) -> Vec<u8> {
@@ -69,11 +67,10 @@ impl Voice {
     /// What the node of this name says about itself.
     pub(crate) fn report(&mut self, name: &str) -> NodeReport {
         let began = Instant::now();
-        let mut asked = 0;
         loop {
             assert!(began.elapsed() < PATIENCE, "{name} does not answer STATUS");
-            asked += 1;
-            let id = request_id(&format!("report-{asked}"));
+            self.asked += 1;
+            let id = request_id(&format!("report-{}", self.asked));
             let datagram = self.seal(&Message::Status(Ask { request_id: id.clone() }));
             self.send_to_group(&datagram);
             while let Some((opened, _)) = self.hear() {
@@ -86,6 +83,15 @@ impl Voice {
             }
         }
     }
+}
+
+/// One that speaks to a group on loopback.
+pub(crate) fn socket() -> UdpSocket {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
+    socket.set_multicast_if_v4(&Ipv4Addr::LOCALHOST).expect("loopback");
+    socket.set_multicast_ttl_v4(0).expect("a TTL");
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a port");
+    socket.into()
 }
 
 /// The 32 bytes of a key file.
