@@ -355,7 +355,7 @@ impl Forwarder {
         let request = self.requests.get_mut(id)?;
         let out_of_time = (now.time >= request.until).then(|| request.out_of_time());
         if let Some(reason) = request.ended.take().or(out_of_time) {
-            mark!(DoneUnapplied, request.done && request.sent >= 3);
+            mark!(DoneUnapplied, request.done && request.sent >= 4);
             self.remove(id);
             return Some(Step::GiveUp { id: id.clone(), reason });
         }

@@ -162,6 +162,7 @@ mod list {
             TailKept "what followed in the log stays behind a snapshot that the log does not hold (5.3)",
             TailDropped "what follows in the log goes though the log holds the snapshot's last entry (5.3)",
             InstalledBeforeDisk "a snapshot counts before it is on disk",
+            TwoSnapshots "a second snapshot is fetched and put in force while another is",
             MembershipLeftOut "a snapshot does not bring the configuration (5.1)",
             UncommittedInSnapshot "a snapshot is made of what its source holds, committed or not (5.1)",
             RequestsLeftOut "a snapshot does not bring the table of requests (6.3)",

@@ -32,7 +32,7 @@ enum Verb {
         /// The first seed; without it the clock decides, and those that once went wrong come first.
         #[arg(long)]
         from: Option<u64>,
-        /// Adds up in this file what its runs come to, and goes on where the last one ended.
+        /// Adds up in this file what its runs come to, and goes on where the last one ended: one range of seeds, one file.
         #[arg(long)]
         resume: Option<PathBuf>,
         /// Goes on after a life that went wrong.
@@ -110,7 +110,10 @@ fn run(seeds: u64, from: Option<u64>, resume: Option<&Path>, keep_going: bool) -
         Some(path) => Totals::read(path).map_err(|error| format!("{}: {error}", path.display()))?,
         None => Totals { from: from.unwrap_or_else(seed_of_now), ..Totals::default() },
     };
-    let first = from.unwrap_or(if totals.lived > 0 { totals.next } else { totals.from });
+    if from.is_some_and(|from| from != totals.from) {
+        return Err(format!("the file adds up lives from seed {} on, and no others", totals.from));
+    }
+    let first = if totals.lived > 0 { totals.next } else { totals.from };
     println!("lives from seed {first} on");
     if from.is_none() && !live_kept() && !keep_going {
         return Ok(true);
@@ -118,6 +121,7 @@ fn run(seeds: u64, from: Option<u64>, resume: Option<&Path>, keep_going: bool) -
     let before = totals.clone();
     let mut trouble = None;
     runs::live(&mut totals, first..first.saturating_add(seeds), tell, |totals| {
+        tell_progress(totals, &before, started);
         let written = resume.map_or(Ok(()), |path| totals.write(path));
         trouble = written.err().map(|error| error.to_string());
         trouble.is_none() && (keep_going || totals.failed.len() == before.failed.len())
@@ -145,6 +149,12 @@ fn live_kept() -> bool {
 
 fn tell(seed: u64, failure: &Failure) {
     println!("seed {seed} failed {failure}\n  cargo run --release -p chorus-sim -- replay {seed} --trace");
+}
+
+fn tell_progress(totals: &Totals, before: &Totals, started: Instant) {
+    let (lived, failed) = (totals.lived - before.lived, totals.failed.len() - before.failed.len());
+    let seconds = started.elapsed().as_secs_f64();
+    println!("  {lived} lives, {failed} failed, {seconds:.0} s; next is seed {}", totals.next);
 }
 
 fn tell_totals(title: &str, totals: &Totals, before: &Totals, started: Instant) {

@@ -134,6 +134,9 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
             I::NoPanic,
         ],
         Bug::InstalledBeforeDisk => &[I::DurableBeforeSaid, I::DurableBeforeApplied, I::NoPanic],
+        Bug::TwoSnapshots => {
+            &[I::CommitNeverFalls, I::NoPanic, I::MatchIsHeld, I::WritesFitTheLog, I::StateMachineSafety]
+        }
         Bug::MembershipLeftOut => &[I::ConfigurationOfTheLog],
         Bug::UncommittedInSnapshot => &[I::StateMachineSafety, I::EqualDigest, I::NoPanic],
         Bug::RequestsLeftOut => &[I::ExactlyOnce],

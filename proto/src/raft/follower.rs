@@ -309,6 +309,7 @@ impl Raft {
             }
             return;
         }
+        mark!(LateThrice, late);
         if let Some(leader) = self.leader.take() {
             self.presence.miss(self.now, leader);
         }

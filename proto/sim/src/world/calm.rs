@@ -88,6 +88,7 @@ impl World {
                     | What::CutAgain { .. }
                     | What::ClockMended { .. }
                     | What::ChangeMembers
+                    | What::Straggle { .. }
             )
         };
         let sooner = |next: Next| match next.what {

@@ -136,7 +136,7 @@ impl World {
         Ok(())
     }
 
-    fn pause(&mut self, at: usize, still: Span, buffered_max: usize) {
+    pub(super) fn pause(&mut self, at: usize, still: Span, buffered_max: usize) {
         if self.is_awake(at) {
             self.note(|world| format!("{} stands still for {} ms", world.name(at), still.0 / 1_000));
             self.lives[at].paused = true;
@@ -160,10 +160,15 @@ impl World {
     // --- the network ---
 
     fn clog(&mut self, from: usize) {
-        let until = self.now + climate::span(&mut self.rng, Span::from_millis(5), CLOG_MAX);
+        let span = climate::span(&mut self.rng, Span::from_millis(5), CLOG_MAX);
         let to = self.rng.usize(..self.hosts.len());
+        self.hold_up(from, to, span);
+    }
+
+    /// What one says waits on its way to the other.
+    pub(super) fn hold_up(&mut self, from: usize, to: usize, span: Span) {
         self.note(|world| format!("what {} says waits on its way to {}", world.name(from), world.name(to)));
-        self.links.clog(from, to, until);
+        self.links.clog(from, to, self.now + span);
     }
 
     fn begin_cut(&mut self, flapping: bool) {

@@ -53,6 +53,8 @@ pub(super) struct Life {
     /// It hears nothing until then.
     pub(super) deaf_until: Time,
     syncing: bool,
+    /// Before the next commit it drops of its log what it has applied.
+    pub(super) drops_log: bool,
     /// Until when syncs may take long, and how long at most.
     pub(super) slow: (Time, Span),
     /// The next write fails.
@@ -101,6 +103,7 @@ impl Life {
             buffered: VecDeque::new(),
             deaf_until: Time(0),
             syncing: false,
+            drops_log: false,
             slow: (Time(0), Span(0)),
             write_fails: false,
             full_until: Time(0),
@@ -127,6 +130,7 @@ impl Life {
         self.core_deadline = Time(u64::MAX);
         self.timer = Time(u64::MAX);
         self.syncing = false;
+        self.drops_log = false;
         self.applying = false;
         self.proven = vec![(Boot(0), 0); nodes];
         self.heard = Heard::default();
@@ -538,7 +542,13 @@ impl World {
 
     /// The log's writer: one commit at a time, of everything that waits by then or of the first of it.
     fn sync_more(&mut self, at: usize) {
-        if self.lives[at].syncing || self.hosts[at].disk.waiting() == 0 {
+        if self.lives[at].syncing {
+            return;
+        }
+        if std::mem::take(&mut self.lives[at].drops_log) {
+            self.compact(at, 0);
+        }
+        if self.hosts[at].disk.waiting() == 0 {
             return;
         }
         let writes = if self.rng.u32(..8) == 0 { WRITES_OF_A_SMALL_COMMIT } else { usize::MAX };

@@ -18,6 +18,7 @@ mod lives;
 mod members;
 mod reads;
 mod snapshots;
+mod stragglers;
 
 use std::any::Any;
 use std::cmp::Reverse;
@@ -47,6 +48,7 @@ use feeds::Subscriber;
 use lives::Life;
 use members::Changes;
 use reads::Reading;
+use stragglers::Stragglers;
 
 /// A life has at least so many events.
 const EVENTS_MIN: u64 = 3_000;
@@ -194,6 +196,11 @@ enum What {
         at: usize,
     },
     ChangeMembers,
+    /// A straggler has one more fit, and so many after that.
+    Straggle {
+        at: usize,
+        fits: u32,
+    },
     /// The copy of a disk is taken, or started.
     Clone,
 }
@@ -261,6 +268,8 @@ struct World {
     old_copy: Option<OldCopy>,
     /// Who votes changes.
     changes: Option<Changes>,
+    /// Nodes straggle.
+    stragglers: Option<Stragglers>,
     /// Role and term of each node as the trace told them last.
     told: Vec<(Role, Term)>,
     steps: u64,
@@ -361,6 +370,7 @@ impl World {
             clones,
             old_copy,
             changes,
+            stragglers: Stragglers::draw(seed).filter(|_| !unjudged),
             steps: 0,
             report: Report::default(),
             hash: 0,
@@ -393,6 +403,7 @@ impl World {
         let first_fault = self.climate.wait(&mut self.rng);
         self.after(first_fault, What::Fault);
         self.begin_changes();
+        self.begin_straggling();
         self.after(Span(100_000), What::Read);
     }
 
@@ -495,6 +506,7 @@ impl World {
                 Ok(())
             }
             What::ChangeMembers => self.change_members(),
+            What::Straggle { at, fits } => self.straggle(at, fits),
             What::ClockMended { at } => {
                 self.mend_clock(at);
                 Ok(())

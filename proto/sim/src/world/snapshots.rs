@@ -39,15 +39,15 @@ impl World {
     pub(super) fn compact_some(&mut self, at: usize) {
         let all = self.rng.bool();
         let hosts = if all { 0..self.hosts.len() } else { at..at + 1 };
-        hosts.for_each(|at| self.compact(at));
+        hosts.for_each(|at| self.compact(at, TAIL_MAX));
     }
 
-    /// A checkpoint, and then the log's writer drops entries that it covers, between two commits.
-    fn compact(&mut self, at: usize) {
+    /// A checkpoint, and then the log's writer drops the entries that it covers but for the last few, between two commits.
+    pub(super) fn compact(&mut self, at: usize, tail_max: u64) {
         if !self.is_awake(at) || self.lives[at].is_syncing() || self.hosts[at].stateless {
             return;
         }
-        let tail = self.rng.u64(0..=TAIL_MAX);
+        let tail = self.rng.u64(0..=tail_max);
         let host = &mut self.hosts[at];
         if !planted!(CompactedUnchecked) {
             host.machine.write_checkpoint();

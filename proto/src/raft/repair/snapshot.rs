@@ -167,8 +167,9 @@ impl Raft {
 
     pub(super) fn on_offer(&mut self, from: NodeId, offer: SnapshotOffer) {
         let asked = matches!(self.repair.snapshot, Some(Wanted::Asked { source, .. }) if source == from);
+        let again = planted!(TwoSnapshots) && self.repair.snapshot.is_some();
         let pulls = self.repair.snapshot.is_none() && self.repair.pulls_from(from);
-        if !asked && !pulls {
+        if !asked && !pulls && !again {
             return;
         }
         if self.is_of_use(offer.id) {
@@ -193,12 +194,13 @@ impl Raft {
     /// useless: then `Event::SnapshotUnused` says so.
     pub fn fetched(&mut self, now: Now, snapshot: Fetched) -> Actions {
         self.now = now;
-        let expected = matches!(self.repair.snapshot, Some(Wanted::Fetching { .. }));
+        let expected =
+            matches!(self.repair.snapshot, Some(Wanted::Fetching { .. })) || planted!(TwoSnapshots);
         if expected {
             self.repair.snapshot = None;
         }
         // A leader holds all that is committed (thesis 3.6.3): it needs nothing of it.
-        let of_use = self.is_of_use(snapshot.id);
+        let of_use = self.is_of_use(snapshot.id) || planted!(TwoSnapshots);
         let fits = expected && of_use && !self.silent && !self.leads();
         if fits && self.presence.cluster() == Some(snapshot.cluster) {
             self.install(snapshot);
