@@ -22,8 +22,10 @@ pub(super) struct Digests {
 /// How this node's state compares with those of the voters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing speaks against it.
-    Good,
+    /// Nothing was compared yet.
+    Unknown,
+    /// It is that of a majority, where it was compared.
+    Shared,
     /// The states of voters differ at this entry, and no majority says which of them is right.
     Open(Index),
     /// It is another at this entry than that of a majority.
@@ -46,7 +48,7 @@ impl Digests {
     /// What follows for `own`, when these vote.
     pub(super) fn judge(&self, own: NodeId, configuration: &Configuration) -> Verdict {
         let majority = configuration.voters.len() / 2 + 1;
-        let mut verdict = Verdict::Good;
+        let mut verdict = Verdict::Unknown;
         for (index, ours) in &self.own {
             let Some(heard) = self.heard.get(index) else { continue };
             let named: Vec<&StateDigest> = configuration
@@ -63,6 +65,7 @@ impl Digests {
             match others.map(|digest| alike(digest)).max() {
                 Some(against_us) if against_us >= majority => return Verdict::Wrong(*index),
                 Some(_) if with_us < majority => verdict = Verdict::Open(*index),
+                _ if with_us >= majority && verdict == Verdict::Unknown => verdict = Verdict::Shared,
                 _ => {}
             }
         }
@@ -127,10 +130,11 @@ mod tests {
     fn a_state_that_a_majority_shares_is_good_whatever_one_says() {
         let mut digests = Digests::default();
         digests.note_own(digest(10_000, 1));
-        assert_eq!(digests.judge(id(1), &voters(3)), Verdict::Good);
+        assert_eq!(digests.judge(id(1), &voters(3)), Verdict::Unknown);
         digests.note(id(2), digest(10_000, 1));
         digests.note(id(3), digest(10_000, 7));
-        assert_eq!(digests.judge(id(1), &voters(3)), Verdict::Good);
+        assert_eq!(digests.judge(id(1), &voters(3)), Verdict::Shared);
+        assert_eq!(digests.judge(id(1), &voters(5)), Verdict::Open(Index(10_000)), "two of five");
         for index in 2..40 {
             digests.note_own(digest(index * 10_000, 1));
         }

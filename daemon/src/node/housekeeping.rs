@@ -80,7 +80,11 @@ impl Driver {
         }
         self.state.verdict = verdict;
         match verdict {
-            Verdict::Good => {}
+            Verdict::Unknown => {}
+            Verdict::Shared => {
+                let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
+                spawn_blocking(move || stores.trust().unwrap_or_else(|error| failed(error)));
+            }
             Verdict::Open(index) => error!(
                 index = index.0,
                 "the states of the voters differ at entry {index}, and no majority says which is right: look at the nodes' \

@@ -56,7 +56,7 @@ impl State {
             campaigns: false,
             disk: Disk::default(),
             excluded: None,
-            verdict: Verdict::Good,
+            verdict: Verdict::Unknown,
             leaving: None,
             unreached: Vec::new(),
             interface_lost: false,

@@ -208,12 +208,13 @@ impl State {
     /// Takes over what was opened, and starts to copy its WAL.
     pub(super) fn start(
         path: PathBuf,
-        (mut connection, head): (Connection, Head),
+        (mut connection, mut head): (Connection, Head),
         readers: &Arc<Readers>,
         failure: &Failure,
     ) -> Result<Self, StoreError> {
         let checkpointer = Checkpointer::start(&path, &mut connection, Some(Arc::clone(readers)), failure)?;
         let objects = Objects::of(&connection).map_err(failed(&path))?;
+        objects.take_over(&mut head);
         Ok(Self { path, connection, checkpointer, objects, head })
     }
 }

@@ -9,10 +9,12 @@
 //!   turn comes.
 //!
 //! At every 10,000th entry the digest is told to the others (`node::digests`). All of it follows from the log alone, so it is
-//! the same on every node that holds the same state. A state that an older program wrote has none: it begins at the next
-//! 1,000,000th entry, where the digests of all nodes begin anew, each time with another table.
+//! the same on every node that holds the same state. A state that another program wrote, which knew no digest or kept other
+//! tables, has none: it begins at the next 1,000,000th entry, where the digests of all nodes begin anew, each time with another
+//! table.
 
 use chorus_proto::message::StateDigest;
+use chorus_proto::types::EntryId;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use serde::{Deserialize, Serialize};
@@ -41,6 +43,8 @@ pub(super) struct Digest {
     object: usize,
     /// The key of the last row that was looked at; empty before the first.
     after: Vec<Key>,
+    /// The shape of the tables that it goes over (`Objects`).
+    shape: u32,
 }
 
 /// A part of a key.
@@ -104,7 +108,11 @@ impl Effects {
 }
 
 /// The tables and indexes of a state, each with how its rows are read in order.
-pub(super) struct Objects(Vec<Object>);
+pub(super) struct Objects {
+    all: Vec<Object>,
+    /// Another number where the format, a table, a column or an index is another.
+    shape: u32,
+}
 
 struct Object {
     name: String,
@@ -138,7 +146,21 @@ impl Objects {
                 objects.push(Object::new(&index, &format!("\"{table}\" INDEXED BY \"{index}\""), &keys, &[]));
             }
         }
-        Ok(Self(objects))
+        Ok(Self { shape: shape_of(&objects), all: objects })
+    }
+
+    /// Begins the digest of an empty state, and ends one that another program began: it went over other tables, or over none of
+    /// what is there now.
+    pub(super) fn take_over(&self, head: &mut Head) {
+        if head.id == EntryId::ZERO {
+            head.digest = Some(self.begin(0));
+        } else if head.digest.as_ref().is_some_and(|digest| digest.shape != self.shape) {
+            head.digest = None;
+        }
+    }
+
+    fn begin(&self, object: usize) -> Digest {
+        Digest { object, shape: self.shape, ..Digest::default() }
     }
 
     /// Does what is due at the entry where the head is, once all of the entry is in the tables: looks at rows, and begins
@@ -149,8 +171,7 @@ impl Objects {
             return Ok(());
         }
         if index.is_multiple_of(BEGIN_ENTRIES) {
-            let object = (index / BEGIN_ENTRIES) as usize % self.0.len().max(1);
-            head.digest = Some(Digest { object, ..Digest::default() });
+            head.digest = Some(self.begin((index / BEGIN_ENTRIES) as usize % self.all.len().max(1)));
         }
         head.digest.as_mut().map_or(Ok(()), |digest| self.look(connection, digest, index))
     }
@@ -161,8 +182,8 @@ impl Objects {
         hasher.update(&digest.chain);
         let mut left = LOOK_ROWS;
         // A small state is looked at once, not again and again.
-        for _ in 0..=self.0.len() {
-            let Some(object) = self.0.get(digest.object) else { break };
+        for _ in 0..=self.all.len() {
+            let Some(object) = self.all.get(digest.object) else { break };
             if object.name == "events" {
                 // Older ones may be there or not: they go when it suits.
                 let before = [Key::Integer(int(events::oldest(index)) - 1), Key::Integer(i64::MAX)];
@@ -176,7 +197,7 @@ impl Objects {
                 digest.after = last;
                 break;
             }
-            digest.object = (digest.object + 1) % self.0.len();
+            digest.object = (digest.object + 1) % self.all.len();
             digest.after.clear();
         }
         digest.chain = *hasher.finalize().as_bytes();
@@ -226,6 +247,18 @@ impl Object {
         }
         Ok((count, last))
     }
+}
+
+/// The formats of the state and of its rows, in a number.
+fn shape_of(objects: &[Object]) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&FORMAT.to_be_bytes());
+    for object in objects {
+        hasher.update(object.first.as_bytes()).update(b"\n");
+    }
+    let mut shape = [0; 4];
+    shape.copy_from_slice(&hasher.finalize().as_bytes()[..4]);
+    u32::from_be_bytes(shape)
 }
 
 fn take(row: &Row<'_>, columns: usize, hasher: &mut blake3::Hasher) -> rusqlite::Result<()> {
@@ -281,7 +314,6 @@ impl Head {
         let digest = self.digest.as_ref().filter(|_| self.id.index.0.is_multiple_of(TELL_ENTRIES))?;
         let mut told = [0; TOLD_BYTES];
         told.copy_from_slice(&digest.chain[..TOLD_BYTES]);
-        let format = u32::try_from(FORMAT).expect("formats are counted from 1");
-        Some(StateDigest { index: self.id.index, format, digest: told })
+        Some(StateDigest { index: self.id.index, format: digest.shape, digest: told })
     }
 }

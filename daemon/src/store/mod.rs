@@ -341,9 +341,17 @@ impl Stores {
     /// from another node's snapshot. Blocks.
     ///
     /// # Errors
-    /// The disk's.
+    /// When it was made again already, and not found right since. Or the disk's.
     pub fn quarantine(&self, why: &str) -> Result<(), StoreError> {
-        state::mark_damage(&self.0.readers.path(), why)
+        state::quarantine(&self.0.readers.path(), why)
+    }
+
+    /// Says, on disk, that the state was found right. Blocks.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn trust(&self) -> Result<(), StoreError> {
+        state::trust(&self.0.readers.path())
     }
 
     /// Ends the writers after what they have in hand, and waits for them; then the directory is free. Not from

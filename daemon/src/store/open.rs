@@ -210,6 +210,7 @@ fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, Stor
     let number = number + 1;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
+    state::doubt(&path, &why)?;
     let (connection, head) = state::open(&path, boards).map_err(disk(&path))?;
     Ok(State { number, path, connection, head, had })
 }

@@ -171,6 +171,7 @@ impl Survivor {
     ) -> Result<Head, StoreError> {
         let reader = LogReader::open(&directory::log(&self.path))?;
         let objects = Objects::of(connection).map_err(disk(path))?;
+        objects.take_over(&mut head);
         let (first, last) = (head.id.index.0, self.last.index);
         while head.id.index < last {
             let entries = reader.entries(head.id.index.next(), last, ROWS, ROWS_BYTES_MAX)?;

@@ -3,8 +3,8 @@
 //! One transaction takes all four from one index to a later one. Nothing waits for the disk here: after a crash the
 //! rest is applied again from the log, exactly from `applied`.
 
-use std::fs::File;
-use std::io::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
@@ -69,7 +69,7 @@ pub(super) struct Head {
     pub(super) floor_ms: u64,
     /// Rows in `requests`.
     pub(super) requests: u64,
-    /// What shows that two states differ; none in a state that an older program wrote, until one begins.
+    /// What shows that two states differ; none in a state that another program wrote, until one begins.
     pub(super) digest: Option<Digest>,
     /// The oldest of them, as soon as it was looked up. Not stored.
     pub(super) oldest_request: Option<Oldest>,
@@ -109,21 +109,53 @@ pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_
     }
 }
 
-/// Leaves the mark that sets the state aside at the next start, on disk.
-pub(super) fn mark_damage(path: &Path, why: &str) -> Result<(), StoreError> {
-    let mark = damage_mark(path);
+/// Leaves the mark that sets the state aside at the next start, on disk. A state that was made again, and is wrong again, is
+/// no better after a third time: that is final.
+pub(super) fn quarantine(path: &Path, why: &str) -> Result<(), StoreError> {
+    write_mark(&damage_mark(path), why)?;
+    if !doubt_mark(path).exists() {
+        return Ok(());
+    }
+    let detail = format!(
+        "{why}, though it was made again: this program or this machine does not compute what theirs do; compare the versions of \
+         the programs, look at disk and memory, then start the node again"
+    );
+    Err(StoreError::Disk { path: path.to_owned(), detail })
+}
+
+/// Notes, on disk, that the state is made again.
+pub(super) fn doubt(path: &Path, why: &str) -> Result<(), StoreError> {
+    write_mark(&doubt_mark(path), why)
+}
+
+/// The state is that of a majority: whatever was wrong with the one before it is made good.
+pub(super) fn trust(path: &Path) -> Result<(), StoreError> {
+    let mark = doubt_mark(path);
+    match fs::remove_file(&mark) {
+        Ok(()) => directory::sync(path.parent().unwrap_or(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(system(&mark)(error)),
+    }
+}
+
+fn write_mark(mark: &Path, why: &str) -> Result<(), StoreError> {
     let write = || {
-        let mut file = File::create(&mark)?;
+        let mut file = File::create(mark)?;
         file.write_all(why.as_bytes())?;
         file.sync_all()
     };
-    write().map_err(system(&mark))?;
-    directory::sync(path.parent().unwrap_or(path))
+    write().map_err(system(mark))?;
+    directory::sync(mark.parent().unwrap_or(mark))
 }
 
 /// The mark that a life left which found its state damaged.
 pub(super) fn damage_mark(path: &Path) -> PathBuf {
     path.with_file_name("damaged")
+}
+
+/// The mark of a state that is made again in the place of a wrong one, until it is known to be that of a majority.
+fn doubt_mark(path: &Path) -> PathBuf {
+    path.with_file_name("doubted")
 }
 
 /// How far the state is.
@@ -141,7 +173,7 @@ pub(super) fn head(connection: &Connection) -> rusqlite::Result<Head> {
             head_of,
         )
         .optional()?;
-    Ok(head.unwrap_or_else(|| Head { digest: Some(Digest::default()), ..Head::default() }))
+    Ok(head.unwrap_or_default())
 }
 
 fn head_of(row: &Row<'_>) -> rusqlite::Result<Head> {
