@@ -98,7 +98,7 @@ impl Source {
         let path = directory::state(data_dir, own.state_number);
         let connection = open_reader(&path).map_err(disk(&path))?;
         let format = super::sqlite::format(&connection).map_err(disk(&path))?;
-        directory::judge_format(data_dir, format, state::FORMAT)?;
+        directory::judge_format(&path, format, state::FORMAT)?;
         let Head { id, time_ms, .. } = state::head(&connection).map_err(disk(&path))?;
         let size = connection
             .query_row("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size", [], |row| {
@@ -161,7 +161,7 @@ pub(super) fn read_own(data_dir: &Path) -> Result<Own, StoreError> {
     let path = directory::log(data_dir);
     let connection = open_reader(&path).map_err(disk(&path))?;
     let format = super::sqlite::format(&connection).map_err(disk(&path))?;
-    directory::judge_format(data_dir, format, log::FORMAT)?;
+    directory::judge_format(&path, format, log::FORMAT)?;
     let own = log::own(&connection).map_err(disk(&path))?;
     own.ok_or_else(|| StoreError::Refused(format!("no node was ever started on {}", data_dir.display())))
 }

@@ -159,15 +159,27 @@ fn take(path: &Path, mut lock: &File, how: FlockOperation) -> Result<(), StoreEr
 /// Looks whose directory it is without changing a byte: only log.db's main file is read, which holds the name since
 /// the end of the first start. What cannot be read so is judged when log.db is opened.
 pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), StoreError> {
-    let uri = format!("file:{}?immutable=1", escaped(&log(path)));
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let look = || -> rusqlite::Result<(i64, Option<String>)> {
-        let connection = Connection::open_with_flags(&uri, flags)?;
-        let owner = connection.query_row("SELECT name FROM self", [], |row| row.get(0)).optional()?;
-        Ok((format(&connection)?, owner))
+        let connection = open_untouched(&log(path))?;
+        // A newer program may have another table of this name.
+        let owner = connection.query_row("SELECT name FROM self", [], |row| row.get(0)).optional();
+        Ok((format(&connection)?, owner.unwrap_or_default()))
     };
     look().map_or(Ok(()), |(format, owner)| judge(path, format, owner.as_deref(), name))
+}
+
+/// Refuses a state that a newer program wrote, without changing a byte: nobody knows what stands in which of its columns.
+pub(super) fn refuse_newer_state(state: &Path, known: i64) -> Result<(), StoreError> {
+    let look = || format(&open_untouched(state)?);
+    look().map_or(Ok(()), |format| judge_format(state, format, known))
+}
+
+/// Opens a database's main file alone, as if nobody could change it.
+fn open_untouched(file: &Path) -> rusqlite::Result<Connection> {
+    let uri = format!("file:{}?immutable=1", escaped(file));
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags)
 }
 
 /// Refuses a log of another node's directory, and a newer program's.
@@ -177,7 +189,7 @@ pub(super) fn judge(
     owner: Option<&str>,
     name: &NodeName,
 ) -> Result<(), StoreError> {
-    judge_format(path, format, log_db::FORMAT)?;
+    judge_format(&log(path), format, log_db::FORMAT)?;
     let path = path.display();
     match owner {
         Some(owner) if owner != name.as_str() => Err(StoreError::Refused(format!(
@@ -188,15 +200,14 @@ pub(super) fn judge(
     }
 }
 
-/// Refuses what a newer program wrote.
-pub(super) fn judge_format(path: &Path, format: i64, known: i64) -> Result<(), StoreError> {
+/// Refuses a file that a newer program wrote.
+pub(super) fn judge_format(file: &Path, format: i64, known: i64) -> Result<(), StoreError> {
     if format <= known {
         return Ok(());
     }
     Err(StoreError::Refused(format!(
-        "the data directory {} was written by a newer Chorus (format {format}, this program knows {known}); upgrade \
-         this program",
-        path.display()
+        "{} was written by a newer Chorus (format {format}, this program knows {known}); upgrade this program",
+        file.display()
     )))
 }
 

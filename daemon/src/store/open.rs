@@ -186,6 +186,7 @@ fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, Stor
     directory::forget_states(directory, |other| other != number)?;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
+    directory::refuse_newer_state(&path, state::FORMAT)?;
     let mark = std::fs::read_to_string(state::damage_mark(&path));
     directory::write_again(&wal(&path))?;
     let ends = log::ends(&log.connection).map_err(disk(&log.path))?;
@@ -193,7 +194,7 @@ fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, Stor
         Ok((_, head)) if mark.is_ok() => (mark.unwrap_or_default(), head.id),
         Ok((connection, head)) => {
             let format = format(&connection).map_err(disk(&path))?;
-            directory::judge_format(directory, format, state::FORMAT)?;
+            directory::judge_format(&path, format, state::FORMAT)?;
             if log::reaches(&log.connection, ends, head.id).map_err(disk(&log.path))? {
                 return Ok(State { number, path, connection, head, had: EntryId::ZERO });
             }

@@ -14,12 +14,14 @@ use std::path::{Path, PathBuf};
 
 use chorus_proto::types::{Boot, EntryId, HardState, NodeId, Term};
 
-use super::StoreError;
 use super::failure::system;
+use super::{StoreError, directory};
 
 /// A slot's block: no device writes less than a sector, few more than this.
 const BLOCK_BYTES: usize = 4096;
 const MAGIC: &[u8; 8] = b"chorus-1";
+/// The number in it; it refuses a higher one.
+const FORMAT: u8 = MAGIC[7] - b'0';
 /// Magic, counter, term, voted, vote, last term, last index, boot.
 const FIELDS_BYTES: usize = 8 + 8 + 8 + 1 + 8 + 8 + 8 + 8;
 const DIGEST_BYTES: usize = 32;
@@ -88,7 +90,22 @@ pub(super) fn read(path: &Path) -> Result<Found, StoreError> {
         return Ok(Found::Missing);
     }
     let newer = slots(&bytes).into_iter().flatten().max_by_key(|(counter, _)| *counter);
-    Ok(newer.map_or(Found::Damaged, |(_, promise)| Found::Good(promise)))
+    match newer {
+        Some((_, promise)) => Ok(Found::Good(promise)),
+        None => {
+            directory::judge_format(path, format_of(&bytes).into(), FORMAT.into())?;
+            Ok(Found::Damaged)
+        }
+    }
+}
+
+/// The highest format of which a slot says it is; 0 where none does.
+fn format_of(bytes: &[u8]) -> u8 {
+    let of = |slot: &[u8]| match slot.strip_prefix(&MAGIC[..7]) {
+        Some([digit @ b'0'..=b'9', ..]) => digit - b'0',
+        _ => 0,
+    };
+    bytes.chunks(BLOCK_BYTES).map(of).max().unwrap_or_default()
 }
 
 impl PromiseFile {

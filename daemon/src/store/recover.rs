@@ -71,7 +71,7 @@ impl Survivor {
         let found = promise::read(&directory::promise(data_dir))?;
         directory::write_again(&wal(&path))?;
         let log = log::open(&path).map_err(disk(&path))?;
-        directory::judge_format(data_dir, format(&log).map_err(disk(&path))?, log::FORMAT)?;
+        directory::judge_format(&path, format(&log).map_err(disk(&path))?, log::FORMAT)?;
         let nobody = || StoreError::Refused(format!("no node was ever started on {}", data_dir.display()));
         let own = log::own(&log).map_err(disk(&path))?.ok_or_else(nobody)?;
         let ends = log::ends(&log).map_err(disk(&path))?;

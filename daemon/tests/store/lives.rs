@@ -180,14 +180,47 @@ fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn a_newer_programs_directory_is_refused() {
+fn a_file_that_a_newer_program_wrote_is_refused_by_name_and_not_a_byte_of_it_changes() {
     let dir = tempfile::tempdir().unwrap();
-    open(dir.path()).close();
-    let log = rusqlite::Connection::open(dir.path().join("log.db")).unwrap();
-    log.pragma_update(None, "user_version", 99).unwrap();
-    drop(log);
-    let refused = try_open(dir.path(), "n1").err().unwrap().to_string();
-    assert!(refused.contains("format 99") && refused.contains("upgrade"), "{refused}");
+    let whole = dir.path().join("whole");
+    let mut node = open(&whole);
+    node.append(noops(1, 1, 10));
+    node.close();
+    // What stands in a newer program's tables nobody here can know.
+    let newer = |database: &Path, (table, column): (&str, &str)| {
+        let database = rusqlite::Connection::open(database).unwrap();
+        let renamed =
+            format!("ALTER TABLE {table} RENAME COLUMN {column} TO other; PRAGMA user_version = 99;");
+        database.execute_batch(&renamed).unwrap();
+        // Read alone, it leaves no WAL that another program would write.
+        database.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    };
+    let newer_promise = |file: &Path| {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[7] = b'9';
+        bytes[4_096 + 7] = b'9';
+        fs::write(file, bytes).unwrap();
+    };
+    for (file, format) in [
+        ("log.db", "format 99, this program knows 2"),
+        ("state/1/state.db", "format 99, this program knows 2"),
+        ("promise", "format 9, this program knows 1"),
+    ] {
+        let path = dir.path().join(file.replace('/', "-"));
+        copy(&whole, &path);
+        match file {
+            "log.db" => newer(&path.join(file), ("self", "name")),
+            "promise" => newer_promise(&path.join(file)),
+            _ => newer(&path.join(file), ("applied", "idx")),
+        }
+        let before = fs::read(path.join(file)).unwrap();
+        let refused = try_open(&path, "n1").err().unwrap();
+        assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+        let refused = refused.to_string();
+        assert!(refused.starts_with(path.join(file).to_str().unwrap()), "{refused}");
+        assert!(refused.contains(format) && refused.ends_with("upgrade this program"), "{refused}");
+        assert_eq!(fs::read(path.join(file)).unwrap(), before);
+    }
 }
 
 /// Flips a bit in a slot of the promise file.
