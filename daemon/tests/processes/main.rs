@@ -38,6 +38,7 @@ mod keys_and_values;
 mod learner;
 mod learners_cost;
 mod live_screen;
+mod long_life;
 mod lossy_controller;
 mod lossy_network;
 mod manual;
