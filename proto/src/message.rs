@@ -137,6 +137,25 @@ pub struct Hello {
     /// The last digest of its state that is compared. Absent where there was none yet, and in earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<StateDigest>,
+    /// What its program understands. Absent in earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
+}
+
+/// What a program understands, each counted from 1. That of datagrams is in their headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// The format of its log, which no other node reads.
+    pub log: u32,
+    /// The highest format of states, and so of snapshots, that it takes.
+    pub state: u32,
+    /// Of the commands: it applies all that a program of this version or of a lower one proposes.
+    pub commands: u32,
+}
+
+impl Versions {
+    /// Of a program that does not name any.
+    pub const FIRST: Self = Self { log: 1, state: 1, commands: 1 };
 }
 
 /// What shows that the states of two nodes differ: with one `format`, it is the same at one `index` where they are the same.

@@ -136,6 +136,7 @@ impl Stage {
                 made_good: None,
                 had: Vec::new(),
                 state: None,
+                versions: None,
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));
         }

@@ -113,6 +113,7 @@ impl Board for Books {
             Operation {
                 name: ADD,
                 v: 1,
+                since: 1,
                 route: Route::Post,
                 about: "Add a title",
                 fields: &[TITLE, TOPIC, COST, STOCK],
@@ -120,14 +121,23 @@ impl Board for Books {
             Operation {
                 name: SEED,
                 v: 1,
+                since: 1,
                 route: Route::Word,
                 about: "Add the seven titles of the first bookstore, those that are not there yet",
                 fields: &[],
             },
-            Operation { name: CHANGE, v: 1, route: Route::Patch, about: "Change a title", fields: &EDITS },
+            Operation {
+                name: CHANGE,
+                v: 1,
+                since: 1,
+                route: Route::Patch,
+                about: "Change a title",
+                fields: &EDITS,
+            },
             Operation {
                 name: PURCHASE,
                 v: 1,
+                since: 1,
                 route: Route::Action,
                 about: "Buy copies of a title, if that many are there",
                 fields: &[QUANTITY],
@@ -135,6 +145,7 @@ impl Board for Books {
             Operation {
                 name: RESTOCK,
                 v: 1,
+                since: 1,
                 route: Route::Action,
                 about: "Put copies of a title into the stock",
                 fields: &[QUANTITY],

@@ -114,10 +114,11 @@ impl Board for Donors {
 
     fn operations(&self) -> &'static [Operation] {
         &[
-            Operation { name: ADD, v: 1, route: Route::Post, about: "Add a donor", fields: &DONOR },
+            Operation { name: ADD, v: 1, since: 1, route: Route::Post, about: "Add a donor", fields: &DONOR },
             Operation {
                 name: IMPORT,
                 v: 1,
+                since: 1,
                 route: Route::Word,
                 about: "Add many donors at once",
                 fields: &[ROWS],

@@ -148,7 +148,7 @@ impl Boards {
     /// The list.
     #[must_use]
     pub fn all() -> Self {
-        Self(&[
+        Self::of(&[
             &quotes::Quotes,
             &donors::Donors,
             &books::Books,
@@ -156,6 +156,12 @@ impl Boards {
             &tasks::Tasks,
             &store::Store,
         ])
+    }
+
+    /// These, as a program has them that knows others.
+    #[must_use]
+    pub fn of(boards: &'static [&'static dyn Board]) -> Self {
+        Self(boards)
     }
 
     /// Each of them.
@@ -173,8 +179,22 @@ impl Boards {
     /// would stop every state machine.
     #[must_use]
     pub fn knows(self, command: &Command) -> bool {
-        self.named(&command.board).is_some_and(|board| {
-            board.operations().iter().any(|known| known.name == command.op && known.v == command.v)
-        })
+        self.since(command).is_some()
+    }
+
+    /// The version of the commands that brought this one; none if this program does not know it. A leader proposes what all
+    /// voters know: whoever does not know a command stops applying where the log holds it.
+    #[must_use]
+    pub fn since(self, command: &Command) -> Option<u32> {
+        let known = self.named(&command.board)?.operations();
+        let known = known.iter().find(|known| known.name == command.op && known.v == command.v);
+        known.map(|known| known.since)
+    }
+
+    /// The version of the commands that this program knows: it is counted up whenever an operation is added, also one that is
+    /// there already in another version.
+    #[must_use]
+    pub fn version(self) -> u32 {
+        self.iter().flat_map(|board| board.operations()).map(|operation| operation.since).max().unwrap_or(1)
     }
 }

@@ -53,6 +53,8 @@ pub struct Operation {
     pub name: &'static str,
     /// Its version in the command.
     pub v: u32,
+    /// The version of the commands that brought it ([`Boards::version`](super::Boards::version)).
+    pub since: u32,
     /// How it is reached.
     pub route: Route,
     /// What it does, in one sentence without a full stop.

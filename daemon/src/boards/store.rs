@@ -79,11 +79,19 @@ impl Board for Store {
             Operation {
                 name: PUT,
                 v: 1,
+                since: 1,
                 route: Route::Put,
                 about: "Store a value under a key",
                 fields: &[VALUE],
             },
-            Operation { name: DELETE, v: 1, route: Route::Delete, about: "Delete a key", fields: &[] },
+            Operation {
+                name: DELETE,
+                v: 1,
+                since: 1,
+                route: Route::Delete,
+                about: "Delete a key",
+                fields: &[],
+            },
         ]
     }
 

@@ -108,12 +108,27 @@ impl Board for Tasks {
             Operation {
                 name: ADD,
                 v: 1,
+                since: 1,
                 route: Route::Post,
                 about: "Add a task",
                 fields: &[TITLE, CREATED_BY, STATUS, ASSIGNEE],
             },
-            Operation { name: CHANGE, v: 1, route: Route::Patch, about: "Change a task", fields: &EDITS },
-            Operation { name: DELETE, v: 1, route: Route::Delete, about: "Delete a task", fields: &[] },
+            Operation {
+                name: CHANGE,
+                v: 1,
+                since: 1,
+                route: Route::Patch,
+                about: "Change a task",
+                fields: &EDITS,
+            },
+            Operation {
+                name: DELETE,
+                v: 1,
+                since: 1,
+                route: Route::Delete,
+                about: "Delete a task",
+                fields: &[],
+            },
         ]
     }
 

@@ -111,6 +111,9 @@ impl Driver {
             Ok(None) => return,
             Err(refusal) => return self.reply(asker, Message::Refused(refusal)),
         };
+        if let Some(detail) = self.not_everyones(&command) {
+            return self.reply(asker, try_again(command.id, "catching_up", &detail));
+        }
         if self.proposals.is_in_flight(&command.id) {
             if let Asker::Controller(address) = asker {
                 let body = store::digest(&command);

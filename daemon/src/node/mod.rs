@@ -60,6 +60,7 @@ pub use measure::Sights;
 pub use progress::Progress;
 pub use pulse::{Pulse, Signs};
 
+use crate::boards::Boards;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::StoreError;
@@ -121,18 +122,19 @@ pub enum StartError {
 /// When the sockets or the stores cannot be opened; with the sockets' error nothing was changed on disk.
 pub fn start(config: &Config, metrics: Arc<Metrics>, failed: Failed) -> Result<Running, StartError> {
     let settings = Settings::from(config);
-    start::spawn(config, move || Ok(Transport::open(&settings)?), metrics, failed)
+    start::spawn(config, Boards::all(), move || Ok(Transport::open(&settings)?), metrics, failed)
 }
 
-/// The same over a transport that is there already: an end of a hub.
+/// The same over a transport that is there already, an end of a hub, and with boards that may be another program's.
 ///
 /// # Errors
 /// When the stores cannot be opened.
 pub fn start_on(
     config: &Config,
+    boards: Boards,
     transport: Transport,
     metrics: Arc<Metrics>,
     failed: Failed,
 ) -> Result<Running, StartError> {
-    start::spawn(config, move || Ok(transport), metrics, failed)
+    start::spawn(config, boards, move || Ok(transport), metrics, failed)
 }

@@ -18,6 +18,9 @@ use super::silence;
 use crate::boards::Command;
 use crate::store::AppliedEntry;
 
+/// A voter whose program is older is asked about again after so long.
+const UPGRADED_SOON: Duration = Duration::from_secs(1);
+
 impl Driver {
     pub(super) fn on_demand(&mut self, demand: Demand) {
         let now = self.clock.now();
@@ -81,7 +84,29 @@ impl Driver {
             let refused = Err(self.no_room());
             return self.requests.end(&command.id, &refused);
         }
+        if let Some(detail) = self.not_everyones(command) {
+            let (retry, leader) = (Some(UPGRADED_SOON), self.leader_name());
+            let refused = Err(NoAnswer { code: "catching_up", detail, retry, leader });
+            return self.requests.end(&command.id, &refused);
+        }
         self.requests.go_on(now, command);
+    }
+
+    /// Why a command that this program knows is not for the log yet: a voter of another program would stop applying there.
+    pub(super) fn not_everyones(&self, command: &Command) -> Option<String> {
+        let since = self.boards.since(command)?;
+        let without = self.core.presence().without_commands(since, self.core.configuration());
+        if without.is_empty() {
+            return None;
+        }
+        let names: Vec<_> = without.iter().map(ToString::to_string).collect();
+        Some(format!(
+            "'{}.{}' version {} is not taken yet: as far as this node has heard, an older Chorus runs at {}; upgrade it",
+            command.board,
+            command.op,
+            command.v,
+            names.join(", ")
+        ))
     }
 
     /// How far a node has come that is behind: by a snapshot, or by entries for more than 2 s.

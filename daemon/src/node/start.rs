@@ -32,7 +32,7 @@ use super::{Failed, Running, StartError};
 use crate::boards::Boards;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::store::{Opened, Reports, Stores, free_bytes};
+use crate::store::{self, Opened, Reports, Stores, free_bytes};
 use crate::transfer::{Limits, Transfer};
 use crate::transport::Transport;
 
@@ -44,6 +44,7 @@ const FEED_MAX: usize = 1_024;
 /// Runs a node on a thread of its own; returns when it runs, or why it does not.
 pub(super) fn spawn(
     config: &Config,
+    boards: Boards,
     transport: impl FnOnce() -> Result<Transport, StartError> + Send + 'static,
     metrics: Arc<Metrics>,
     failed: Failed,
@@ -60,7 +61,7 @@ pub(super) fn spawn(
                 Err(error) => return drop(started.send(Err(error))),
             };
             runtime.block_on(async move {
-                match prepare(&config, transport, metrics, failed) {
+                match prepare(&config, boards, transport, metrics, failed) {
                     Err(error) => drop(started.send(Err(error))),
                     Ok(Prepared { driver, first, running, ended }) => {
                         // An error means that who started the node has gone: so does the loop, when it sees that
@@ -87,6 +88,7 @@ struct Prepared {
 
 fn prepare(
     config: &Config,
+    boards: Boards,
     transport: impl FnOnce() -> Result<Transport, StartError>,
     metrics: Arc<Metrics>,
     failed: Failed,
@@ -99,7 +101,6 @@ fn prepare(
         Secret::from(config.secret),
         Limits::default(),
     )?;
-    let boards = Boards::all();
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
     let (feed, _) = broadcast::channel(FEED_MAX);
     let (applied_to, applied) = watch::channel(0);
@@ -138,6 +139,7 @@ fn prepare(
         receive_buffer_bytes,
         public_url: config.public_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        versions: store::versions(boards),
         pid: std::process::id(),
         seed: random()?,
     };

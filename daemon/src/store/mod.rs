@@ -66,7 +66,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use chorus_proto::message::StateDigest;
+use chorus_proto::message::{StateDigest, Versions};
 use chorus_proto::raft::{Durable, Fetched, Persist, ReadLog};
 use chorus_proto::types::{Boot, Entry, EntryId, Identity, Index, NodeName, RequestId, Token};
 use rusqlite::Connection;
@@ -79,6 +79,13 @@ use readers::Readers;
 use snapshot::Snapshots;
 
 use crate::boards::{Boards, Command, Item, Outcome, Touched};
+
+/// What this program understands of what it finds on its disk and in the log.
+#[must_use]
+pub fn versions(boards: Boards) -> Versions {
+    let number = |format: i64| u32::try_from(format).expect("formats are counted from 1");
+    Versions { log: number(log::FORMAT), state: number(state::FORMAT), commands: boards.version() }
+}
 
 /// What one answer of `Stores::log` weighs at most, in bytes.
 const LOG_BYTES_MAX: usize = 4 << 20;

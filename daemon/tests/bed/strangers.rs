@@ -55,6 +55,7 @@ impl Stranger {
             unproven: Vec::new(),
             had: Vec::new(),
             state: None,
+            versions: None,
         };
         Self { secret, hello, report: None, delay: Duration::ZERO }
     }

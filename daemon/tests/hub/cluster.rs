@@ -30,6 +30,8 @@ pub(crate) fn control_key() -> ControlKey {
 /// One place of the cluster, and the node that runs there.
 pub(crate) struct Place {
     pub(crate) config: Config,
+    /// What its program knows.
+    pub(crate) boards: Boards,
     pub(crate) running: Option<Running>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) metrics: Arc<Metrics>,
@@ -92,6 +94,7 @@ impl Cluster {
                 no_cache: false,
                 drop_received: 0.0,
             },
+            boards: Boards::all(),
             running: None,
             address: None,
             metrics: Arc::default(),
@@ -106,7 +109,8 @@ impl Cluster {
         let place = &mut self.places[place];
         place.address = Some(end.address());
         let failed = Arc::new(|error: StoreError| panic!("a store failed: {error}"));
-        let running = start_on(&place.config, Transport::Hub(end), Arc::clone(&place.metrics), failed);
+        let metrics = Arc::clone(&place.metrics);
+        let running = start_on(&place.config, place.boards, Transport::Hub(end), metrics, failed);
         place.running = Some(running.expect("the node starts"));
     }
 

@@ -9,3 +9,4 @@ mod control;
 mod elections;
 mod playdead;
 mod unicast;
+mod versions;

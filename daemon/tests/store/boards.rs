@@ -1,12 +1,31 @@
 //! The boards: what the edge takes, what apply makes of it, and how it is shown.
 
-use chorus::boards::{Boards, Change, Input, Invalid, ListQuery, Outcome};
+use chorus::boards::{Board, Boards, Change, Input, Invalid, ListQuery, Outcome};
 use chorus_proto::types::{Entry, Payload};
 use serde_json::{Value, json};
 
 use super::support::{
     EPOCH_MS, Node, board, code, command, entry, id, list, list_by, noop, open, put, quote, uuid_v7,
 };
+
+/// What the first version of the commands can say, by name.
+const COMMANDS: [&str; 15] = [
+    "books.add",
+    "books.change",
+    "books.purchase",
+    "books.restock",
+    "books.seed",
+    "donors.add",
+    "donors.import",
+    "quotes.hide",
+    "quotes.post",
+    "quotes.restore",
+    "store.delete",
+    "store.put",
+    "tasks.add",
+    "tasks.change",
+    "tasks.delete",
+];
 
 fn check(name: &str, op: &str, key: Option<&str>, body: Value) -> Result<Vec<u8>, Vec<Invalid>> {
     let board = board(name);
@@ -206,6 +225,20 @@ fn a_command_is_known_by_board_operation_and_version() {
     command.v = 2;
     assert!(!Boards::all().knows(&command));
     assert_eq!(chorus::boards::Command::decode(&command.encode()).unwrap(), command);
+}
+
+/// Another list is another version of the commands, and what is new in it is since that one.
+#[test]
+fn the_first_version_of_the_commands_has_these() {
+    let of = |board: &'static dyn Board| {
+        let operations = board.operations().iter();
+        operations.map(move |known| (known.since, format!("{}.{} {}", board.name(), known.name, known.v)))
+    };
+    let mut known: Vec<_> = Boards::all().iter().flat_map(of).collect();
+    known.sort();
+    let first = COMMANDS.map(|command| (1, format!("{command} 1")));
+    assert_eq!(known, first);
+    assert_eq!(Boards::all().version(), 1);
 }
 
 #[test]

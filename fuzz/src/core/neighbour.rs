@@ -262,6 +262,7 @@ impl Neighbour {
             unproven: if manner & 64 == 64 { (0..heard.len() as u8).collect() } else { Vec::new() },
             heard,
             state: None,
+            versions: None,
         }
     }
 

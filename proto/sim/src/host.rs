@@ -1,5 +1,6 @@
 //! One node: the core while it runs, its disk, and its state machine.
 
+use chorus_proto::message::Versions;
 use chorus_proto::planted;
 use chorus_proto::raft::{Actions, Config, Raft};
 use chorus_proto::text::Names;
@@ -141,6 +142,7 @@ pub fn config(name: &str, number: u8, voters: &[&str]) -> Config {
         receive_buffer_bytes: 1 << 20,
         public_url: None,
         version: "sim".to_owned(),
+        versions: Versions::FIRST,
         pid: 0,
         seed: 0,
     }

@@ -25,11 +25,11 @@ use std::collections::BTreeSet;
 
 pub use peers::Peer;
 
-use crate::message::{HeardBy, Hello, Message, Role, Sender, StateDigest, Welcome};
+use crate::message::{HeardBy, Hello, Message, Role, Sender, StateDigest, Versions, Welcome};
 use crate::planted;
 use crate::raft::{Config, Durable};
 use crate::types::{
-    Boot, Cluster, Configuration, EntryId, Held, Index, NodeId, NodeName, Now, Span, Term, Time,
+    Boot, Cluster, Configuration, EntryId, Held, Index, NodeId, NodeName, Now, Span, Term, Time, Voter,
 };
 use founding::{Inside, Place};
 use newcomers::Newcomers;
@@ -78,7 +78,7 @@ const HEARD_MAX: usize = 256;
 const HAD_MAX: usize = 4;
 
 /// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
-const HELLO_BYTES: usize = 604;
+const HELLO_BYTES: usize = 560;
 
 /// Bytes of one heard node, its boot, and its place in `direct_only` in MessagePack.
 const HEARD_BYTES: usize = 20;
@@ -422,6 +422,7 @@ impl Presence {
             made_good: self.made_good,
             had,
             state: self.state,
+            versions: Some(self.config.versions),
         }
     }
 
@@ -498,6 +499,16 @@ impl Presence {
     /// The nodes heard since the start, by id; at most 1,024, the longest silent out first.
     pub fn peers(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
         self.peers.all()
+    }
+
+    /// The other voters that may not know this version of the commands: who was not heard may be of the first.
+    #[must_use]
+    pub fn without_commands(&self, version: u32, configuration: &Configuration) -> Vec<NodeName> {
+        let lacks = |voter: &&Voter| {
+            let versions = self.peer(voter.id()).and_then(|peer| peer.hello.versions);
+            voter.id() != self.config.id() && versions.unwrap_or(Versions::FIRST).commands < version
+        };
+        configuration.voters.iter().filter(lacks).map(|voter| voter.name.clone()).collect()
     }
 
     /// Those heard in the last 3 s by unicast alone, by id.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Observed, Presence, Standing};
-use crate::message::{Hello, Message, Role, Sender, Vote, Welcome};
+use crate::message::{Hello, Message, Role, Sender, Versions, Vote, Welcome};
 use crate::raft::{Config, Durable};
 use crate::types::{
     Boot, Cluster, EntryId, HardState, Held, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
@@ -43,6 +43,7 @@ fn config(own: &str, identity: u8, voters: &[&str]) -> Config {
         receive_buffer_bytes: 1 << 20,
         public_url: None,
         version: "0".to_owned(),
+        versions: Versions::FIRST,
         pid: 1,
         seed: u64::from(identity),
     }

@@ -1,5 +1,6 @@
 //! What a core is told once: who it is, how fast it lives, and what its disk held at the start.
 
+use crate::message::Versions;
 use crate::types::{
     Boot, Cluster, Configuration, EntryId, HardState, Identity, Index, NodeId, NodeName, Span,
 };
@@ -27,6 +28,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The program's version, for HELLO.
     pub version: String,
+    /// What the program understands, for HELLO.
+    pub versions: Versions,
     /// The process id, for HELLO.
     pub pid: u32,
     /// Decides every random draw of the core.

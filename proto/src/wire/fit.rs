@@ -10,7 +10,7 @@ use super::header::{HEADER_BYTES, SEAL_BYTES};
 use super::sense::TEXT_BYTES_MAX;
 use crate::message::{
     Carried, Done, Hello, Lagging, LogLine, Message, NodeReport, Recipient, Refused, Report, StateDigest,
-    Welcome,
+    Versions, Welcome,
 };
 use crate::types::{
     Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Held, Identity, Index,
@@ -133,6 +133,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         made_good: None,
         had: Vec::new(),
         state: Some(StateDigest { index: Index(u64::MAX), format: u32::MAX, digest: [0; 16] }),
+        versions: Some(Versions { log: u32::MAX, state: u32::MAX, commands: u32::MAX }),
     }));
     let to = Recipient::Name(longest.clone());
     [welcome, hello]

@@ -169,6 +169,7 @@ fn hello(r: &mut Rng) -> Hello {
             format: r.u32(..),
             digest: std::array::from_fn(|_| r.u8(..)),
         }),
+        versions: r.bool().then(|| Versions { log: r.u32(..), state: r.u32(..), commands: r.u32(..) }),
     };
     hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
     hello.unproven = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();

@@ -200,6 +200,7 @@ mod tests {
             made_good: None,
             had: Vec::new(),
             state: None,
+            versions: None,
         }))
     }
 

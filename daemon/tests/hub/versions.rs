@@ -1,0 +1,133 @@
+//! A cluster whose nodes run two versions of the program: what not all voters know is not for the log.
+
+use std::sync::OnceLock;
+
+use chorus::boards::{
+    ApplyError, Board, Boards, Context, Effect, Input, Invalid, ListQuery, Listed, Operation, Outcome, Route,
+    Shapes,
+};
+use chorus::node::Submission;
+use rusqlite::{Connection, Transaction};
+use serde_json::{Value, json};
+
+use super::cluster::{Cluster, quote, refusal, request_id, wait_for};
+
+/// The store as a next version of the program may have it: values are put in another way too.
+struct NextStore;
+
+/// As this program knows it, and as the next one does.
+static NEXT: [Operation; 2] = {
+    let now = Operation { name: "put", v: 1, since: 1, route: Route::Put, about: "", fields: &[] };
+    [now, Operation { v: 2, since: 2, ..now }]
+};
+
+fn store() -> &'static dyn Board {
+    Boards::all().named("store").expect("the board of keys and values")
+}
+
+impl Board for NextStore {
+    fn name(&self) -> &'static str {
+        "store"
+    }
+
+    fn word(&self) -> &'static str {
+        store().word()
+    }
+
+    fn about(&self) -> &'static str {
+        store().about()
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        &NEXT
+    }
+
+    fn columns(&self) -> &'static [&'static str] {
+        store().columns()
+    }
+
+    fn shapes(&self) -> Shapes {
+        store().shapes()
+    }
+
+    fn schema(&self) -> &'static str {
+        store().schema()
+    }
+
+    fn check(&self, _: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
+        store().check(&store().operations()[0], input)
+    }
+
+    fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        op: &str,
+        _: u32,
+        body: &[u8],
+    ) -> Result<Effect, ApplyError> {
+        store().apply(transaction, context, op, 1, body)
+    }
+
+    fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
+        store().list(connection, query)
+    }
+
+    fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
+        store().find(connection, key)
+    }
+
+    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
+        store().describe(op, 1, body)
+    }
+}
+
+/// The boards of the next version.
+fn next() -> Boards {
+    static BOARDS: OnceLock<Vec<&'static dyn Board>> = OnceLock::new();
+    let boards = BOARDS.get_or_init(|| {
+        let others = Boards::all().iter().filter(|board| board.name() != "store");
+        others.chain([&NextStore as &dyn Board]).collect()
+    });
+    Boards::of(boards)
+}
+
+/// A put of the next version.
+fn new_put(id: &str) -> Submission {
+    let input = Input { key: Some("k".into()), body: json!({ "value": id }), ..Input::default() };
+    let body = store().check(&store().operations()[0], input).expect("a good pair");
+    Submission { id: request_id(id), fresh: false, board: "store", op: "put", v: 2, body }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_voter_does_not_know_waits_until_it_is_upgraded() {
+    let mut cluster = Cluster::prepare(3, 3, 0.0);
+    for place in 0..3 {
+        if place != 2 {
+            cluster.places[place].boards = next();
+        }
+        cluster.run(place);
+    }
+    cluster.leader().await;
+    for place in 0..3 {
+        cluster.handle(place).submit(quote(&format!("q{place}"), "What all know.")).await.expect("an answer");
+    }
+    // By whichever node it comes, and whoever leads.
+    for place in 0..2 {
+        let refused = refusal(cluster.handle(place).submit(new_put(&format!("early-{place}"))).await);
+        assert_eq!(refused.code, "catching_up", "{refused:?}");
+        assert!(refused.detail.contains("'store.put' version 2"), "{refused:?}");
+        assert!(refused.detail.contains("an older Chorus runs at n3"), "{refused:?}");
+    }
+    cluster.handle(2).submit(quote("still", "The older one applies all there is.")).await.expect("an answer");
+
+    cluster.stop(2).await;
+    let refused = refusal(cluster.handle(0).submit(new_put("away")).await);
+    assert!(refused.detail.contains("n3"), "who is away has not said that it knows: {refused:?}");
+    cluster.places[2].boards = next();
+    cluster.run(2);
+    let taken =
+        wait_for("all to know it", || async { cluster.handle(0).submit(new_put("now")).await.ok() }).await;
+    assert!(matches!(taken.outcome, Outcome::Done { .. }), "{taken:?}");
+    cluster.handle(2).submit(new_put("from-n3")).await.expect("an answer");
+}
