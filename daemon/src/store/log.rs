@@ -473,7 +473,20 @@ impl LogReader {
             next = next.next();
             entries.push(entry);
         }
+        if entries.is_empty() && self.lacks(from).map_err(disk(&self.path))? {
+            return Err(self.damaged(from, "it is missing, and later ones are there"));
+        }
         Ok(entries)
+    }
+
+    /// Whether an entry is missing that was not deleted: where a bit of its index has flipped, it stands where nobody looks for it.
+    fn lacks(&self, index: Index) -> rusqlite::Result<bool> {
+        self.connection
+            .prepare_cached(
+                "SELECT ?1 > COALESCE((SELECT idx FROM base), 0) AND EXISTS (SELECT 1 FROM log WHERE idx > ?1)
+                    AND NOT EXISTS (SELECT 1 FROM log WHERE idx = ?1)",
+            )?
+            .query_row([int(index.0)], |row| row.get(0))
     }
 
     /// From now on this connection sees the log as it is at this moment, and the WAL grows until it is dropped.
@@ -536,11 +549,11 @@ impl LogReader {
         Ok(Entry { id, time_ms, payload })
     }
 
-    fn damaged(&self, id: EntryId, how: &str) -> StoreError {
+    fn damaged(&self, entry: impl std::fmt::Display, how: &str) -> StoreError {
         StoreError::Disk {
             path: self.path.clone(),
             detail: format!(
-                "entry {id} is damaged ({how}); move this node's data directory away, and the node comes back as a \
+                "entry {entry} is damaged ({how}); move this node's data directory away, and the node comes back as a \
                  new one"
             ),
         }

@@ -174,7 +174,7 @@ fn a_look_from_outside_finds_what_is_damaged_and_says_nothing_of_what_is_whole()
     });
     look("entry t1/i350 is damaged");
     damage(path.join("log.db"), |log| log.execute("DELETE FROM log WHERE idx = 320", []));
-    look("entry 320 is missing");
+    look("entry 320 is damaged (it is missing");
     damage(path.join("log.db"), |log| log.execute("DELETE FROM log WHERE idx > 399", []));
     look("promised to hold t1/i400");
     look("does not lead on");
