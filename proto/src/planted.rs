@@ -179,6 +179,7 @@ mod list {
             RetryAppliedTwice "a request that comes a second time is applied again (6.3)",
             LastAppliedAgain "the last entry that the state's file holds is applied again after a restart",
             RowsOutliveIndex "rows are written before the index that they belong to, not with it",
+            DigestOfLater "the digest that is named after an entry is that of the state after a later one",
             ReplyBeforeApply "a client is answered when its entry is appended",
             ReadBeforeApply "a read is answered before its index is applied (6.4)",
             UncommittedOnFeed "the feed tells entries before they are committed",

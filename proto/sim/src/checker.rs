@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use chorus_proto::message::{Message, Role};
+use chorus_proto::message::{Message, Role, StateDigest};
 use chorus_proto::raft::{Actions, Event, Install, Outgoing, Persist, Raft, To};
 use chorus_proto::types::{Entry, EntryId, Founding, HardState, Index, NodeId, Payload, Queue, Term};
 
@@ -300,6 +300,14 @@ impl Checker {
         Invariant::StateMachineSafety.check(install.keep_tail || !held || gone == 0, || {
             format!("{gone} committed entries behind the snapshot {id} go with the log")
         })
+    }
+
+    /// A node named this digest of its state to others.
+    ///
+    /// # Errors
+    /// When it is another one than that of those who have applied as far.
+    pub fn named(&self, state: &StateDigest) -> Checked {
+        self.oracle.named(state)
     }
 
     /// The state machine of a host is that of a snapshot from now on.

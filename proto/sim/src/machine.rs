@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use chorus_proto::message::StateDigest;
 use chorus_proto::planted;
 use chorus_proto::types::{Configuration, Entry, Index, Payload};
 
@@ -25,6 +26,14 @@ pub fn request(entry: &Entry) -> Option<u64> {
         Payload::Command(command) => command.first_chunk().map(|first| u64::from_be_bytes(*first)),
         _ => None,
     }
+}
+
+/// After so many entries all nodes name the digest of their state.
+const NAMED_EVERY: u64 = 64;
+
+/// How a digest after this entry is named to other nodes.
+pub(crate) fn to_name(index: Index, digest: u64) -> StateDigest {
+    StateDigest { index, format: 1, digest: u128::from(digest).to_be_bytes() }
 }
 
 /// What became of a request.
@@ -130,6 +139,12 @@ impl Machine {
     #[must_use]
     pub fn digest(&self) -> u64 {
         self.digest
+    }
+
+    /// The digest as it is named to other nodes, after some entries.
+    pub(crate) fn named(&self) -> Option<StateDigest> {
+        let index = self.applied_index();
+        index.0.is_multiple_of(NAMED_EVERY).then(|| to_name(index, self.digest))
     }
 
     /// The configuration in force, and the entry that brought it.

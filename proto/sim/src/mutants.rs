@@ -144,6 +144,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::RecordBeforeData | Bug::CompactedUnchecked => &[I::StateReachesLog],
         Bug::RequestsForgotten | Bug::RetryAppliedTwice => &[I::ExactlyOnce],
         Bug::LastAppliedAgain | Bug::RowsOutliveIndex => &[I::EqualDigest, I::FeedIsExact],
+        Bug::DigestOfLater => &[I::EqualDigest],
         Bug::ReplyBeforeApply => &[I::ExactlyOnce],
         Bug::UncommittedOnFeed | Bug::GapOnResume | Bug::RepeatOnResume => &[I::FeedIsExact],
     }

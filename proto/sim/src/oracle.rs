@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use chorus_proto::message::StateDigest;
 use chorus_proto::types::{Entry, Index};
 
 use crate::disk::place;
@@ -62,6 +63,17 @@ impl Oracle {
                 machine.digest()
             )
         })
+    }
+
+    /// A node named this digest of its state to others.
+    ///
+    /// # Errors
+    /// When it is another one than that of those who have applied as far.
+    pub(crate) fn named(&self, state: &StateDigest) -> Checked {
+        let known = place(state.index).and_then(|at| self.digests.get(at)).copied();
+        let known = known.map(|digest| machine::to_name(state.index, digest));
+        Invariant::EqualDigest
+            .check(known == Some(*state), || format!("{state:02x?} was named, and is {known:02x?} elsewhere"))
     }
 
     /// Applies the next committed entry for the first time.

@@ -21,6 +21,7 @@ use crate::counting::is_a_word;
 use crate::disk::End;
 use crate::host::Roster;
 use crate::invariant::{Checked, Invariant};
+use crate::machine;
 
 /// Datagrams that a receiver keeps while its process stands still.
 pub(super) const BUFFERED_MAX: usize = 2_000;
@@ -267,6 +268,11 @@ impl World {
         });
         self.mix(message.name(), [to as u64, from as u64, 0]);
         let now = self.clock(to);
+        if let Message::Hello(hello) = &message
+            && self.is_judged()
+        {
+            hello.state.iter().try_for_each(|named| self.checker.named(named))?;
+        }
         match message {
             Message::Store(store) => self.on_store(to, from, store),
             Message::Done(done) => {
@@ -394,7 +400,7 @@ impl World {
         self.mix("applied", [at as u64, index.0, 0]);
         let judged = self.is_judged();
         let host = &mut self.hosts[at];
-        let mut outcomes = Vec::new();
+        let (mut outcomes, mut named) = (Vec::new(), None);
         while host.machine.applied_index() < index {
             let next = host.machine.applied_index().next();
             let entry = host.disk.synced.retained(next).ok_or_else(|| {
@@ -405,6 +411,13 @@ impl World {
                 self.checker.applied(entry, told, host.machine.digest())?;
             }
             outcomes.extend(told);
+            named = host.machine.named().or(named);
+        }
+        if planted!(DigestOfLater) {
+            named = named.map(|named| machine::to_name(named.index, host.machine.digest()));
+        }
+        if let Some(named) = named {
+            host.raft().say_state(named);
         }
         self.lives[at].applying = false;
         self.feed(at);
