@@ -181,32 +181,22 @@ pub fn generate(directory: &Path) -> Result<(), KeyError> {
         .mode(0o700)
         .create(directory)
         .map_err(|source| KeyError::Unwritable { path: directory.to_owned(), source })?;
-    let control = random(directory)?;
-    write(directory, CLUSTER_KEY, 0o600, &random(directory)?)?;
+    let random = || {
+        let unwritable =
+            |error| KeyError::Unwritable { path: directory.to_owned(), source: io::Error::other(error) };
+        draw().map_err(unwritable)
+    };
+    let control = random()?;
+    write(directory, CLUSTER_KEY, 0o600, &*random()?)?;
     write(directory, CONTROL_KEY, 0o600, &control)?;
     write(directory, CONTROL_PUB, 0o644, &ControlKey::new(&control).public())
 }
 
-fn random(directory: &Path) -> Result<[u8; 32], KeyError> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|error| KeyError::Unwritable {
-        path: directory.to_owned(),
-        source: io::Error::other(error),
-    })?;
-    Ok(key)
-}
-
 fn write(directory: &Path, name: &str, mode: u32, key: &[u8; 32]) -> Result<(), KeyError> {
     let path = directory.join(name);
-    let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES));
-    for byte in key {
-        let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is a digit");
-        text.extend([digit(byte >> 4), digit(byte & 15)]);
-    }
-    text.push('\n');
     let written = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text_of(key).as_bytes())?;
         // The mask of the process may have taken rights from control.pub, which everyone may read.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.sync_all()
@@ -215,6 +205,89 @@ fn write(directory: &Path, name: &str, mode: u32, key: &[u8; 32]) -> Result<(), 
         io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.clone() },
         _ => KeyError::Unwritable { path: path.clone(), source },
     })
+}
+
+/// Puts a secret into a directory, for this user alone; the directory is made if it is not there. Whatever was there under the
+/// name, the file is whole and on disk when this returns, and never half of it under that name.
+///
+/// # Errors
+/// When the directory cannot be made or written.
+pub fn write_whole(directory: &Path, name: &str, key: &[u8; 32]) -> Result<(), KeyError> {
+    let (path, part) = (directory.join(name), directory.join(format!("{name}.part")));
+    let written = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text_of(key).as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, &path)?;
+        File::open(directory)?.sync_all()?;
+        // The directory may be new itself.
+        directory
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+    };
+    written().map_err(|source| KeyError::Unwritable { path: path.clone(), source })
+}
+
+/// Puts a secret into a file of its own, which is not there yet.
+///
+/// # Errors
+/// When it is there already, or cannot be written.
+pub fn save(path: &Path, key: &[u8; 32]) -> Result<(), KeyError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| KeyError::Unwritable {
+        path: path.to_owned(),
+        source: io::Error::other("its name is no text"),
+    })?;
+    write(directory, name, 0o600, key)
+}
+
+/// Puts another secret into a key file. The one that was there stays beside it, as `FILE.NUMBER`.
+///
+/// # Errors
+/// When a service manager or a container engine put the file there, or the directory cannot be written: nothing has changed then.
+pub fn replace(path: &Path, number_before: u32, key: &[u8; 32]) -> Result<PathBuf, KeyError> {
+    let unwritable = |source| KeyError::Unwritable { path: path.to_owned(), source };
+    if is_handed_over(path) {
+        return Err(unwritable(io::Error::other(
+            "it is handed over by a service manager or a container engine",
+        )));
+    }
+    let path = path.canonicalize().map_err(unwritable)?;
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+    else {
+        return Err(unwritable(io::Error::other("its name is no text")));
+    };
+    let before = directory.join(format!("{name}.{number_before}"));
+    match fs::hard_link(&path, &before) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unwritable(error)),
+        _ => {}
+    }
+    write_whole(directory, name, key)?;
+    Ok(before)
+}
+
+/// Draws a secret.
+///
+/// # Errors
+/// When the system has no randomness.
+pub fn draw() -> Result<Zeroizing<[u8; 32]>, getrandom::Error> {
+    let mut key = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut key[..])?;
+    Ok(key)
+}
+
+/// A key as files have it.
+fn text_of(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES));
+    for byte in key {
+        let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is a digit");
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
+    }
+    text.push('\n');
+    text
 }
 
 fn decode(digits: &[u8]) -> Option<[u8; 32]> {
@@ -262,6 +335,22 @@ mod tests {
         assert!(read(&place.path().join("none")).unwrap_err().to_string().contains("none"));
         fs::write(&path, "0".repeat(SECRET_BYTES_MAX as usize + 1)).unwrap();
         assert!(matches!(secret(&path), Err(KeyError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_key_file_is_replaced_whole_and_the_key_before_it_stays_beside_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = private(place.path(), "cluster.key");
+        fs::write(&path, "01".repeat(32) + "\n").unwrap();
+        // A second time changes nothing: whoever was interrupted begins again.
+        for _ in 0..2 {
+            let before = replace(&path, 1, &[2; 32]).unwrap();
+            assert_eq!((read(&path).unwrap(), read(&before).unwrap()), ([2; 32], [1; 32]));
+            assert_eq!(before, place.path().canonicalize().unwrap().join("cluster.key.1"));
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "and nothing else is left");
+        let error = replace(&place.path().join("none"), 1, &[2; 32]).unwrap_err().to_string();
+        assert!(error.contains("none"), "{error}");
     }
 
     #[test]

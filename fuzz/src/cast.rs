@@ -71,6 +71,7 @@ pub(crate) fn proof(to: NodeId) -> Vec<u8> {
         had: Vec::new(),
         state: None,
         versions: None,
+        key: None,
     };
     let said = node("n1").seal(Under::Cluster, &Recipient::Everyone, &Message::Hello(Box::new(hello)));
     scribe(Under::Cluster, "n1").open(&said.expect("it fits"))

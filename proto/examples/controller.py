@@ -42,7 +42,7 @@ class Controller:
         header, sealed = datagram[:HEADER_BYTES], datagram[HEADER_BYTES:]
         try:
             cipher, nonce = self.cipher_and_nonce(header)
-            return msgpack.unpackb(cipher.decrypt(nonce, sealed, header)) if header[:16] == self.first_bytes else {}
+            return msgpack.unpackb(cipher.decrypt(nonce, sealed, header)) if header[8:16] == self.first_bytes[8:] else {}
         except (InvalidTag, ValueError):
             return {}
 

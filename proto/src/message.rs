@@ -7,7 +7,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::types::{
-    Boot, Cluster, Entry, EntryId, Founding, Held, Identity, Index, NodeId, NodeName, RequestId, Round, Term,
+    Boot, Cluster, Entry, EntryId, Fingerprint, Founding, Held, Identity, Index, KeyId, NodeId, NodeName,
+    RequestId, Round, Term,
 };
 
 /// Whom a message is for.
@@ -140,6 +141,9 @@ pub struct Hello {
     /// What its program understands. Absent in earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
+    /// The newest key that it holds. Absent in earlier versions, which cannot take another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
 }
 
 /// What a program understands, each counted from 1. That of datagrams is in their headers.
@@ -513,7 +517,7 @@ pub struct MemberChange {
     pub node: Option<NodeId>,
 }
 
-/// FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS: a signed command to one start of one node.
+/// FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS, ROTATE, RETIRE: a signed command to one start of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     /// Each id is obeyed once; a repeated one is answered the same again.
@@ -528,6 +532,37 @@ pub struct Control {
     /// In MEMBERS, and only there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<MemberChange>,
+    /// In ROTATE and RETIRE, and only there: the number of the key that is to be made, or to be refused from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<u32>,
+}
+
+/// GIVEKEY: asks whoever holds a key for it. The answer is sealed to the asker besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveKey {
+    /// Repeated in KEY.
+    pub request_id: RequestId,
+    /// Which key; absent: the one in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// The asker's half of the key agreement (X25519), drawn for this question alone.
+    #[serde(with = "serde_bytes")]
+    pub public: [u8; 32],
+}
+
+/// KEY: a key, sealed to whoever asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedKey {
+    /// That of the question.
+    pub request_id: RequestId,
+    /// Which key it is.
+    pub key: KeyId,
+    /// The giver's half of the key agreement, drawn for this answer alone.
+    #[serde(with = "serde_bytes")]
+    pub public: [u8; 32],
+    /// The key and the cipher's tag; what seals it stands in PROTOCOL.md.
+    #[serde(with = "serde_bytes")]
+    pub sealed: [u8; 48],
 }
 
 /// What DONE brings.
@@ -634,6 +669,12 @@ pub struct NodeReport {
     /// that a controller can say who did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub voters: Vec<NodeName>,
+    /// The newest of the cluster's keys that it holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// The number of the key that is in force by what it has applied; told by itself alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_in_force: Option<u32>,
 }
 
 impl NodeReport {
@@ -661,6 +702,8 @@ impl NodeReport {
             why: None,
             cluster: None,
             voters: Vec::new(),
+            key: None,
+            key_in_force: None,
         }
     }
 }
@@ -754,6 +797,14 @@ pub enum Message {
     Shutdown(Control),
     /// MEMBERS
     Members(Control),
+    /// ROTATE
+    Rotate(Control),
+    /// RETIRE
+    Retire(Control),
+    /// GIVEKEY
+    GiveKey(GiveKey),
+    /// KEY
+    Key(SealedKey),
     /// DONE
     Done(Done),
     /// REFUSED
@@ -789,7 +840,11 @@ impl Serialize for Message {
             | Self::PlayDead(fields)
             | Self::Revive(fields)
             | Self::Shutdown(fields)
-            | Self::Members(fields) => fields.serialize(serializer),
+            | Self::Members(fields)
+            | Self::Rotate(fields)
+            | Self::Retire(fields) => fields.serialize(serializer),
+            Self::GiveKey(fields) => fields.serialize(serializer),
+            Self::Key(fields) => fields.serialize(serializer),
             Self::Done(fields) => fields.serialize(serializer),
             Self::Refused(fields) => fields.serialize(serializer),
             Self::Welcome(fields) => fields.serialize(serializer),
@@ -798,7 +853,7 @@ impl Serialize for Message {
 }
 
 /// The names of all messages on the wire, in the order of [`Message`].
-pub const NAMES: [&str; 29] = [
+pub const NAMES: [&str; 33] = [
     "HELLO",
     "VOTECONSENSUS",
     "CONSENT",
@@ -825,6 +880,10 @@ pub const NAMES: [&str; 29] = [
     "REVIVE",
     "SHUTDOWN",
     "MEMBERS",
+    "ROTATE",
+    "RETIRE",
+    "GIVEKEY",
+    "KEY",
     "DONE",
     "REFUSED",
     "WELCOME",
@@ -861,6 +920,10 @@ impl Message {
             Self::Revive(_) => "REVIVE",
             Self::Shutdown(_) => "SHUTDOWN",
             Self::Members(_) => "MEMBERS",
+            Self::Rotate(_) => "ROTATE",
+            Self::Retire(_) => "RETIRE",
+            Self::GiveKey(_) => "GIVEKEY",
+            Self::Key(_) => "KEY",
             Self::Done(_) => "DONE",
             Self::Refused(_) => "REFUSED",
             Self::Welcome(_) => "WELCOME",

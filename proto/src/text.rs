@@ -110,13 +110,22 @@ pub fn message(names: &impl Names, message: &Message) -> String {
         | Message::PlayDead(it)
         | Message::Revive(it)
         | Message::Shutdown(it)
-        | Message::Members(it) => {
+        | Message::Members(it)
+        | Message::Rotate(it)
+        | Message::Retire(it) => {
             let change = it.change.as_ref().map(|change| {
                 let what = if change.add { "add" } else { "remove" };
                 format!(" {what}={}", change.name)
             });
-            format!("{name} target={}{}", names.name(it.target), change.unwrap_or_default())
+            let key = it.key.map(|number| format!(" key={number}"));
+            let (target, change) = (names.name(it.target), change.unwrap_or_default());
+            format!("{name} target={target}{change}{}", key.unwrap_or_default())
         }
+        Message::GiveKey(it) => {
+            let which = it.fingerprint.map(|fingerprint| format!(" fingerprint={fingerprint}"));
+            format!("{name}{}", which.unwrap_or_default())
+        }
+        Message::Key(it) => format!("{name} key={}", it.key),
         Message::Refused(it) => format!("{name} code={}", it.code),
         Message::Read(_) | Message::Status(_) | Message::Ping(_) | Message::Done(_) => name.to_owned(),
     }

@@ -137,6 +137,7 @@ impl Stage {
                 had: Vec::new(),
                 state: None,
                 versions: None,
+                key: None,
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));
         }

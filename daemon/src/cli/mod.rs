@@ -121,7 +121,7 @@ impl Command {
             Self::Restore(restore) => done(restore.run()),
             Self::Recover(recover) => done(recover.run()),
             Self::Log(log) => done(log.run()),
-            Self::Key(key) => done(key.run()),
+            Self::Key(key) => wait_for(key.run()),
             Self::Completions(completions) => done(completions.run()),
             Self::Man(man) => done(man.run()),
             Self::Version(version) => done(version.run()),

@@ -66,7 +66,7 @@ pub(super) struct Cluster {
     pub(super) reach: Reach,
     /// Its nodes, as far as they are known without asking.
     pub(super) nodes: Vec<KnownNode>,
-    /// The files of its keys.
+    /// The files of its keys, that of the secret first.
     pub(super) key_files: Vec<PathBuf>,
     control_key: Option<PathBuf>,
 }
@@ -168,6 +168,11 @@ impl Place {
 }
 
 impl Cluster {
+    /// The file of its secret.
+    pub(super) fn key_file(&self) -> &Path {
+        &self.key_files[0]
+    }
+
     /// Where it is looked for, in words.
     pub(super) fn whereabouts(&self) -> String {
         match self.peers.as_slice() {

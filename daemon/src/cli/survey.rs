@@ -100,6 +100,15 @@ impl Survey {
         complaints.iter().map(|complaint| format!("; {complaint}")).collect()
     }
 
+    /// Everyone who answered, and those who should have, by name.
+    pub(super) fn view_with_keys(&self) -> Vec<NodeReport> {
+        let missing = self.missing().into_iter().cloned();
+        let unheard = missing.map(|name| NodeReport::unheard(name, String::new()));
+        let mut nodes: Vec<NodeReport> = self.reports.values().cloned().chain(unheard).collect();
+        nodes.sort_by(|one, other| one.name.cmp(&other.name));
+        nodes
+    }
+
     /// The object of `/api/v1/cluster`, as far as it was heard.
     pub(super) fn view(&self) -> ClusterView {
         let leader = self.leader();
@@ -126,7 +135,15 @@ impl Survey {
 
 /// Without what only controllers need.
 fn as_pages_show_it(report: NodeReport) -> NodeReport {
-    NodeReport { boot: None, leader: None, why: None, cluster: None, voters: Vec::new(), ..report }
+    NodeReport {
+        boot: None,
+        leader: None,
+        why: None,
+        cluster: None,
+        voters: Vec::new(),
+        key_in_force: None,
+        ..report
+    }
 }
 
 #[cfg(test)]

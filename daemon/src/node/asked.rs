@@ -75,6 +75,10 @@ impl Driver {
             Message::Revive(control) => self.on_command(now, Verb::Revive, control, from, sender),
             Message::Shutdown(control) => self.on_command(now, Verb::Shutdown, control, from, sender),
             Message::Members(control) => self.on_command(now, Verb::Members, control, from, sender),
+            Message::Rotate(control) => self.on_command(now, Verb::Rotate, control, from, sender),
+            Message::Retire(control) => self.on_command(now, Verb::Retire, control, from, sender),
+            Message::GiveKey(ask) => self.on_give_key(now, &ask, from),
+            Message::Key(answer) => self.on_key(&answer, sender),
             // A node says this to nodes; a controller has nobody to inform.
             Message::LeaderInfo(_) | Message::ReadIndex(_) | Message::Done(_) | Message::Refused(_)
                 if !member => {}

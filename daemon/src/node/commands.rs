@@ -1,4 +1,4 @@
-//! Signed commands (FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS): whether to obey, and what was answered.
+//! Signed commands (FOLLOW, TRYLEAD, PLAYDEAD, REVIVE, SHUTDOWN, MEMBERS, ROTATE, RETIRE): whether to obey, and what was answered.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use chorus_proto::message::{Control, Done, Message, Refused, Report};
 use chorus_proto::types::{Boot, EntryId, NodeId, RequestId, Span, Time};
 use chorus_proto::wire::control::{Verb, verify};
+
+use crate::store::{KeyStage, Keys};
 
 /// Answers that are remembered, so that a repeated command is answered the same.
 const REMEMBERED_MAX: usize = 1_024;
@@ -28,6 +30,10 @@ pub(super) enum Awaits {
     Lead(Control),
     /// That the entry that changes the voters is committed.
     Settled(EntryId),
+    /// That the key of this number is in force.
+    InForce(u32),
+    /// That the key of this number is retired.
+    Retired(u32),
 }
 
 /// Who gave a command, and which: what the log says of it.
@@ -168,11 +174,42 @@ impl Commands {
                     let detail = "the change is under way, and not committed in time";
                     Message::Refused(try_again(id, "outcome_unknown", detail))
                 }
+                Awaits::InForce(_) => {
+                    let detail = "the new key is on its way, and not in force in time";
+                    Message::Refused(try_again(id, "outcome_unknown", detail))
+                }
+                Awaits::Retired(_) => {
+                    let detail = "the key is being retired, and that is not committed in time";
+                    Message::Refused(try_again(id, "outcome_unknown", detail))
+                }
                 Awaits::Lead(_) => {
                     let detail = "this node was not elected in time; ask again";
                     Message::Refused(refused(id, "not_elected", detail))
                 }
             };
+            settled.push((order.clone(), answer.clone()));
+            remembered.state = State::Answered(answer);
+        }
+        settled
+    }
+
+    /// Settles what waits for a key, now that the log says something else of them.
+    pub(super) fn settle_keys(&mut self, keys: &Keys) -> Vec<(Order, Message)> {
+        let mut settled = Vec::new();
+        for remembered in &mut self.remembered {
+            let State::Waiting { awaits, order, .. } = &remembered.state else { continue };
+            let is =
+                |number: u32, stage: KeyStage| keys.numbered(number).is_some_and(|key| key.stage == stage);
+            let detail = match awaits {
+                Awaits::InForce(number) if is(*number, KeyStage::InForce) => {
+                    format!("key {number} is in force")
+                }
+                Awaits::Retired(number) if is(*number, KeyStage::Retired) => {
+                    format!("key {number} is retired")
+                }
+                _ => continue,
+            };
+            let answer = done(remembered.request_id.clone(), detail);
             settled.push((order.clone(), answer.clone()));
             remembered.state = State::Answered(answer);
         }
@@ -257,9 +294,11 @@ pub(super) fn refused(request_id: RequestId, code: &str, detail: &str) -> Refuse
 mod tests {
     use std::net::Ipv4Addr;
 
+    use chorus_proto::types::{Fingerprint, KeyId};
     use chorus_proto::wire::control::ControlKey;
 
     use super::*;
+    use crate::store::KeyChange;
 
     const NODE: NodeId = NodeId(7);
     const BOOT: Boot = Boot(40);
@@ -371,6 +410,35 @@ mod tests {
         assert_eq!(code(commands.judge(Verb::Follow, &one_more)), "overloaded");
         let passed = key.sign(Verb::TryLead, NodeId(8), Boot(3), id("0"));
         assert!(!commands.judge_passed(&passed, Boot(3)));
+    }
+
+    #[test]
+    fn a_key_that_is_waited_for_is_told_when_the_log_has_brought_it_there_and_not_before() {
+        let key = |number: u32| KeyId { number, fingerprint: Fingerprint([number.to_be_bytes()[3]; 8]) };
+        let mut commands = Commands::new(NODE, BOOT, None);
+        let mut keys = Keys::default();
+        commands.wait(Time(0), order(Verb::Rotate, "a"), Awaits::InForce(2));
+        commands.wait(Time(0), order(Verb::Retire, "b"), Awaits::Retired(1));
+        let before = key(1).fingerprint;
+        for (change, told) in [
+            (KeyChange::Announce { key: key(2), before }, None),
+            (KeyChange::Use(key(2)), Some("key 2 is in force")),
+            (KeyChange::Retire(key(1)), Some("key 1 is retired")),
+        ] {
+            keys.change(1, change).unwrap();
+            let settled = commands.settle_keys(&keys);
+            let details: Vec<&str> = settled
+                .iter()
+                .map(|(_, answer)| match answer {
+                    Message::Done(Done { result: Report::Obeyed { detail }, .. }) => detail.as_str(),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(details, told.into_iter().collect::<Vec<_>>(), "{change:?}");
+        }
+        commands.wait(Time(0), order(Verb::Rotate, "c"), Awaits::InForce(3));
+        let late = commands.settle(Time(0) + WAIT_MAX, true, |_| None);
+        assert!(matches!(&late[..], [(_, Message::Refused(refused))] if refused.retry_ms.is_some()));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::reads::Reads;
 use super::reports::Report;
 use super::requests::Requests;
 use super::reserve::Reserve;
+use super::rotation::Rotation;
 use super::snapshots::Snapshots;
 use super::speech::{Datagram, Speech};
 use super::state::State;
@@ -66,6 +67,7 @@ pub(super) struct Driver {
     pub(super) reserve: Reserve,
     pub(super) reads: Reads,
     pub(super) commands: Commands,
+    pub(super) rotation: Rotation,
     pub(super) lag: Lag,
     pub(super) digests: Digests,
     pub(super) lookout: Lookout,
@@ -170,6 +172,7 @@ impl Driver {
                 for entry in &applied.entries {
                     self.answer_applied(entry);
                     self.tell_controllers(entry);
+                    self.rotation.note_applied(entry);
                 }
                 for digest in applied.digests {
                     self.digests.note_own(digest);
@@ -179,7 +182,10 @@ impl Driver {
                 let actions = self.core.applied(now, applied.index);
                 self.carry_out(now, actions);
             }
-            Report::Installed(id) => self.on_state_installed(id),
+            Report::Installed(id) => {
+                self.rotation.look_again();
+                self.on_state_installed(id);
+            }
             Report::Compacted(base) => {
                 self.metrics.first_index.set(base.index.next().0);
                 let actions = self.core.compacted(now, base);
@@ -220,6 +226,9 @@ impl Driver {
                 self.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
             }
             Found::Room(free) => self.on_room(free),
+            Found::Keys(keys) => self.on_keys(now, keys),
+            Found::KeptKey { number, secret, drawn } => self.on_key_kept(now, number, secret, drawn),
+            Found::ForgotKeys => {}
             Found::Log(retrieve, asker, entries, commit_index) => {
                 let message = super::asked::log_message(self.boards, retrieve, &entries, commit_index);
                 self.speech.answer(asker, &message);
@@ -284,6 +293,7 @@ impl Driver {
     /// What all inputs of a round lead to together: proposals in one go, reads under one nonce, one view.
     fn finish_round(&mut self, now: Now) {
         self.settle_commands(now);
+        self.look_at_keys();
         self.ask_for_reads(now);
         self.forward(now);
         self.propose(now);

@@ -11,6 +11,8 @@ use chorus_proto::types::{Span, Time};
 const QUIET: Span = Span::from_millis(10_000);
 /// Two clusters that share a group hear each other all the time: no news.
 const EXPECTED: &str = "tag";
+/// Under a number of the secret that is above this node's own: its own may be retired.
+pub(super) const NEWER_KEY: &str = "newer_key";
 
 /// Datagrams dropped for one reason since the last telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

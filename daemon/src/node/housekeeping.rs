@@ -10,7 +10,7 @@ use tracing::{error, info, warn};
 
 use super::digests::Verdict;
 use super::driver::Driver;
-use super::dropped::Drops;
+use super::dropped::{Drops, NEWER_KEY};
 use crate::store::Heard;
 
 /// View, lag, and signs of life.
@@ -34,6 +34,7 @@ impl Driver {
         self.lag.note(now.time, committed, self.core.standing().applied_index);
         self.look_after_snapshots(now);
         self.compare_states();
+        self.look_after_keys(now);
         if self.reserve.is_short() {
             // Nothing else may be written that would look.
             self.look_at_room(now);
@@ -41,7 +42,15 @@ impl Driver {
             self.note_heard(now);
         }
         for (reason, Drops { count, last_from }) in self.speech.dropped.due(now.time) {
-            info!(reason, count, %last_from, "dropped datagrams that say nothing to this node");
+            if reason == NEWER_KEY && self.core.standing().leader.is_none() {
+                warn!(
+                    count, %last_from,
+                    "dropped datagrams under a key that this node does not hold: if its own is retired, put the present \
+                     cluster.key in its key file and start it again"
+                );
+            } else if reason != NEWER_KEY {
+                info!(reason, count, %last_from, "dropped datagrams that say nothing to this node");
+            }
         }
         if self.state.housekeepings.is_multiple_of(EACH_SECOND) {
             self.state.view_changed = true;

@@ -10,6 +10,7 @@
 //! - `digests` shows when the state is another than that of the others.
 //! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
+//! - `rotation` brings the cluster's keys to every node, and the new one in force.
 //! - `reserve` refuses writes before the disk is full.
 //! - `lookout` is where the loop can be watched, `links` counts what is lost on the way, `commits` how long they take;
 //!   `measure` looks at the rest when it is asked for.
@@ -42,6 +43,7 @@ mod reads;
 mod reports;
 mod requests;
 mod reserve;
+mod rotation;
 mod serving;
 mod silence;
 mod snapshots;

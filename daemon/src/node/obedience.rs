@@ -1,4 +1,4 @@
-//! Obeying signed commands: step down, lead, fall silent, come back, leave, change the voters. Each stands in the log with who gave it, what
+//! Obeying signed commands: step down, lead, fall silent, come back, leave, change the voters, the keys. Each stands in the log with who gave it, what
 //! it was, and what came of it.
 
 use chorus_proto::message::{Control, Hello, MemberChange, Message, Sender};
@@ -59,6 +59,8 @@ impl Driver {
                 self.end(&order, answer);
             }
             Verb::Members => self.obey_members(now, order, control),
+            Verb::Rotate => self.obey_rotate(now, order, control.key),
+            Verb::Retire => self.obey_retire(now, order, control.key),
             Verb::Shutdown => {
                 let answer = done(id(), "leaves".to_owned());
                 self.end(&order, answer.clone());
@@ -153,13 +155,13 @@ impl Driver {
     }
 
     /// The command has come to its end: told, remembered, answered.
-    fn end(&mut self, order: &Order, answer: Message) {
+    pub(super) fn end(&mut self, order: &Order, answer: Message) {
         self.tell_end(order, &answer);
         self.commands.answered(order.request_id.clone(), answer.clone());
         self.speech.answer(order.from, &answer);
     }
 
-    fn tell_end(&self, order: &Order, answer: &Message) {
+    pub(super) fn tell_end(&self, order: &Order, answer: &Message) {
         let (outcome, code) = match answer {
             Message::Refused(refused) => ("refused", Some(refused.code.as_str())),
             _ => ("done", None),

@@ -1,4 +1,4 @@
-//! A thread that reads from the stores for the loop, which itself never waits for a disk.
+//! A thread that reads from the stores for the loop, which itself never waits for a disk; and keeps keys for it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,15 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use chorus_proto::message::Retrieve;
 use chorus_proto::raft::ReadLog;
-use chorus_proto::types::{Entry, Index, NodeId};
+use chorus_proto::types::{Entry, Index, KeyId, NodeId};
+use chorus_proto::wire::Secret;
 use tokio::sync::mpsc;
 
 use super::Failed;
 use super::reports::Report;
 use crate::boards::{Command, Outcome};
-use crate::store::{StoreError, Stores, free_bytes};
+use crate::keyring;
+use crate::store::{Keys, StoreError, Stores, free_bytes};
 
 /// Errands that wait for the thread.
 const ERRANDS_MAX: usize = 512;
@@ -39,6 +41,19 @@ pub(super) enum Errand {
     Log(Retrieve, SocketAddr, Index),
     /// How much room there is on the disk.
     Room,
+    /// What the log says of the keys.
+    Keys,
+    /// A key is to be kept in the data directory.
+    KeepKey {
+        /// Its number.
+        number: u32,
+        /// The key.
+        secret: Secret,
+        /// This node drew it, and no log knows it yet.
+        drawn: bool,
+    },
+    /// Keys in the data directory are of no more use.
+    ForgetKeys(Vec<KeyId>),
 }
 
 /// What was found.
@@ -52,6 +67,19 @@ pub(super) enum Found {
     Log(Retrieve, SocketAddr, Vec<Entry>, Index),
     /// Bytes that are free.
     Room(u64),
+    /// What the log says of the keys; none when nobody could look.
+    Keys(Option<Keys>),
+    /// A key is in the data directory, on disk.
+    KeptKey {
+        /// Its number.
+        number: u32,
+        /// The key.
+        secret: Secret,
+        /// This node drew it.
+        drawn: bool,
+    },
+    /// Keys are no longer there.
+    ForgotKeys,
 }
 
 /// The loop's end of the thread; it ends when this is dropped.
@@ -117,6 +145,19 @@ fn carry_out(stores: &Stores, data_dir: &Path, errand: Errand) -> Result<Found, 
             Found::Log(retrieve, asker, entries, upto)
         }
         Errand::Room => Found::Room(free_bytes(data_dir)?),
+        Errand::Keys => match stores.keys() {
+            Ok(keys) => Found::Keys(Some(keys)),
+            Err(StoreError::Refused(_)) => Found::Keys(None),
+            Err(error) => return Err(error),
+        },
+        Errand::KeepKey { number, secret, drawn } => {
+            keyring::write(data_dir, number, &secret, drawn)?;
+            Found::KeptKey { number, secret, drawn }
+        }
+        Errand::ForgetKeys(keys) => {
+            keyring::forget(data_dir, &keys)?;
+            Found::ForgotKeys
+        }
     })
 }
 

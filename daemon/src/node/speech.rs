@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use chorus_proto::message::{Message, Recipient};
+use chorus_proto::message::{Hello, Message, Recipient};
 use chorus_proto::presence::Presence;
 use chorus_proto::raft::{Outgoing, Raft, To};
-use chorus_proto::types::{Boot, Cluster, NodeId, NodeName};
-use chorus_proto::wire::{CONTROLLER_NAME, Dropped, Endpoint, Opened, Under};
+use chorus_proto::types::{Boot, Cluster, KeyId, NodeId, NodeName};
+use chorus_proto::wire::{CONTROLLER_NAME, Dropped, Endpoint, Opened, Secret, Under, key_number};
 use tracing::{debug, trace};
 
 use super::addresses::Addresses;
@@ -53,6 +53,8 @@ pub(super) struct Speech {
     /// To be told in the log.
     pub(super) dropped: dropped::Dropped,
     cluster: Option<Cluster>,
+    /// The newest key that this node holds: its HELLO says so.
+    newest: KeyId,
     controller: Recipient,
     buffer: [u8; BUFFER_BYTES],
 }
@@ -70,6 +72,7 @@ impl Speech {
     pub(super) fn new(
         transport: Transport,
         endpoint: Endpoint,
+        newest: KeyId,
         peers: Vec<SocketAddr>,
         metrics: Arc<Metrics>,
         lookout: Lookout,
@@ -84,6 +87,7 @@ impl Speech {
             lookout,
             dropped: dropped::Dropped::default(),
             cluster: None,
+            newest,
             controller: Recipient::Name(controller),
             buffer: [0; BUFFER_BYTES],
         }
@@ -109,6 +113,12 @@ impl Speech {
         self.endpoint.set_cluster(cluster);
     }
 
+    /// Hears under these keys from now on, and speaks under the first.
+    pub(super) fn set_keys(&mut self, keys: Vec<(u32, Secret)>, newest: KeyId) {
+        self.endpoint.set_keys(keys);
+        self.newest = newest;
+    }
+
     /// The next datagram, if there is one.
     pub(super) fn hear(&mut self) -> Option<Datagram> {
         let arrived = self.transport.try_receive(&mut self.buffer)?;
@@ -131,7 +141,12 @@ impl Speech {
             }
             Err(dropped) => {
                 self.metrics.dropped(dropped.reason());
-                self.dropped.note(dropped.reason(), arrived.from);
+                let number = key_number(&self.buffer[..arrived.length]).map(u32::from);
+                if dropped == Dropped::Tag && number.is_some_and(|number| number > self.newest.number) {
+                    self.dropped.note(dropped::NEWER_KEY, arrived.from);
+                } else {
+                    self.dropped.note(dropped.reason(), arrived.from);
+                }
                 trace!(from = %arrived.from, bytes = arrived.length, "dropped a datagram: {dropped}");
                 Datagram::Dropped
             }
@@ -176,16 +191,15 @@ impl Speech {
     fn say_to_group(&mut self, message: &Message, presence: &Presence) {
         let besides = presence.besides(message);
         if matches!(message, Message::Hello(_)) {
-            return self.say_hello(message, besides, presence.hello_is_common());
+            let hello = self.with_key(message);
+            return self.say_hello(&hello, besides, presence.hello_is_common());
         }
         let to: Vec<SocketAddr> = besides.iter().filter_map(|id| self.addresses.of(*id)).collect();
-        let Some(datagram) = self.send(Destination::Group, tag_of(message), &Recipient::Everyone, message)
-        else {
-            return;
-        };
-        for address in to {
-            self.metrics.unicast_copies.inc();
-            self.hand_over(Destination::Address(address), message, &datagram);
+        for datagram in self.send(Destination::Group, tag_of(message), &Recipient::Everyone, message) {
+            for address in &to {
+                self.metrics.unicast_copies.inc();
+                self.hand_over(Destination::Address(*address), message, &datagram);
+            }
         }
     }
 
@@ -201,30 +215,49 @@ impl Speech {
         self.send(Destination::Group, under, &Recipient::Everyone, hello);
     }
 
+    /// The core knows no keys.
+    fn with_key(&self, message: &Message) -> Message {
+        match message {
+            Message::Hello(hello) => {
+                Message::Hello(Box::new(Hello { key: Some(self.newest), ..(**hello).clone() }))
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// Says to whoever is there what anybody may hear who holds one of the keys.
+    pub(super) fn say_there(&mut self, address: SocketAddr, message: &Message) {
+        self.send(Destination::Address(address), Under::Common, &Recipient::Everyone, message);
+    }
+
     /// Answers a controller, under the tag that it knows.
     pub(super) fn answer(&mut self, address: SocketAddr, message: &Message) {
         let recipient = self.controller.clone();
         self.send(Destination::Address(address), Under::Common, &recipient, message);
     }
 
-    /// Seals and sends; the datagram, if there is one.
+    /// Seals and sends; the datagrams. What travels under the common tag is for those too who hold but one of the keys.
     fn send(
         &mut self,
         to: Destination,
         under: Under,
         recipient: &Recipient,
         message: &Message,
-    ) -> Option<Vec<u8>> {
-        match self.endpoint.seal(under, recipient, message) {
-            Ok(datagram) => {
-                self.hand_over(to, message, &datagram);
-                Some(datagram)
+    ) -> Vec<Vec<u8>> {
+        let sealed = match under {
+            Under::Common => self.endpoint.seal_for_all(recipient, message),
+            Under::Cluster => self.endpoint.seal(under, recipient, message).map(|datagram| vec![datagram]),
+        };
+        match sealed {
+            Ok(datagrams) => {
+                datagrams.iter().for_each(|datagram| self.hand_over(to, message, datagram));
+                datagrams
             }
             Err(error) => {
                 // Whoever composes messages keeps within their budgets: this is a bug of ours, but not one that
                 // should cost a node its life.
                 tracing::error!("a message cannot be sent: {error}");
-                None
+                Vec::new()
             }
         }
     }

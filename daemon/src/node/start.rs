@@ -24,6 +24,7 @@ use super::reads::Reads;
 use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
 use super::reserve::Reserve;
+use super::rotation::Rotation;
 use super::snapshots::Snapshots;
 use super::speech::Speech;
 use super::state::State;
@@ -31,6 +32,7 @@ use super::view::Oneself;
 use super::{Failed, Running, StartError};
 use crate::boards::Boards;
 use crate::config::Config;
+use crate::keyring::Keyring;
 use crate::metrics::Metrics;
 use crate::store::{self, Opened, Reports, Stores, free_bytes};
 use crate::transfer::{Limits, Transfer};
@@ -96,11 +98,9 @@ fn prepare(
     // Before the stores: a wrong interface or a port in use changes nothing on disk.
     let transport = transport()?;
     let by_default = (transport.local_address().ip(), 0).into();
-    let transfer = Transfer::start(
-        config.transfer_listen.unwrap_or(by_default),
-        Secret::from(config.secret),
-        Limits::default(),
-    )?;
+    let given = Secret::from(config.secret);
+    let mut transfer =
+        Transfer::start(config.transfer_listen.unwrap_or(by_default), given.clone(), Limits::default())?;
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);
     let (feed, _) = broadcast::channel(FEED_MAX);
     let (applied_to, applied) = watch::channel(0);
@@ -143,6 +143,11 @@ fn prepare(
         pid: std::process::id(),
         seed: random()?,
     };
+    let keyring = Keyring::open(&config.data_dir, given.clone(), stores.keys()?)?;
+    let (heard, newest) = (keyring.heard(), keyring.newest());
+    transfer.set_secrets(heard.iter().map(|(_, secret)| secret.clone()).collect());
+    let mut endpoint = Endpoint::node(given, config.name.clone(), &identity, boot, random()?);
+    endpoint.set_keys(heard);
     let oneself = Oneself {
         id: raft_config.id(),
         name: config.name.clone(),
@@ -154,9 +159,9 @@ fn prepare(
         ailment: None,
         short_of_room: reserve.told(),
         catching_up: None,
+        key: newest,
+        key_in_force: keyring.in_force(),
     };
-    let endpoint =
-        Endpoint::node(Secret::from(config.secret), config.name.clone(), &identity, boot, random()?);
     let applied_index = durable.applied_id.index;
     let (core, first) = Raft::new(raft_config, durable, clock.now());
 
@@ -180,7 +185,14 @@ fn prepare(
         clock,
         core,
         boot,
-        speech: Speech::new(transport, endpoint, config.peers.clone(), Arc::clone(&metrics), lookout.clone()),
+        speech: Speech::new(
+            transport,
+            endpoint,
+            newest,
+            config.peers.clone(),
+            Arc::clone(&metrics),
+            lookout.clone(),
+        ),
         lookout,
         links: Links::default(),
         stores,
@@ -195,6 +207,7 @@ fn prepare(
         reserve,
         reads: Reads::new(random()?),
         commands: Commands::new(oneself.id, boot, config.control_public),
+        rotation: Rotation::new(keyring),
         lag: Lag::default(),
         digests: Digests::default(),
         progress,

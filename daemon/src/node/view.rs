@@ -3,7 +3,7 @@
 use chorus_proto::message::{NodeReport, Role};
 use chorus_proto::presence::{Peer, Standing};
 use chorus_proto::raft::Raft;
-use chorus_proto::types::{NodeId, NodeName, Now, Span, Time};
+use chorus_proto::types::{KeyId, NodeId, NodeName, Now, Span, Time};
 
 use super::handle::{ClusterView, Link};
 use super::links::{Links, Rounds};
@@ -30,6 +30,10 @@ pub(super) struct Oneself {
     pub(super) short_of_room: Option<String>,
     /// How far it is from what the others hold, in words; none when it is not behind.
     pub(super) catching_up: Option<String>,
+    /// The newest key that it holds.
+    pub(super) key: KeyId,
+    /// The number of the key in force.
+    pub(super) key_in_force: u32,
 }
 
 impl Oneself {
@@ -69,6 +73,7 @@ impl Oneself {
             why: self.why(core, now),
             cluster: core.presence().cluster().map(|cluster| cluster.to_string()),
             voters: self.known_voters(core),
+            key_in_force: Some(self.key_in_force),
             ..self.seen_by_itself(core, &standing, now)
         }
     }
@@ -220,6 +225,8 @@ impl Oneself {
             why: None,
             cluster: None,
             voters: Vec::new(),
+            key: Some(self.key),
+            key_in_force: None,
         }
     }
 
@@ -255,6 +262,8 @@ impl Oneself {
             why: None,
             cluster: None,
             voters: Vec::new(),
+            key: hello.key,
+            key_in_force: None,
         }
     }
 

@@ -9,7 +9,7 @@ use rusqlite::Transaction;
 use super::digest::{Effects, Objects};
 use super::requests::{self, BodyDigest, Known};
 use super::state::Head;
-use super::{AppliedEntry, events};
+use super::{AppliedEntry, events, keys};
 use crate::boards::{ApplyError, Boards, Command, Context, Effect};
 
 /// Applies one entry inside a transaction, and takes the head there.
@@ -78,9 +78,14 @@ fn apply_command(
 ) -> Result<(RequestId, Effect), ApplyError> {
     let at @ (index, time_ms) = (entry.id.index.0, entry.time_ms);
     // Also for a repetition: whether it stops here must not depend on what is kept.
-    let board = boards.named(&command.board).filter(|_| boards.knows(&command)).ok_or_else(|| {
-        ApplyError::Unknown { board: command.board.clone(), op: command.op.clone(), v: command.v }
-    })?;
+    let board = boards.named(&command.board).filter(|_| boards.knows(&command));
+    if board.is_none() && !keys::knows(&command) {
+        return Err(ApplyError::Unknown {
+            board: command.board.clone(),
+            op: command.op.clone(),
+            v: command.v,
+        });
+    }
     match requests::look_up(transaction, head, &command, digest, at)? {
         Known::Kept(outcome) | Known::Never(outcome) => {
             return Ok((command.id, Effect { outcome, items: Vec::new(), touched: Vec::new() }));
@@ -89,7 +94,10 @@ fn apply_command(
     }
     let context =
         Context { index, term: entry.id.term.0, time_ms, request: &command.id, node: &command.node };
-    let effect = board.apply(transaction, &context, &command.op, command.v, &command.body)?;
+    let effect = match board {
+        Some(board) => board.apply(transaction, &context, &command.op, command.v, &command.body)?,
+        None => keys::apply(transaction, &context, &command)?,
+    };
     requests::keep(transaction, head, &command, digest, &effect.outcome, at, effects)?;
     Ok((command.id, effect))
 }

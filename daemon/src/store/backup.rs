@@ -29,7 +29,7 @@ use super::promise::{Promise, PromiseFile};
 use super::snapshot::{self, Whole};
 use super::sqlite::{Synchronous, disk, open_reader, open_writer, truncate_wal};
 use super::state::{self, Head};
-use super::{StoreError, directory};
+use super::{StoreError, directory, keys};
 
 const MAGIC: &[u8; 16] = b"chorus backup 1\n";
 /// No label is longer: a name and an identity for each of a few hundred voters.
@@ -334,6 +334,7 @@ impl Restore {
             let configuration = Some((head.id.index, configuration));
             let head = Head { cluster: Some(cluster), configuration, ..head };
             state::store_head(&connection, &head)?;
+            keys::forget(&connection)?;
             truncate_wal(&connection)?;
             Ok(head)
         };

@@ -7,6 +7,7 @@
 //! DIR/state/NUMBER/state.db    the boards' rows, outcomes of requests, events, and how far they are applied
 //! DIR/snapshot, DIR/incoming   copies of states on their way to other nodes, and from them
 //! DIR/heard.json               what was last heard of the others, for people
+//! DIR/keys                     keys that came by the cluster itself (`keyring`); they stay when all else is set aside
 //! DIR/superseded               the cluster went on without this node: the next start moves all to DIR/epoch-NUMBER
 //! ```
 //!
@@ -35,6 +36,7 @@ mod events;
 mod examine;
 mod failure;
 mod heard;
+mod keys;
 mod log;
 mod open;
 mod promise;
@@ -53,6 +55,7 @@ pub use changes::Changes;
 pub use compaction::Retention;
 pub use examine::{Findings, Log as OfflineLog, examine};
 pub use heard::Heard;
+pub use keys::{KeyChange, Keys, Known as KnownKey, NAME as KEYS, Stage as KeyStage};
 pub use open::check;
 pub use recover::Survivor;
 pub use requests::{BodyDigest, digest};
@@ -250,6 +253,14 @@ impl Stores {
     /// The disk's, or the query's.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.0.readers.read(query)
+    }
+
+    /// Which keys the cluster has, as far as the log is applied here. Blocks, but not behind slow queries.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn keys(&self) -> Result<Keys, StoreError> {
+        self.0.replays.read(keys::load)
     }
 
     /// Up to when answers hold that were read here.

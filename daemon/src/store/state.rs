@@ -16,7 +16,7 @@ use super::requests::Oldest;
 use super::sqlite::{
     Synchronous, disk, format, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
 };
-use super::{StoreError, directory};
+use super::{StoreError, directory, keys};
 use crate::boards::{Board, Boards};
 
 /// The format of state.db that this program writes; it refuses a newer one. 2: `digest`.
@@ -80,7 +80,7 @@ pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection,
     let connection = open_writer(path, Synchronous::Normal)?;
     upgrade(&connection)?;
     let tables: Vec<&str> = boards.iter().map(Board::schema).collect();
-    make_tables(&connection, &format!("{SCHEMA} {}", tables.join("\n")), FORMAT)?;
+    make_tables(&connection, &format!("{SCHEMA} {} {}", keys::SCHEMA, tables.join("\n")), FORMAT)?;
     truncate_wal(&connection)?;
     let head = head(&connection)?;
     Ok((connection, head))

@@ -73,16 +73,18 @@ impl Channel {
         Self::over(stream, noise, wait_max)
     }
 
-    /// The end that was connected to. It says nothing before it has heard a member.
+    /// The end that was connected to. It says nothing before it has heard a member, which holds one of the keys.
     pub(super) async fn respond(
         mut stream: TcpStream,
-        key: &Key,
+        keys: &[Key],
         wait_max: Duration,
     ) -> Result<Self, ChannelError> {
-        let mut noise = builder(key)?.build_responder()?;
-        within(wait_max, async {
-            hear(&mut stream, &mut noise).await?;
-            say(&mut stream, &mut noise).await
+        let noise = within(wait_max, async {
+            let mut message = [0; HANDSHAKE_BYTES];
+            stream.read_exact(&mut message).await?;
+            let mut noise = heard_under(keys, &message)?;
+            say(&mut stream, &mut noise).await?;
+            Ok(noise)
         })
         .await?;
         Self::over(stream, noise, wait_max)
@@ -135,6 +137,20 @@ async fn say(stream: &mut TcpStream, noise: &mut HandshakeState) -> Result<(), C
     let mut message = [0; HANDSHAKE_BYTES];
     noise.write_message(&[], &mut message)?;
     Ok(stream.write_all(&message).await?)
+}
+
+/// The handshake under the key that its first message was made with.
+fn heard_under(keys: &[Key], message: &[u8]) -> Result<HandshakeState, ChannelError> {
+    let mut refused = snow::Error::Input;
+    for key in keys {
+        let mut noise = builder(key)?.build_responder()?;
+        match noise.read_message(message, &mut [0; HANDSHAKE_BYTES]) {
+            Ok(0) => return Ok(noise),
+            Ok(_) => {}
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused.into())
 }
 
 async fn hear(stream: &mut TcpStream, noise: &mut HandshakeState) -> Result<(), ChannelError> {

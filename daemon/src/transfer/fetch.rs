@@ -118,7 +118,7 @@ impl Received {
 /// Fetches the file; where it is then, whole, checked and on the disk.
 pub(super) async fn fetch(
     wanted: Wanted,
-    key: &Key,
+    keys: &[Key],
     wait_max: Duration,
     received: &Received,
 ) -> Result<PathBuf, FetchError> {
@@ -129,6 +129,8 @@ pub(super) async fn fetch(
     })
     .await?;
     let mut tries = 0;
+    let mut keys = keys.iter().cycle();
+    let mut key = keys.next().expect("who is in a cluster has a key");
     loop {
         received.set(part.size);
         let before = part.size;
@@ -140,6 +142,10 @@ pub(super) async fn fetch(
                 tries = if part.size > before { 1 } else { tries + 1 };
                 if tries >= TRIES_MAX {
                     return Err(error);
+                }
+                if matches!(error, FetchError::Channel(_)) && part.size == before {
+                    // The source may not hold this key yet, or no longer.
+                    key = keys.next().unwrap_or(key);
                 }
                 debug!(bytes = part.size, "fetching a snapshot goes on after: {error}");
                 sleep(TRY_AGAIN).await;

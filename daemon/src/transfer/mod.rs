@@ -99,7 +99,9 @@ pub enum TransferError {
 #[derive(Debug)]
 pub struct Transfer {
     address: SocketAddr,
-    secret: Secret,
+    /// The one that is spoken under first.
+    secrets: Vec<Secret>,
+    cluster: Option<Cluster>,
     limits: Limits,
     shelf: Arc<Shelf>,
     runtime: Handle,
@@ -141,7 +143,15 @@ impl Transfer {
                 runtime.shutdown_background();
             })
             .map_err(system("starting the thread of transfers"))?;
-        Ok(Self { address, secret, limits, shelf, runtime: handle, _running: running })
+        Ok(Self {
+            address,
+            secrets: vec![secret],
+            cluster: None,
+            limits,
+            shelf,
+            runtime: handle,
+            _running: running,
+        })
     }
 
     /// Where it listens.
@@ -151,8 +161,19 @@ impl Transfer {
     }
 
     /// Gives only to members of this cluster from now on; to nobody while there is none.
-    pub fn set_cluster(&self, cluster: Option<Cluster>) {
-        self.shelf.set_key(cluster.map(|cluster| self.secret.transfer_key(cluster)));
+    pub fn set_cluster(&mut self, cluster: Option<Cluster>) {
+        self.cluster = cluster;
+        self.shelf.set_keys(cluster.map_or_else(Vec::new, |cluster| self.keys(cluster)));
+    }
+
+    /// Members are who holds one of these secrets; this node asks under the first that is taken.
+    pub fn set_secrets(&mut self, secrets: Vec<Secret>) {
+        self.secrets = secrets;
+        self.set_cluster(self.cluster);
+    }
+
+    fn keys(&self, cluster: Cluster) -> Vec<Key> {
+        self.secrets.iter().map(|secret| secret.transfer_key(cluster)).collect()
     }
 
     /// Gives this file away from now on, to whoever names its digest. The file may lose its name meanwhile; its bytes
@@ -179,11 +200,11 @@ impl Transfer {
         wanted: Wanted,
         done: impl FnOnce(Result<PathBuf, FetchError>) + Send + 'static,
     ) -> Fetching {
-        let key = self.secret.transfer_key(cluster);
+        let keys = self.keys(cluster);
         let received = Received::default();
         let (wait_max, counted) = (self.limits.wait_max, received.clone());
         let task = self.runtime.spawn(async move {
-            done(fetch::fetch(wanted, &key, wait_max, &counted).await);
+            done(fetch::fetch(wanted, &keys, wait_max, &counted).await);
         });
         Fetching::new(task.abort_handle(), received)
     }

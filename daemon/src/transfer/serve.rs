@@ -58,9 +58,11 @@ pub(super) async fn serve(listener: TcpListener, shelf: Arc<Shelf>, limits: Limi
 impl Server {
     /// Until the connection has shown that a member is at the other end, and what it wants.
     async fn hear(&self, stream: TcpStream) -> Result<(Channel, Option<Ask>), ChannelError> {
-        let nobody = || std::io::Error::other("this node belongs to no cluster yet");
-        let key = self.shelf.key().ok_or_else(nobody)?;
-        let mut channel = Channel::respond(stream, &key, self.limits.wait_max).await?;
+        let keys = self.shelf.keys();
+        if keys.is_empty() {
+            return Err(std::io::Error::other("this node belongs to no cluster yet").into());
+        }
+        let mut channel = Channel::respond(stream, &keys, self.limits.wait_max).await?;
         let mut words = Vec::new();
         channel.receive(WORDS_BYTES_MAX, &mut words).await?;
         Ok((channel, decode(&words)))

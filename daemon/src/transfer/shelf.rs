@@ -23,7 +23,7 @@ pub(super) struct Shelf(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    key: Option<Arc<Key>>,
+    keys: Arc<Vec<Key>>,
     offered: VecDeque<Arc<Offered>>,
 }
 
@@ -35,13 +35,13 @@ impl std::fmt::Debug for Shelf {
 }
 
 impl Shelf {
-    pub(super) fn set_key(&self, key: Option<Key>) {
-        self.lock().key = key.map(Arc::new);
+    pub(super) fn set_keys(&self, keys: Vec<Key>) {
+        self.lock().keys = Arc::new(keys);
     }
 
-    /// What proves that somebody belongs here; none while this node belongs nowhere.
-    pub(super) fn key(&self) -> Option<Arc<Key>> {
-        self.lock().key.clone()
+    /// What proves that somebody belongs here, each of them; none while this node belongs nowhere.
+    pub(super) fn keys(&self) -> Arc<Vec<Key>> {
+        Arc::clone(&self.lock().keys)
     }
 
     pub(super) fn put(&self, digest: FileDigest, file: File, size: u64) {

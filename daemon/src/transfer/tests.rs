@@ -20,7 +20,7 @@ fn quick() -> Limits {
 }
 
 fn node(secret: u8, limits: Limits) -> Transfer {
-    let transfer =
+    let mut transfer =
         Transfer::start((Ipv4Addr::LOCALHOST, 0).into(), Secret::from([secret; 32]), limits).unwrap();
     transfer.set_cluster(Some(CLUSTER));
     transfer
@@ -118,7 +118,7 @@ fn a_file_arrives_whole_and_alone_in_its_directory() {
 
 #[test]
 fn strangers_get_nothing() {
-    let source = node(1, quick());
+    let mut source = node(1, quick());
     let bytes = bytes(1_000);
     let digest = offer(&source, &bytes);
     let other_secret = Puller::new(2).fetch(source.address(), digest, bytes.len());

@@ -56,6 +56,7 @@ impl Stranger {
             had: Vec::new(),
             state: None,
             versions: None,
+            key: None,
         };
         Self { secret, hello, report: None, delay: Duration::ZERO }
     }

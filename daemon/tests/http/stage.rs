@@ -339,6 +339,8 @@ fn view(url: &str, leader: Option<&str>) -> ClusterView {
         why: None,
         cluster: None,
         voters: Vec::new(),
+        key: None,
+        key_in_force: None,
     };
     let own_role = if leader.is_some() { "leader" } else { "candidate" };
     ClusterView {

@@ -30,6 +30,8 @@ pub(crate) struct Options {
     pub(crate) learners: usize,
     /// Each node in a network namespace of its own, under an address of its own.
     pub(crate) homes: Vec<Home>,
+    /// Each node has a key file of its own, as on machines of their own.
+    pub(crate) own_key_files: bool,
 }
 
 /// Where a node lives when it does not live on loopback.
@@ -83,7 +85,10 @@ impl Cluster {
             },
             process: None,
         };
-        let nodes = (0..n).map(node).collect();
+        let nodes: Vec<Node> = (0..n).map(node).collect();
+        for Node { name, .. } in nodes.iter().filter(|_| options.own_key_files) {
+            fs::copy(keys.join("cluster.key"), keys.join(format!("{name}.key"))).expect("a copy of the key");
+        }
         Self { directory, group_port: free_port(), nodes, options }
     }
 
@@ -135,6 +140,15 @@ impl Cluster {
         self.directory.path().join("key/cluster.key")
     }
 
+    /// The key file that node `k` reads.
+    pub(crate) fn key_file_of(&self, k: usize) -> PathBuf {
+        if self.options.own_key_files {
+            self.directory.path().join(format!("key/{}.key", self.name(k)))
+        } else {
+            self.key_file()
+        }
+    }
+
     pub(crate) fn control_key_file(&self) -> PathBuf {
         self.directory.path().join("key/control.key")
     }
@@ -182,7 +196,7 @@ impl Cluster {
         if k < names.len() {
             command.args(["--voters", &names.join(",")]);
         }
-        command.arg("--key-file").arg(self.key_file());
+        command.arg("--key-file").arg(self.key_file_of(k));
         command.arg("--control-pub").arg(self.directory.path().join("key/control.pub"));
         command.args(["--group", &self.group().to_string()]);
         match home {

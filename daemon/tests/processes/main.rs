@@ -52,6 +52,7 @@ mod quarantine;
 mod recover;
 mod reload;
 mod replays;
+mod rotation;
 mod shell;
 mod signed_commands;
 mod stalled;

@@ -258,6 +258,7 @@ impl Neighbour {
             had: (0..c.below(3))
                 .map(|_| (self.somebody(c, near), Held { term: near.term(c), index: near.index(c) }))
                 .collect(),
+            key: None,
             direct_only: if manner & 32 == 32 { (0..heard.len() as u8).collect() } else { Vec::new() },
             unproven: if manner & 64 == 64 { (0..heard.len() as u8).collect() } else { Vec::new() },
             heard,

@@ -423,6 +423,8 @@ impl Presence {
             had,
             state: self.state,
             versions: Some(self.config.versions),
+            // The core knows no keys: who seals the HELLO says what is held.
+            key: None,
         }
     }
 

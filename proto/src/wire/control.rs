@@ -23,6 +23,10 @@ pub enum Verb {
     Shutdown,
     /// MEMBERS: let others vote.
     Members,
+    /// ROTATE: make another key.
+    Rotate,
+    /// RETIRE: refuse a key from now on.
+    Retire,
 }
 
 impl Verb {
@@ -36,6 +40,8 @@ impl Verb {
             Self::Revive => "REVIVE",
             Self::Shutdown => "SHUTDOWN",
             Self::Members => "MEMBERS",
+            Self::Rotate => "ROTATE",
+            Self::Retire => "RETIRE",
         }
     }
 
@@ -49,6 +55,8 @@ impl Verb {
             Self::Revive => Message::Revive(control),
             Self::Shutdown => Message::Shutdown(control),
             Self::Members => Message::Members(control),
+            Self::Rotate => Message::Rotate(control),
+            Self::Retire => Message::Retire(control),
         }
     }
 }
@@ -78,7 +86,20 @@ impl ControlKey {
     /// Signs a command to one start of one node.
     #[must_use]
     pub fn sign(&self, verb: Verb, target: NodeId, target_boot: Boot, request_id: RequestId) -> Control {
-        self.signed(verb, Control { request_id, target, target_boot, signature: Vec::new(), change: None })
+        self.signed(verb, unsigned(target, target_boot, request_id))
+    }
+
+    /// Signs ROTATE or RETIRE of the key of this number to one start of the leader.
+    #[must_use]
+    pub fn sign_key(
+        &self,
+        verb: Verb,
+        target: NodeId,
+        target_boot: Boot,
+        request_id: RequestId,
+        number: u32,
+    ) -> Control {
+        self.signed(verb, Control { key: Some(number), ..unsigned(target, target_boot, request_id) })
     }
 
     /// Signs MEMBERS to one start of the leader.
@@ -91,13 +112,17 @@ impl ControlKey {
         change: MemberChange,
     ) -> Control {
         let change = Some(change);
-        self.signed(Verb::Members, Control { request_id, target, target_boot, signature: Vec::new(), change })
+        self.signed(Verb::Members, Control { change, ..unsigned(target, target_boot, request_id) })
     }
 
     fn signed(&self, verb: Verb, control: Control) -> Control {
         let signature = self.0.sign(&signed_bytes(verb, &control)).as_ref().to_vec();
         Control { signature, ..control }
     }
+}
+
+fn unsigned(target: NodeId, target_boot: Boot, request_id: RequestId) -> Control {
+    Control { request_id, target, target_boot, signature: Vec::new(), change: None, key: None }
 }
 
 /// Whether the holder of the control key said this. Whom it is for, and whether it was obeyed before, is another
@@ -108,7 +133,7 @@ pub fn verify(public: &[u8; 32], verb: Verb, control: &Control) -> bool {
     UnparsedPublicKey::new(&ED25519, public).verify(&signed, &control.signature).is_ok()
 }
 
-/// Context, verb, target, its boot, request id, and what the verb changes; texts behind one byte of length.
+/// Context, verb, target, its boot, request id, and what the verb changes, or the number of the key that it means; texts behind one byte of length.
 fn signed_bytes(verb: Verb, control: &Control) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     let change = control.change.as_ref().map(|MemberChange { add, name, node }| {
@@ -122,6 +147,7 @@ fn signed_bytes(verb: Verb, control: &Control) -> Vec<u8> {
         &control.target_boot.0.to_be_bytes(),
         &text(control.request_id.as_str()),
         &change.unwrap_or_default(),
+        &control.key.map(|number| number.to_be_bytes().to_vec()).unwrap_or_default(),
     ]
     .concat()
 }
@@ -144,6 +170,16 @@ mod tests {
         assert!(!verify(&public, Verb::TryLead, &Control { signature: vec![0; 64], ..signed.clone() }));
         assert!(!verify(&public, Verb::TryLead, &Control { signature: Vec::new(), ..signed.clone() }));
         assert!(!verify(&ControlKey::new(&[4; 32]).public(), Verb::TryLead, &signed), "another key");
+    }
+
+    #[test]
+    fn a_signature_covers_the_number_of_a_key() {
+        let key = ControlKey::new(&[3; 32]);
+        let id = RequestId::try_from("r-1".to_owned()).expect("a good id");
+        let signed = key.sign_key(Verb::Rotate, NodeId(7), Boot(9), id, 2);
+        let holds = |verb, number| verify(&key.public(), verb, &Control { key: number, ..signed.clone() });
+        assert!(holds(Verb::Rotate, Some(2)));
+        assert!(!holds(Verb::Rotate, Some(3)) && !holds(Verb::Rotate, None) && !holds(Verb::Retire, Some(2)));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::message::{
     Versions, Welcome,
 };
 use crate::types::{
-    Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Founding, Held, Identity, Index,
-    NAME_BYTES_MAX, NodeId, NodeName, Term, Voter,
+    Boot, Cluster, Configuration, DATAGRAM_BYTES_MAX, EntryId, Fingerprint, Founding, Held, Identity, Index,
+    KeyId, NAME_BYTES_MAX, NodeId, NodeName, Term, Voter,
 };
 
 /// Bytes of a map of at most 15 fields: its own byte, and `request`, `sender_name` and `recipient` with their values
@@ -134,6 +134,7 @@ pub fn voters_fit(voters: &[NodeName], public_url: Option<&str>, version: &str) 
         had: Vec::new(),
         state: Some(StateDigest { index: Index(u64::MAX), format: u32::MAX, digest: [0; 16] }),
         versions: Some(Versions { log: u32::MAX, state: u32::MAX, commands: u32::MAX }),
+        key: Some(KeyId { number: u32::MAX, fingerprint: Fingerprint([0; 8]) }),
     }));
     let to = Recipient::Name(longest.clone());
     [welcome, hello]

@@ -11,12 +11,11 @@ pub const SEAL_BYTES: usize = 16;
 
 /// `Ch`, and the version of the datagram's layout.
 const MAGIC_AND_VERSION: [u8; 3] = [b'C', b'h', 1];
-/// The number of the secret. There is one until keys can be rotated.
-const KEY_NUMBER: u8 = 1;
-
 /// What a datagram says in the clear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
+    /// The number of the secret, as far as the sender knows it: for people. The tag says which secret it is.
+    pub(super) key: u8,
     /// Under which rules it travels.
     pub(super) tag: Tag,
     /// Who claims to have sent it.
@@ -33,7 +32,7 @@ impl Header {
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..3].copy_from_slice(&MAGIC_AND_VERSION);
-        bytes[3] = KEY_NUMBER;
+        bytes[3] = self.key;
         bytes[8..16].copy_from_slice(&self.tag);
         bytes[16..24].copy_from_slice(&self.sender.0.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.boot.0.to_be_bytes());
@@ -50,7 +49,7 @@ impl Header {
         if datagram[..3] != MAGIC_AND_VERSION || datagram[4..8] != [0; 4] {
             return Err(Dropped::Version);
         }
-        if datagram[3] != KEY_NUMBER {
+        if datagram[3] == 0 {
             return Err(Dropped::Tag);
         }
         let field = |at: usize| {
@@ -58,6 +57,7 @@ impl Header {
             u64::from_be_bytes(bytes)
         };
         Ok(Self {
+            key: datagram[3],
             tag: field(8).to_be_bytes(),
             sender: NodeId(field(16)),
             boot: Boot(field(24)),
@@ -65,4 +65,10 @@ impl Header {
             seq: field(40),
         })
     }
+}
+
+/// Under which number of the secret a datagram claims to travel. Nothing proves it: good for a hint to people alone.
+#[must_use]
+pub fn key_number(datagram: &[u8]) -> Option<u8> {
+    Header::decode(datagram).ok().map(|header| header.key)
 }

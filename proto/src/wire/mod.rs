@@ -1,6 +1,6 @@
 //! How messages are written, sealed and opened again (PROTOCOL.md).
 //!
-//! - [`Endpoint`] seals and opens. Inside it: the clear header, the tags and keys of a [`Secret`], the replay
+//! - [`Endpoint`] seals and opens. Inside it: the clear header, the ring of [`Secret`]s with their tags and keys, the replay
 //!   windows, the MessagePack body, and the check that a decoded message makes sense.
 //! - [`split`] and [`Assembler`]: commands too large for one datagram. The constants that end in `_BYTES_MAX`: what
 //!   fits.
@@ -13,6 +13,7 @@ mod fit;
 mod header;
 mod part;
 mod replay;
+mod ring;
 mod seal;
 mod secret;
 mod sense;
@@ -21,7 +22,7 @@ pub use entry::BadPayload;
 pub use fit::{
     ENTRIES_BYTES_MAX, PART_BYTES_MAX, STORE_COMMAND_BYTES_MAX, carried_bytes, fit_log, voters_fit,
 };
-pub use header::{HEADER_BYTES, SEAL_BYTES};
+pub use header::{HEADER_BYTES, SEAL_BYTES, key_number};
 pub use part::{
     ASSEMBLED_BYTES_MAX, ASSEMBLED_MAX, Added, Assembler, BadPart, PARTS_MAX, digest, named, split,
 };

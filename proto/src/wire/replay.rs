@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use ring::aead::LessSafeKey;
-
+use super::secret::SenderKey;
 use crate::types::{Boot, NodeId};
 use crate::{mark, planted};
 
@@ -81,7 +80,8 @@ fn bit(seq: u64) -> u64 {
 pub(super) struct Heard {
     pub(super) boot: Boot,
     pub(super) salt: u64,
-    pub(super) key: LessSafeKey,
+    /// Under the secret that it spoke under last.
+    pub(super) key: SenderKey,
     pub(super) window: Window,
     /// When it was last heard, in datagrams opened here.
     used: u64,
@@ -127,12 +127,19 @@ impl Windows {
         }
     }
 
+    /// A proven start speaks under another secret now. Its window stays: it counts all datagrams of the start.
+    pub(super) fn rekey(&mut self, sender: NodeId, key: SenderKey) {
+        if let Some(heard) = self.members.get_mut(&sender) {
+            heard.key = key;
+        }
+    }
+
     /// A start has proven itself by its datagram `seq`. An earlier start of the same sender is forgotten. False if this proof
     /// may have been heard before.
     pub(super) fn prove(
         &mut self,
         sender: NodeId,
-        (boot, salt, key): (Boot, u64, LessSafeKey),
+        (boot, salt, key): (Boot, u64, SenderKey),
         seq: u64,
     ) -> bool {
         let known = self.members.contains_key(&sender) || self.floors.contains_key(&sender);
@@ -157,7 +164,7 @@ impl Windows {
     pub(super) fn mark_stranger(
         &mut self,
         sender: NodeId,
-        (boot, salt, key): (Boot, u64, LessSafeKey),
+        (boot, salt, key): (Boot, u64, SenderKey),
         seq: u64,
         limit: usize,
     ) {
@@ -246,7 +253,7 @@ mod tests {
         }
     }
 
-    fn start(id: u64, boot: u64) -> (Boot, u64, LessSafeKey) {
+    fn start(id: u64, boot: u64) -> (Boot, u64, SenderKey) {
         (Boot(boot), 1, Secret::from([1; 32]).datagram_key(NodeId(id), Boot(boot), 1))
     }
 

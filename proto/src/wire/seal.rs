@@ -12,7 +12,8 @@ use super::body;
 use super::fit;
 use super::header::{HEADER_BYTES, Header, SEAL_BYTES};
 use super::replay::{MEMBERS_MAX, STRANGERS_MAX, Windows};
-use super::secret::{Secret, Tag};
+use super::ring::Ring;
+use super::secret::{Secret, SenderKey};
 use crate::message::{Message, Recipient};
 use crate::planted;
 use crate::types::{Boot, Cluster, DATAGRAM_BYTES_MAX, Identity, NodeId, NodeName};
@@ -132,16 +133,13 @@ pub struct TooLarge {
 /// One sender and receiver of datagrams: a node or a controller.
 #[derive(Debug)]
 pub struct Endpoint {
-    secret: Secret,
+    ring: Ring,
     id: NodeId,
     name: String,
     boot: Boot,
     salt: u64,
-    key: LessSafeKey,
     /// The number of the last datagram sealed.
     seq: u64,
-    common_tag: Tag,
-    cluster_tag: Option<Tag>,
     /// A controller says no HELLO: nobody can show it anything.
     controls: bool,
     windows: Windows,
@@ -163,26 +161,31 @@ impl Endpoint {
     }
 
     fn new(secret: Secret, name: String, (id, boot, salt): (NodeId, Boot, u64), controls: bool) -> Self {
-        let key = secret.datagram_key(id, boot, salt);
         Self {
+            ring: Ring::new((id, boot, salt), secret),
             id,
             name,
             boot,
             salt,
-            key,
             seq: 0,
-            common_tag: secret.tag(None),
-            cluster_tag: None,
             controls,
             windows: Windows::default(),
             scratch: Vec::new(),
-            secret,
         }
     }
 
     /// The cluster that this endpoint takes part in from now on.
     pub fn set_cluster(&mut self, cluster: Option<Cluster>) {
-        self.cluster_tag = cluster.map(|cluster| self.secret.tag(Some(cluster)));
+        self.ring.set_cluster(cluster);
+    }
+
+    /// Hears what travels under these secrets from now on, and nothing else; speaks under the first. Each comes with its number,
+    /// as far as it is known.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn set_keys(&mut self, keys: impl IntoIterator<Item = (u32, Secret)>) {
+        self.ring.set_keys(keys);
     }
 
     /// The sender id that this endpoint's datagrams bear.
@@ -203,6 +206,30 @@ impl Endpoint {
         recipient: &Recipient,
         message: &Message,
     ) -> Result<Vec<u8>, TooLarge> {
+        self.seal_by(0, under, recipient, message)
+    }
+
+    /// Makes a datagram under the common tag of each secret that is heard: for those who may hold but one of them.
+    ///
+    /// # Errors
+    /// When it does not fit; nothing is used up then.
+    pub fn seal_for_all(
+        &mut self,
+        recipient: &Recipient,
+        message: &Message,
+    ) -> Result<Vec<Vec<u8>>, TooLarge> {
+        let places = 0..self.ring.len();
+        places.map(|place| self.seal_by(place, Under::Common, recipient, message)).collect()
+    }
+
+    /// The same under the secret at this place of the ring.
+    fn seal_by(
+        &mut self,
+        place: usize,
+        under: Under,
+        recipient: &Recipient,
+        message: &Message,
+    ) -> Result<Vec<u8>, TooLarge> {
         let message = fit::fitted(&self.name, recipient, message);
         let mut datagram = Vec::with_capacity(DATAGRAM_BYTES_MAX);
         datagram.resize(HEADER_BYTES, 0);
@@ -211,16 +238,20 @@ impl Endpoint {
         if bytes > DATAGRAM_BYTES_MAX {
             return Err(TooLarge { message: message.name(), bytes });
         }
-        let tag = match under {
-            Under::Cluster => self.cluster_tag.unwrap_or(self.common_tag),
-            Under::Common => self.common_tag,
-        };
+        let held = self.ring.held(place);
         self.seq += u64::from(!planted!(NonceReused) || self.seq < 64);
-        let header = Header { tag, sender: self.id, boot: self.boot, salt: self.salt, seq: self.seq };
+        let header = Header {
+            key: held.number(),
+            tag: held.tag(under),
+            sender: self.id,
+            boot: self.boot,
+            salt: self.salt,
+            seq: self.seq,
+        };
         let header = header.encode();
         datagram[..HEADER_BYTES].copy_from_slice(&header);
-        let seal = self
-            .key
+        let seal = held
+            .own()
             .seal_in_place_separate_tag(nonce(self.seq), Aad::from(header), &mut datagram[HEADER_BYTES..])
             .expect("a datagram is far below the cipher's limit");
         datagram.extend_from_slice(seal.as_ref());
@@ -236,12 +267,12 @@ impl Endpoint {
         if header.sender == self.id && header.boot == self.boot && header.salt == self.salt {
             return Err(Dropped::Own);
         }
-        let under = self.under(header.tag)?;
+        let (place, under) = self.ring.find(header.tag).ok_or(Dropped::Tag)?;
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return Err(Dropped::Malformed);
         }
         if header.sender == self.id {
-            let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
+            let key = self.key_of(place, &header).key;
             let opened = decode(&header, under, authenticate(&key, &header, datagram)?)?;
             // What an earlier start said is evidence of nothing, unless it knows this one.
             let tells = header.boot > self.boot || self.names_this_start(&opened.message);
@@ -249,30 +280,41 @@ impl Endpoint {
             return Err(if tells { Dropped::OwnIdentity { boot, message } } else { Dropped::Replay });
         }
         let Some(heard) = self.windows.member(header.sender) else {
-            return self.open_unproven(&header, under, datagram);
+            return self.open_unproven(&header, (place, under), datagram);
         };
         match heard.boot.cmp(&header.boot) {
-            Ordering::Equal => decode(&header, under, self.open_proven(&header, datagram)?),
+            Ordering::Equal => decode(&header, under, self.open_proven(&header, place, datagram)?),
             Ordering::Greater if !planted!(ReplayOfOlderBoot) => Err(Dropped::Replay),
-            _ => self.open_unproven(&header, under, datagram),
+            _ => self.open_unproven(&header, (place, under), datagram),
         }
     }
 
-    fn under(&self, tag: Tag) -> Result<Under, Dropped> {
-        if self.cluster_tag == Some(tag) {
-            Ok(Under::Cluster)
-        } else if self.common_tag == tag {
-            Ok(Under::Common)
-        } else {
-            Err(Dropped::Tag)
-        }
+    /// The key of the start that a datagram claims, under the secret at this place.
+    fn key_of(&self, place: usize, header: &Header) -> SenderKey {
+        self.ring.held(place).secret().datagram_key(header.sender, header.boot, header.salt)
     }
 
     /// The body, if it is authentic and was not seen before.
-    fn open_proven<'a>(&mut self, header: &Header, datagram: &'a mut [u8]) -> Result<&'a [u8], Dropped> {
+    fn open_proven<'a>(
+        &mut self,
+        header: &Header,
+        place: usize,
+        datagram: &'a mut [u8],
+    ) -> Result<&'a [u8], Dropped> {
         let heard =
             self.windows.member(header.sender).filter(|heard| heard.is_fresh(header.salt, header.seq));
-        let body = authenticate(&heard.ok_or(Dropped::Replay)?.key, header, datagram);
+        let heard = heard.ok_or(Dropped::Replay)?;
+        let body = if heard.key.of == self.ring.held(place).fingerprint() {
+            authenticate(&heard.key.key, header, datagram)
+        } else {
+            // It speaks under another secret than before.
+            let key = self.key_of(place, header);
+            let body = authenticate(&key.key, header, datagram);
+            if body.is_ok() {
+                self.windows.rekey(header.sender, key);
+            }
+            body
+        };
         if body.is_ok() || planted!(WindowBeforeAuthentication) {
             self.windows.mark(header.sender, header.seq);
         }
@@ -283,15 +325,15 @@ impl Endpoint {
     fn open_unproven(
         &mut self,
         header: &Header,
-        under: Under,
+        (place, under): (usize, Under),
         datagram: &mut [u8],
     ) -> Result<Opened, Dropped> {
         let known = self.windows.stranger(header.sender).filter(|known| known.boot >= header.boot);
         if known.is_some_and(|known| known.boot > header.boot || !known.is_fresh(header.salt, header.seq)) {
             return Err(Dropped::Replay);
         }
-        let key = self.secret.datagram_key(header.sender, header.boot, header.salt);
-        let opened = decode(header, under, authenticate(&key, header, datagram)?)?;
+        let key = self.key_of(place, header);
+        let opened = decode(header, under, authenticate(&key.key, header, datagram)?)?;
         let start = (header.boot, header.salt, key);
         if self.controls {
             self.windows.mark_stranger(header.sender, start, header.seq, MEMBERS_MAX);
@@ -345,6 +387,10 @@ fn is_common(message: &Message) -> bool {
         | Message::Revive(_)
         | Message::Shutdown(_)
         | Message::Members(_)
+        | Message::Rotate(_)
+        | Message::Retire(_)
+        | Message::GiveKey(_)
+        | Message::Key(_)
         | Message::Done(_)
         | Message::Refused(_)
         | Message::LeaderInfo(_) => true,
@@ -379,6 +425,9 @@ fn is_controllers(message: &Message) -> bool {
             | Message::Revive(_)
             | Message::Shutdown(_)
             | Message::Members(_)
+            | Message::Rotate(_)
+            | Message::Retire(_)
+            | Message::GiveKey(_)
     )
 }
 

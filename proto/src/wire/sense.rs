@@ -61,14 +61,22 @@ pub(super) fn is_sensible(message: &Message) -> bool {
         | Message::TryLead(control)
         | Message::PlayDead(control)
         | Message::Revive(control)
-        | Message::Shutdown(control) => control_ok(control) && control.change.is_none(),
-        Message::Members(control) => control_ok(control) && control.change.as_ref().is_some_and(change_ok),
+        | Message::Shutdown(control) => {
+            control_ok(control) && control.change.is_none() && control.key.is_none()
+        }
+        Message::Members(control) => {
+            control_ok(control) && control.key.is_none() && control.change.as_ref().is_some_and(change_ok)
+        }
+        Message::Rotate(control) | Message::Retire(control) => {
+            control_ok(control) && control.change.is_none() && control.key.is_some_and(|number| number > 0)
+        }
+        Message::Key(sealed) => sealed.key.number > 0,
         Message::Done(done) => done_ok(done),
         Message::Refused(refused) => {
             refused.code.len() <= WORD_BYTES_MAX && refused.detail.len() <= TEXT_BYTES_MAX
         }
         Message::Welcome(welcome) => welcome.time_ms <= NUMBER_MAX && founding_ok(&welcome.founding),
-        Message::Read(_) | Message::Status(_) | Message::Ping(_) => true,
+        Message::Read(_) | Message::Status(_) | Message::Ping(_) | Message::GiveKey(_) => true,
     }
 }
 
@@ -117,6 +125,7 @@ fn hello_ok(hello: &Hello) -> bool {
         && id_ok(hello.durable.term, hello.durable.index)
         && indexes.into_iter().all(index_ok)
         && hello.state.is_none_or(|state| index_ok(state.index))
+        && hello.key.is_none_or(|key| key.number > 0)
         && hello.clock_ms <= NUMBER_MAX
         && hello.receive_buffer_bytes <= NUMBER_MAX
 }

@@ -12,9 +12,9 @@ use crate::roundtrip::{hello_to, node, prove};
 
 const EVERYONE: Recipient = Recipient::Everyone;
 /// What is heard of who shows nothing, under the common tag.
-const CONTROLLERS: [&str; 11] = [
+const CONTROLLERS: [&str; 14] = [
     "STORE", "STATUS", "RETRIEVE", "PING", "READ", "FOLLOW", "TRYLEAD", "PLAYDEAD", "REVIVE", "SHUTDOWN",
-    "MEMBERS",
+    "MEMBERS", "ROTATE", "RETIRE", "GIVEKEY",
 ];
 /// What is recorded of one sender and one receiver.
 const RECORDED: usize = 10_000;

@@ -7,6 +7,7 @@ mod freshness;
 mod messages;
 mod parts;
 mod random;
+mod rotation;
 mod roundtrip;
 mod scribe;
 mod sealing;

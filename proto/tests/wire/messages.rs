@@ -7,7 +7,7 @@ use chorus_proto::wire::{ENTRIES_BYTES_MAX, carried_bytes, control::ControlKey, 
 use fastrand::Rng;
 
 /// How many kinds of message there are.
-pub(crate) const KINDS: usize = 29;
+pub(crate) const KINDS: usize = 33;
 /// The largest term, index, round or time that is taken.
 pub(crate) const NUMBER_MAX: u64 = i64::MAX as u64 - 1;
 
@@ -92,6 +92,19 @@ pub(crate) fn message(kind: usize, random: &mut Rng) -> Message {
             let key = ControlKey::new(&[r.u8(..); 32]);
             Message::Members(key.sign_change(NodeId(r.u64(..)), Boot(r.u64(..)), request_id(r), change))
         }
+        29 => Message::Rotate(key_control(r, Verb::Rotate)),
+        30 => Message::Retire(key_control(r, Verb::Retire)),
+        31 => Message::GiveKey(GiveKey {
+            request_id: request_id(r),
+            fingerprint: r.bool().then(|| fingerprint(r)),
+            public: std::array::from_fn(|_| r.u8(..)),
+        }),
+        32 => Message::Key(SealedKey {
+            request_id: request_id(r),
+            key: key_id(r),
+            public: std::array::from_fn(|_| r.u8(..)),
+            sealed: std::array::from_fn(|_| r.u8(..)),
+        }),
         other => panic!("there is no kind {other}"),
     }
 }
@@ -137,6 +150,19 @@ fn held(r: &mut Rng) -> Held {
     Held { term: Term(number(r)), index: Index(number(r)) }
 }
 
+fn fingerprint(r: &mut Rng) -> Fingerprint {
+    Fingerprint(std::array::from_fn(|_| r.u8(..)))
+}
+
+fn key_id(r: &mut Rng) -> KeyId {
+    KeyId { number: r.u32(1..), fingerprint: fingerprint(r) }
+}
+
+fn key_control(r: &mut Rng, verb: Verb) -> Control {
+    let key = ControlKey::new(&[r.u8(..); 32]);
+    key.sign_key(verb, NodeId(r.u64(..)), Boot(r.u64(..)), request_id(r), r.u32(1..))
+}
+
 fn hello(r: &mut Rng) -> Hello {
     let mut hello = Hello {
         name: name(r),
@@ -170,6 +196,7 @@ fn hello(r: &mut Rng) -> Hello {
             digest: std::array::from_fn(|_| r.u8(..)),
         }),
         versions: r.bool().then(|| Versions { log: r.u32(..), state: r.u32(..), commands: r.u32(..) }),
+        key: r.bool().then(|| key_id(r)),
     };
     hello.direct_only = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
     hello.unproven = (0..).take(hello.heard.len()).filter(|_| r.bool()).collect();
@@ -387,5 +414,7 @@ pub(crate) fn node_report(r: &mut Rng) -> NodeReport {
         heard_by: r.bool().then(|| "unicast".to_owned()),
         unicast_only: (0..r.usize(0..3)).map(|_| name(r)).collect(),
         catching_up: r.bool().then(|| text(r, 60)),
+        key: r.bool().then(|| key_id(r)),
+        key_in_force: r.bool().then(|| r.u32(1..)),
     }
 }

@@ -98,7 +98,8 @@ fn the_kinds_are_all_there() {
         Message::ReadIndex(_) | Message::Status(_) | Message::Retrieve(_) | Message::Ping(_) => 20,
         Message::Follow(_) | Message::TryLead(_) | Message::Shutdown(_) | Message::Done(_) => 24,
         Message::Refused(_) | Message::Welcome(_) | Message::PlayDead(_) | Message::Revive(_) => 28,
-        Message::Members(_) => KINDS,
+        Message::Members(_) | Message::Rotate(_) | Message::Retire(_) | Message::GiveKey(_) => 32,
+        Message::Key(_) => KINDS,
     };
     assert_eq!(known(&message(KINDS - 1, &mut random)), KINDS);
 }

@@ -45,7 +45,9 @@ fn a_change_of_any_bit_is_found_and_changes_nothing() {
             let dropped = n2.open(&mut changed).unwrap_err();
             let expected = match at {
                 0..3 | 4..8 => Dropped::Version,
-                3 | 8..16 => Dropped::Tag,
+                // No secret has the number 0. Another number is a hint, which nobody follows: the seal shows that it was changed.
+                3 if datagram[3] == 1 << bit => Dropped::Tag,
+                8..16 => Dropped::Tag,
                 _ => Dropped::Auth,
             };
             assert_eq!(dropped, expected, "bit {bit} of byte {at}");
@@ -170,7 +172,7 @@ fn another_secret_cluster_epoch_or_version_is_not_heard() {
 
 #[test]
 fn under_the_common_tag_only_presence_and_controllers_are_heard() {
-    const COMMON: [&str; 17] = [
+    const COMMON: [&str; 21] = [
         "HELLO",
         "WELCOME",
         "STORE",
@@ -185,6 +187,10 @@ fn under_the_common_tag_only_presence_and_controllers_are_heard() {
         "REVIVE",
         "SHUTDOWN",
         "MEMBERS",
+        "ROTATE",
+        "RETIRE",
+        "GIVEKEY",
+        "KEY",
         "DONE",
         "REFUSED",
         "LEADER_INFO",

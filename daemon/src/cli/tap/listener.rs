@@ -201,6 +201,7 @@ mod tests {
             had: Vec::new(),
             state: None,
             versions: None,
+            key: None,
         }))
     }
 

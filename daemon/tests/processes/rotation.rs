@@ -1,0 +1,179 @@
+//! Another key for the cluster while it works: nothing is refused, nobody is elected, and who holds only the old one is shut out
+//! once that is retired.
+
+use std::fs;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::client::Client;
+use crate::cluster::{Cluster, Options};
+use crate::wait::wait_for;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_killed() {
+    let options = Options { learners: 1, own_key_files: true, ..Options::default() };
+    let mut cluster = Cluster::start_with(6, options).await;
+    cluster.settled().await;
+    let (leader, learner) = (cluster.leader().await, 5);
+    let followers: Vec<usize> = cluster.others(leader).into_iter().filter(|k| *k != learner).collect();
+    let (away, killed) = (followers[0], followers[1]);
+    let term = term(&cluster, leader).await;
+    let old_key = fs::read_to_string(cluster.key_file()).expect("the key");
+
+    cluster.kill(away);
+    let load = Load::start(&cluster, &[leader, followers[2], followers[3], learner]);
+    let begun = Instant::now();
+    let rotating = {
+        let mut rotate = cluster.chorus(&["key", "rotate"]);
+        spawn_blocking(move || rotate.output().expect("chorus runs"))
+    };
+    // In the middle: it has the new key, and nobody speaks under that yet.
+    wait_for("the new key to reach the one that is killed", async || {
+        cluster.talk(killed).contains("keeps a key").then_some(())
+    })
+    .await;
+    cluster.kill(killed);
+    cluster.spawn(killed);
+    let told = rotating.await.expect("no panic");
+    assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
+    assert!(said(&told).contains("key 2 is in force"), "{}", said(&told));
+    println!("measured: a rotation took {:?}", begun.elapsed());
+    let new_key = fs::read_to_string(cluster.key_file()).expect("the key");
+    assert_ne!(new_key, old_key, "the operator's file has the new key");
+    assert_eq!(fs::read_to_string(cluster.key_file().with_extension("key.1")).expect("it stays"), old_key);
+
+    // It knows the old key alone, and everyone speaks under the new one.
+    cluster.spawn(away);
+    everyone_holds_the_second_key(&cluster).await;
+    cluster.settled().await;
+    let retired = chorus(&cluster, &["key", "retire", "1"]).await;
+    assert_eq!(retired.status.code(), Some(0), "{}", talk(&retired));
+    let kept = chorus(&cluster, &["key", "retire", "2"]).await;
+    assert_eq!(kept.status.code(), Some(1), "the one in force: {}", talk(&kept));
+    for k in cluster.running() {
+        wait_for("each node to forget the old key", async || {
+            let names = fs::read_dir(cluster.data_dir(k).join("keys")).ok()?.flatten();
+            let numbers: Vec<_> = names.map(|entry| entry.file_name().into_string().expect("text")).collect();
+            (numbers.len() == 1 && numbers[0].starts_with("2-")).then_some(())
+        })
+        .await;
+    }
+
+    // Its key file is still the old one: what lies in its data directory counts.
+    cluster.kill(killed);
+    cluster.spawn(killed);
+    cluster.settled().await;
+    assert!(cluster.talk(killed).contains("the key file holds a retired key"), "and it says so");
+    assert_eq!(cluster.leader().await, leader, "nobody else was elected");
+    let posted = load.stop().await;
+    assert_eq!(self::term(&cluster, leader).await, term, "nobody was elected at all");
+    cluster.settled().await;
+    assert!(posted > 100, "{posted} quotes: there was some load");
+    assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), posted);
+    let keys = cluster.same_rows("SELECT number, fingerprint, stage, idx FROM keys ORDER BY number");
+    assert!(keys.len() == 2 && keys[0].contains("retired") && keys[1].contains("in_force"), "{keys:?}");
+
+    only_the_old_key_is_no_key(&mut cluster, away, &old_key).await;
+}
+
+/// By what they tell themselves.
+async fn everyone_holds_the_second_key(cluster: &Cluster) {
+    wait_for("everyone to hold the second key", async || {
+        let list = said(&chorus(cluster, &["key", "list"]).await);
+        let held = list.lines().skip(1).filter(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.len() == 4 && words[1] == "2" && words[3] == "2"
+        });
+        (held.count() == cluster.len()).then_some(())
+    })
+    .await;
+}
+
+/// A node and a controller that have nothing but the retired key hear nobody, and are told why.
+async fn only_the_old_key_is_no_key(cluster: &mut Cluster, k: usize, old_key: &str) {
+    cluster.kill(k);
+    fs::remove_dir_all(cluster.data_dir(k)).expect("a lost disk");
+    assert_eq!(fs::read_to_string(cluster.key_file_of(k)).expect("its key file"), old_key);
+    cluster.spawn(k);
+    wait_for("it to say what it lacks", async || {
+        cluster.talk(k).contains("under a key that this node does not hold").then_some(())
+    })
+    .await;
+    assert!(cluster.client(k).view().await.is_some_and(|view| view.leader.is_none()), "it belongs nowhere");
+    let mut status = cluster.chorus(&["status", "--wait", "1s"]);
+    status.env("CHORUS_LOG", "warn");
+    let with_new = spawn_blocking(move || status.output().expect("chorus runs")).await.expect("no panic");
+    assert_eq!(with_new.status.code(), Some(0), "{}", talk(&with_new));
+    let new_key = fs::read_to_string(cluster.key_file()).expect("the key");
+    fs::write(cluster.key_file(), old_key).expect("the old key in its place");
+    let with_old = chorus(cluster, &["status", "--wait", "1s"]).await;
+    assert_eq!(with_old.status.code(), Some(3), "nobody answers: {}", talk(&with_old));
+    // With the present key in its key file it is one of them again.
+    fs::write(cluster.key_file(), &new_key).expect("the new key");
+    fs::write(cluster.key_file_of(k), &new_key).expect("the new key");
+    cluster.kill(k);
+    cluster.spawn(k);
+    wait_for("it to follow", async || cluster.client(k).view().await?.leader.map(drop)).await;
+}
+
+async fn term(cluster: &Cluster, k: usize) -> u64 {
+    let view: Value = serde_json::from_str(&cluster.client(k).text("/api/v1/cluster").await).expect("JSON");
+    view["term"].as_u64().expect("a term")
+}
+
+/// A verb of the command line, beside what the test does meanwhile.
+async fn chorus(cluster: &Cluster, words: &[&str]) -> Output {
+    let mut command = cluster.chorus(words);
+    spawn_blocking(move || command.output().expect("chorus runs")).await.expect("no panic")
+}
+
+fn said(ended: &Output) -> String {
+    String::from_utf8_lossy(&ended.stdout).into_owned()
+}
+
+fn talk(ended: &Output) -> String {
+    String::from_utf8_lossy(&ended.stderr).into_owned()
+}
+
+/// One client at each of some nodes. Every quote has to be taken at the first try.
+struct Load {
+    stop: Arc<AtomicBool>,
+    clients: JoinSet<usize>,
+}
+
+impl Load {
+    fn start(cluster: &Cluster, which: &[usize]) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut clients = JoinSet::new();
+        for k in which {
+            clients.spawn(post_until(stop.clone(), cluster.client(*k), *k));
+        }
+        Self { stop, clients }
+    }
+
+    /// How many quotes were posted.
+    async fn stop(mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut posted = 0;
+        while let Some(ended) = self.clients.join_next().await {
+            posted += ended.expect("no quote was refused");
+        }
+        posted
+    }
+}
+
+async fn post_until(stop: Arc<AtomicBool>, client: Client, k: usize) -> usize {
+    let mut posted = 0;
+    while !stop.load(Ordering::Relaxed) {
+        client.quote(&format!("load-{k}-{posted}"), "Load", "Under whatever key.").await;
+        posted += 1;
+        // Some load, and room for others on the same machine.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    posted
+}
