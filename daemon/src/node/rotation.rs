@@ -233,26 +233,28 @@ impl Driver {
     /// ROTATE: the key of this number is to be made and to come in force.
     pub(super) fn obey_rotate(&mut self, now: Now, order: Order, number: Option<u32>) {
         if let Err(answer) = self.may_rotate(now, &order, number) {
-            return self.end(&order, answer);
+            return self.end(&order, *answer);
         }
         self.rotation.ordered = number;
         self.commands.wait(now.time, order, Awaits::InForce(number.unwrap_or_default()));
         self.go_on_with_keys(now);
     }
 
-    fn may_rotate(&self, now: Now, order: &Order, number: Option<u32>) -> Result<(), Message> {
+    fn may_rotate(&self, now: Now, order: &Order, number: Option<u32>) -> Result<(), Box<Message>> {
         let id = || order.request_id.clone();
+        let refuse_soon =
+            |code: &str, detail: &str| Box::new(Message::Refused(try_again(id(), code, detail)));
         if !self.leads() {
-            return Err(Message::Refused(try_again(id(), "no_leader", "this node does not lead")));
+            return Err(refuse_soon("no_leader", "this node does not lead"));
         }
         let ring = &self.rotation.ring;
         let in_force = ring.in_force();
         if number == Some(in_force) {
-            return Err(done(id(), format!("key {in_force} is in force")));
+            return Err(Box::new(done(id(), format!("key {in_force} is in force"))));
         }
         if number != Some(in_force + 1) {
             let detail = format!("key {in_force} is in force: the next one is {}", in_force + 1);
-            return Err(Message::Refused(refused(id(), "conflict", &detail)));
+            return Err(Box::new(Message::Refused(refused(id(), "conflict", &detail))));
         }
         let presence = self.core.presence();
         let peers = presence.peers().filter(|(_, peer)| presence.is_fresh_member(now, peer));
@@ -264,7 +266,7 @@ impl Driver {
             return Ok(());
         }
         let detail = format!("{} cannot take another key: upgrade it first", old.join(", "));
-        Err(Message::Refused(refused(id(), "upgrade_first", &detail)))
+        Err(Box::new(Message::Refused(refused(id(), "upgrade_first", &detail))))
     }
 
     /// RETIRE: the key of this number is to be refused.
@@ -274,15 +276,18 @@ impl Driver {
                 self.commands.wait(now.time, order, Awaits::Retired(key.number));
                 self.propose_change(KeyChange::Retire(key));
             }
-            Err(answer) => self.end(&order, answer),
+            Err(answer) => self.end(&order, *answer),
         }
     }
 
-    fn may_retire(&self, now: Now, order: &Order, number: Option<u32>) -> Result<KeyId, Message> {
+    fn may_retire(&self, now: Now, order: &Order, number: Option<u32>) -> Result<KeyId, Box<Message>> {
         let id = || order.request_id.clone();
-        let refuse = |code: &str, detail: String| Err(Message::Refused(refused(id(), code, &detail)));
+        let refuse_soon =
+            |code: &str, detail: &str| Box::new(Message::Refused(try_again(id(), code, detail)));
+        let refuse =
+            |code: &str, detail: String| Err(Box::new(Message::Refused(refused(id(), code, &detail))));
         if !self.leads() {
-            return Err(Message::Refused(try_again(id(), "no_leader", "this node does not lead")));
+            return Err(refuse_soon("no_leader", "this node does not lead"));
         }
         let number = number.unwrap_or_default();
         let log = self.rotation.ring.log();
@@ -290,7 +295,7 @@ impl Driver {
             return refuse("not_found", format!("the log tells of no key {number} beside the one in force"));
         };
         match known.stage {
-            KeyStage::Retired => Err(done(id(), format!("key {number} is retired"))),
+            KeyStage::Retired => Err(Box::new(done(id(), format!("key {number} is retired")))),
             KeyStage::InForce | KeyStage::Announced => {
                 refuse("key_in_use", format!("key {number} is in force, or is to come in force"))
             }
@@ -298,7 +303,7 @@ impl Driver {
                 [] => Ok(known.id),
                 lack => {
                     let detail = format!("{} does not hold key {} yet", lack.join(", "), in_force.number);
-                    Err(Message::Refused(try_again(id(), "not_current", &detail)))
+                    Err(refuse_soon("not_current", &detail))
                 }
             },
         }
