@@ -78,13 +78,22 @@ impl Raft {
     }
 
     /// Those who were heard a moment ago and know of committed entries that this node lacks. Of those who do not hear this
-    /// node nothing can be had: they count only while nobody else is known.
+    /// node nothing can be had: they count only while nobody else is known. A leader that hears it has all that there is, also
+    /// while it knows of fewer commits.
     fn further(&self) -> Vec<(NodeId, &Peer)> {
         let fresh =
             self.presence.peers().filter(|(_, peer)| self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN);
         let all: Vec<_> = fresh.filter(|(_, peer)| peer.hello.commit_index > self.matched).collect();
         let hearing: Vec<_> = all.iter().copied().filter(|(_, peer)| !self.is_deaf(peer)).collect();
-        if hearing.is_empty() { all } else { hearing }
+        if hearing.is_empty() && !self.leader_hears() { all } else { hearing }
+    }
+
+    /// The leader was heard a moment ago, and says that it hears this node.
+    fn leader_hears(&self) -> bool {
+        self.leader.and_then(|leader| self.presence.peer(leader)).is_some_and(|peer| {
+            self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN
+                && peer.hello.hears(self.id, self.config.boot).is_some()
+        })
     }
 
     /// This node has heard it for long, and it does not say that it hears this node.
