@@ -129,5 +129,8 @@ async fn what_an_older_voter_does_not_know_waits_until_it_is_upgraded() {
     let taken =
         wait_for("all to know it", || async { cluster.handle(0).submit(new_put("now")).await.ok() }).await;
     assert!(matches!(taken.outcome, Outcome::Done { .. }), "{taken:?}");
-    cluster.handle(2).submit(new_put("from-n3")).await.expect("an answer");
+    // Itself it has to hear first that the others know it.
+    let taken =
+        wait_for("n3 to hear it", || async { cluster.handle(2).submit(new_put("from-n3")).await.ok() }).await;
+    assert!(matches!(taken.outcome, Outcome::Done { .. }), "{taken:?}");
 }

@@ -233,12 +233,25 @@ impl Raft {
         self.may_vote() || self.is_fit() && configuration_index > self.membership.index()
     }
 
+    /// A candidate of a configuration that this node does not hold may need its vote, and has a shorter log. So perhaps nobody can
+    /// lead but this node: it campaigns for a while, though it is not in its own configuration (thesis 4.2.2).
+    fn note_counted_on(&mut self) {
+        let first = !self.is_counted_on();
+        self.counted_on_until = Some(self.now.time + self.quorum_span());
+        if first {
+            self.restart_election_timer();
+        }
+    }
+
     pub(super) fn on_vote_consensus(&mut self, from: NodeId, ask: &VoteConsensus) {
         if from == self.id || !self.may_answer_candidate(ask.configuration_index) {
             return;
         }
         let last = EntryId { term: ask.last_log_term, index: ask.last_log_index };
         let granted = !self.hears_leader() && self.is_up_to_date(last) && ask.term > self.term;
+        if !self.is_up_to_date(last) && !self.membership.takes_part(self.id) {
+            self.note_counted_on();
+        }
         let consent = Consent {
             asked_term: ask.term,
             round: ask.round,

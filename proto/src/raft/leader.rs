@@ -279,7 +279,8 @@ impl Raft {
     }
 
     /// A leader whose removal is committed has nothing more to lead (thesis 4.2.2). It can only be one that was elected
-    /// while that was open: a leader is never removed by itself. A successor is told, so that nobody has to miss it first.
+    /// while that was open, or because a candidate counted on it: a leader is never removed by itself. A successor is told, so
+    /// that nobody has to miss it first.
     fn maybe_make_way(&mut self) {
         if self.membership.takes_part(self.id) {
             return;
@@ -319,11 +320,13 @@ impl Raft {
         self.tick_hand_over();
     }
 
-    /// It may not vote, so that it may not lead either; one that was removed looks for a successor first.
+    /// It may not vote, so that it may not lead either; one that was removed first commits what it holds, and looks for a
+    /// successor.
     fn must_make_way(&self) -> bool {
         let Office::Leader(leader) = &self.office else { return false };
         let removed = !self.membership.takes_part(self.id) && self.presence.may_vote();
-        if removed { !leader.hands_over() } else { !self.may_vote() }
+        let has_committed = self.log.term_at(self.commit_index) == Some(self.term);
+        if removed { has_committed && !leader.hands_over() } else { !self.may_vote() }
     }
 
     fn disk_hangs(&self) -> bool {
@@ -338,7 +341,7 @@ impl Raft {
     }
 
     /// For so long after its last answer a voter counts as heard.
-    fn quorum_span(&self) -> Span {
+    pub(super) fn quorum_span(&self) -> Span {
         self.config.election_timeout_max.times(2)
     }
 

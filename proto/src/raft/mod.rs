@@ -175,6 +175,8 @@ pub struct Raft {
     office: Office,
     /// Elections lost in a row: each doubles the candidate's timeout.
     failed_rounds: u32,
+    /// Until then this node campaigns though it does not vote: a candidate may count on its vote and cannot have it.
+    counted_on_until: Option<Time>,
     /// It plays dead: nothing is heard, and nothing leaves.
     silent: bool,
 
@@ -222,6 +224,7 @@ impl Raft {
             apply_asked: durable.applied_id.index.min(committed),
             office: Office::Follower(Follower::new(now.time)),
             failed_rounds: 0,
+            counted_on_until: None,
             silent: false,
             repair: Repair::new(rng.fork(), now.time),
             parts: Assembler::default(),
@@ -433,7 +436,11 @@ impl Raft {
 
     /// This node's word counts: as a vote, a consent, a candidacy.
     fn may_vote(&self) -> bool {
-        self.membership.takes_part(self.id) && self.is_fit()
+        (self.membership.takes_part(self.id) || self.is_counted_on()) && self.is_fit()
+    }
+
+    fn is_counted_on(&self) -> bool {
+        self.counted_on_until.is_some_and(|until| self.now.time < until)
     }
 
     /// Its vote can be relied on: nothing that it promised is lost, and nobody else has its identity.

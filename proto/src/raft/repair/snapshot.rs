@@ -104,9 +104,8 @@ impl Raft {
             Some(Wanted::Asked { .. }) if self.leads() => self.repair.snapshot = None,
             Some(Wanted::Asked { source, again_at, tries }) if now >= again_at => {
                 let peer = self.presence.peer(source);
-                let there = peer.is_some_and(|peer| {
-                    now.since(peer.heard) < SOURCE_HEARD_WITHIN && !self.is_deaf(peer)
-                });
+                let there = peer
+                    .is_some_and(|peer| now.since(peer.heard) < SOURCE_HEARD_WITHIN && !self.is_deaf(peer));
                 if there && tries < TRIES_MAX {
                     self.say_snapshot_wanted(source, tries + 1);
                 } else {
