@@ -13,6 +13,11 @@ pub trait Client: Send + 'static {
     /// Asks for the `n`-th thing of all clients, from 0, and waits for its end. An error says why there is none, and
     /// ends this client.
     fn ask(&mut self, n: u64) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Waits until its next request is due, which is no part of what that takes. By itself it is due at once.
+    fn rest(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// How much is asked for.
@@ -89,6 +94,7 @@ async fn ask_again_and_again<C: Client>(
 ) -> (C, Load) {
     let mut own = Load::default();
     while begun.elapsed() < until.duration {
+        client.rest().await;
         let n = next.fetch_add(1, Ordering::Relaxed);
         if n >= until.count {
             break;

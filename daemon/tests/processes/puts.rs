@@ -32,10 +32,6 @@ struct Pace {
 
 impl Client for Putter {
     async fn ask(&mut self, n: u64) -> Result<(), String> {
-        if let Some(pace) = &mut self.pace {
-            sleep_until(pace.next.into()).await;
-            pace.next = (pace.next + pace.every).max(Instant::now());
-        }
         let path = format!("/api/v1/store/{}/{n}", self.name);
         let key = format!("{}-{n}", self.name);
         let body = Bytes::from(json!({ "value": &*self.value }).to_string());
@@ -52,6 +48,13 @@ impl Client for Putter {
             }
             self.connections.rotate_left(1);
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn rest(&mut self) {
+        if let Some(pace) = &mut self.pace {
+            sleep_until(pace.next.into()).await;
+            pace.next = (pace.next + pace.every).max(Instant::now());
         }
     }
 }

@@ -96,8 +96,12 @@ fn processor_ms() -> u64 {
     fields.split_whitespace().skip(11).take(2).map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum()
 }
 
+/// What a write takes the processor at each node, in µs: two cores carry three nodes and their clients at 8,600 writes a second
+/// (BENCHMARKS.md). Of it 5 % at most are promised.
+const WRITE_US: f64 = 70.0;
+
 #[test]
-fn the_digest_costs_a_small_part_of_an_apply() {
+fn the_digest_costs_a_small_part_of_a_write() {
     const CHUNK: u64 = 2_000;
     let place = memory();
     let [plain, digesting] = ["plain", "digesting"].map(|name| place.path().join(name));
@@ -119,10 +123,11 @@ fn the_digest_costs_a_small_part_of_an_apply() {
     let [plain, digesting] = took.map(|took| 2e3 * took as f64 / count as f64);
     let more = digesting - plain;
     println!(
-        "measured: to apply an entry takes a processor {plain:.2} µs without digest, {digesting:.2} µs with it"
+        "measured: to apply an entry takes a processor {plain:.2} µs without digest, {digesting:.2} µs with it; promised {:.1} µs \
+         more",
+        0.05 * WRITE_US
     );
-    // Of a write, of which an apply is a part, 5 % at most are promised.
-    assert!(more < 4.0 * 0.05 * plain, "{more:.2} µs more for each entry");
+    assert!(more < 4.0 * 0.05 * WRITE_US, "{more:.2} µs more for each entry");
 }
 
 #[test]
