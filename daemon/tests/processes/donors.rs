@@ -1,12 +1,17 @@
 //! Many donors: an import by the command line, its repetition, and what the table answers then.
 
 use std::fmt::Write as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::cluster::Cluster;
-use crate::measure::Measured;
+use crate::measure::{Measured, resident_mib};
+
+/// How often the nodes' memory is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How many are imported; a million in the long run.
 fn donors() -> u64 {
@@ -31,13 +36,9 @@ async fn many_donors_are_imported_once_and_the_table_stays_quick() {
         .expect("memory");
     }
     std::fs::write(file.path(), text).expect("the file is written");
-    let import = || {
-        let path = file.path().to_str().expect("a name in UTF-8");
-        let output = cluster.chorus(&["donor", "import", "--json", path]).output().expect("chorus runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    };
+    let path = file.path().to_str().expect("a name in UTF-8");
     let begun = Instant::now();
-    import();
+    let memory = import(&cluster, path).await;
     let took = begun.elapsed();
     let rate = donors() as f64 / took.as_secs_f64();
     println!(
@@ -45,9 +46,15 @@ async fn many_donors_are_imported_once_and_the_table_stays_quick() {
         donors()
     );
     assert!(rate * 4.0 >= 20_000.0, "{rate:.0} donors a second");
+    let (early, late) = memory.split_at(memory.len() / 2);
+    let [early, late] = [early, late].map(|part| part.iter().copied().fold(0.0_f64, f64::max));
+    println!(
+        "measured: memory of the largest node in the first half of the import: {early:.1} MiB, in the second: {late:.1} MiB"
+    );
+    assert!(late <= early * 1.5, "memory grows: {memory:?}");
 
     // Begun again, it adds nothing.
-    import();
+    import(&cluster, path).await;
     cluster.settled().await;
     let (all, amount) = (donors(), (0..donors()).map(|n| n % 1_000 + 1).sum::<u64>());
     let told = "SELECT format('%d %d %d', count(*), count(DISTINCT email), sum(amount_minor)) FROM donors";
@@ -79,4 +86,19 @@ async fn many_donors_are_imported_once_and_the_table_stays_quick() {
         }
     }
     Measured::new(tries).tell_and_assert("a page of 100 donors in any order", Duration::from_millis(20));
+}
+
+/// Imports the file; what the largest node had of memory from look to look, in MiB.
+async fn import(cluster: &Cluster, path: &str) -> Vec<f64> {
+    let mut command = cluster.chorus(&["donor", "import", "--json", path]);
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("chorus runs");
+    let mut memory = Vec::new();
+    loop {
+        memory.push((0..cluster.len()).map(|k| resident_mib(cluster.pid(k))).fold(0.0, f64::max));
+        if let Some(ended) = running.try_wait().expect("a child of ours") {
+            assert!(ended.success(), "{ended}");
+            return memory;
+        }
+        sleep(LOOK).await;
+    }
 }

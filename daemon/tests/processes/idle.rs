@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::cluster::Cluster;
+use crate::measure::resident_mib;
 
 /// Clock ticks a second in /proc/PID/stat: the same on every Linux that Rust supports.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -37,11 +38,4 @@ fn cpu_seconds(pid: u32) -> f64 {
     let fields: Vec<&str> = after.split_whitespace().collect();
     let ticks = |field: usize| fields[field - 3].parse::<f64>().expect("a number");
     (ticks(14) + ticks(15)) / TICKS_PER_SECOND
-}
-
-fn resident_mib(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    let kib: f64 = line.split_whitespace().nth(1).expect("a value").parse().expect("a number");
-    kib / 1024.0
 }

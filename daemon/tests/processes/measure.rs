@@ -1,5 +1,6 @@
-//! Medians, and the line that tells them.
+//! Medians, and the line that tells them; what a process has of memory.
 
+use std::fs;
 use std::time::Duration;
 
 /// What several tries took.
@@ -34,4 +35,12 @@ impl Measured {
         );
         assert!(self.median() <= promised * 4, "{what}: {:?} is more than 4 × {promised:?}", self.median());
     }
+}
+
+/// What a process has of memory, in MiB.
+pub(crate) fn resident_mib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    let kib: f64 = line.split_whitespace().nth(1).expect("a value").parse().expect("a number");
+    kib / 1024.0
 }

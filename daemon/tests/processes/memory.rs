@@ -1,6 +1,5 @@
 //! What a node takes of memory when everything that can wait in it does.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::client::problem;
 use crate::cluster::Cluster;
+use crate::measure::resident_mib;
 use crate::wait::wait_for;
 
 /// Of memory, in MiB, whatever waits: a quarter of what the unit allows.
@@ -39,7 +39,7 @@ async fn a_node_keeps_within_its_memory_when_every_queue_is_full_at_once() {
         let key = format!("fill-{n}");
         client.quote(&key, "Ada", &"x".repeat(1_900)).await;
     }
-    let before = resident_mib(&cluster);
+    let before = resident_mib(cluster.pid(0));
     let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
     let (follow, stall) = if long { ALL } else { SOME };
     let followers: Vec<TcpStream> = (0..follow).map(|_| follower(&cluster)).collect();
@@ -73,7 +73,7 @@ async fn a_node_keeps_within_its_memory_when_every_queue_is_full_at_once() {
 async fn fullest(cluster: &Cluster, writes: &mut JoinSet<reqwest::Response>) -> f64 {
     let (mut most, mut overloaded) = (0.0_f64, 0);
     loop {
-        most = most.max(resident_mib(cluster));
+        most = most.max(resident_mib(cluster.pid(0)));
         let Ok(next) = tokio::time::timeout(Duration::from_millis(50), writes.join_next()).await else {
             continue;
         };
@@ -109,11 +109,4 @@ fn ask(cluster: &Cluster, words: &str) -> TcpStream {
 fn metric(text: &str, name: &str) -> u64 {
     let value = text.lines().find_map(|line| line.strip_prefix(name));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
-}
-
-fn resident_mib(cluster: &Cluster) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", cluster.pid(0))).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    let kib: f64 = line.split_whitespace().nth(1).expect("a value").parse().expect("a number");
-    kib / 1024.0
 }
