@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::control::{Said, command_of};
 use super::controller::{Controller, Heard, request_id};
+use super::patience::until;
 use super::place::{Cluster, Place};
 use super::survey::Survey;
 use super::table::table;
 use super::{Failure, output};
-use crate::config;
 use crate::exchange::{ExchangeError, Question};
 use crate::keys::{self, CLUSTER_KEY, CONTROL_KEY, CONTROL_PUB};
 
@@ -115,17 +115,9 @@ fn generate(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-impl Patience {
-    fn until(&self) -> Result<Instant, Failure> {
-        let wait = config::duration(&self.wait)
-            .map_err(|remedy| Failure::wrong(format!("--wait is '{}': {remedy}", self.wait)))?;
-        Ok(Instant::now() + wait)
-    }
-}
-
 impl Rotate {
     async fn run(self) -> Result<(), Failure> {
-        let until = self.patience.until()?;
+        let until = until(&self.patience.wait)?;
         let cluster = self.place.find()?;
         let mut keeper = Keeper::open(&cluster)?;
         let before = keeper.leader(until).await?.key_in_force.ok_or_else(no_keys)?;
@@ -159,7 +151,7 @@ impl Fetch {
 
 impl Retire {
     async fn run(self) -> Result<(), Failure> {
-        let until = self.patience.until()?;
+        let until = until(&self.patience.wait)?;
         let cluster = self.place.find()?;
         let mut keeper = Keeper::open(&cluster)?;
         let survey = keeper.survey(until, Survey::is_complete).await?;

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 
 use super::control::{Said, command_of, node_id};
 use super::controller::{Controller, request_id};
+use super::patience::until;
 use super::place::{Cluster, Place};
 use super::survey::Survey;
 use super::table::table;
 use super::{Failure, output};
-use crate::config;
 
 /// How long a look at who is there may take.
 const LOOK_WAIT: Duration = Duration::from_millis(1_500);
@@ -81,14 +81,6 @@ struct Patience {
     /// Give up after so long: a learner may have much to catch up with
     #[arg(long, value_name = "DURATION", default_value = CHANGE_WAIT)]
     wait: String,
-}
-
-impl Patience {
-    fn until(&self) -> Result<Instant, Failure> {
-        let wait = config::duration(&self.wait)
-            .map_err(|remedy| Failure::wrong(format!("--wait is '{}': {remedy}", self.wait)))?;
-        Ok(Instant::now() + wait)
-    }
 }
 
 /// One step.
@@ -163,7 +155,7 @@ impl List {
 
 /// Carries out the steps, one after the other.
 async fn change(place: &Place, patience: &Patience, steps: Vec<Step>) -> Result<(), Failure> {
-    let until = patience.until()?;
+    let until = until(&patience.wait)?;
     let cluster = place.find()?;
     let key = cluster.control_key()?;
     let mut controller = Controller::open(&cluster)?;

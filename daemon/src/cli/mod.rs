@@ -22,6 +22,7 @@ mod man;
 mod members;
 mod node;
 mod output;
+mod patience;
 mod place;
 mod reach;
 mod recover;

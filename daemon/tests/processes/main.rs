@@ -15,6 +15,7 @@ mod feed;
 mod measure;
 mod puts;
 mod random;
+mod verb;
 mod voice;
 mod wait;
 

@@ -1,7 +1,6 @@
 //! Who votes changes while the cluster runs: from the command line, under load, without losing anything.
 
 use std::fs;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tokio::task::JoinSet;
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::measure::Measured;
+use crate::verb::{chorus, said, talk};
 use crate::wait::{PATIENCE, wait_for};
 
 /// Writes stand still for at most so long while a voter is replaced.
@@ -109,20 +109,6 @@ async fn a_removed_voter_says_why_and_a_new_disk_takes_the_place_of_a_lost_one()
     .await;
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 2);
-}
-
-/// A verb of the command line, beside what the test does meanwhile.
-async fn chorus(cluster: &Cluster, words: &[&str]) -> Output {
-    let mut command = cluster.chorus(words);
-    tokio::task::spawn_blocking(move || command.output().expect("chorus runs")).await.expect("no panic")
-}
-
-fn said(ended: &Output) -> String {
-    String::from_utf8_lossy(&ended.stdout).into_owned()
-}
-
-fn talk(ended: &Output) -> String {
-    String::from_utf8_lossy(&ended.stderr).into_owned()
 }
 
 /// One client at each node, each posting one quote after the other.

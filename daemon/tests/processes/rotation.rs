@@ -2,7 +2,6 @@
 //! once that is retired.
 
 use std::fs;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
+use crate::verb::{chorus, said, talk};
 use crate::wait::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,20 +126,6 @@ async fn only_the_old_key_is_no_key(cluster: &mut Cluster, k: usize, old_key: &s
 async fn term(cluster: &Cluster, k: usize) -> u64 {
     let view: Value = serde_json::from_str(&cluster.client(k).text("/api/v1/cluster").await).expect("JSON");
     view["term"].as_u64().expect("a term")
-}
-
-/// A verb of the command line, beside what the test does meanwhile.
-async fn chorus(cluster: &Cluster, words: &[&str]) -> Output {
-    let mut command = cluster.chorus(words);
-    spawn_blocking(move || command.output().expect("chorus runs")).await.expect("no panic")
-}
-
-fn said(ended: &Output) -> String {
-    String::from_utf8_lossy(&ended.stdout).into_owned()
-}
-
-fn talk(ended: &Output) -> String {
-    String::from_utf8_lossy(&ended.stderr).into_owned()
 }
 
 /// One client at each of some nodes. Every quote has to be taken at the first try.
