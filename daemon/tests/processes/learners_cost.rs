@@ -17,6 +17,8 @@ const APART: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(5);
 const WRITES_PER_SECOND: f64 = 100.0;
 const ATTEMPTS_MAX: u32 = 5;
+/// So many learners start at once; the next ones when these follow.
+const AT_ONCE: usize = 5;
 /// The most may be so much more than the least: what is promised of forty learners.
 const SHARE_MAX: f64 = 1.05;
 /// Among few learners this is enough to see a cost that grows with each, on a machine that is busy with other tests: who is
@@ -38,7 +40,11 @@ fn learners_cost_the_leader_no_byte() {
         (0..VOTERS.into()).for_each(|k| cluster.spawn(k));
         let mut told = Vec::new();
         for count in learners {
-            (cluster.running().len()..usize::from(VOTERS + count)).for_each(|k| cluster.spawn(k));
+            let absent: Vec<usize> = (cluster.running().len()..usize::from(VOTERS + count)).collect();
+            for some in absent.chunks(AT_ONCE) {
+                some.iter().for_each(|&k| cluster.spawn(k));
+                cluster.settled().await;
+            }
             let bytes = sent_by_one_leader(&cluster, &homes, *count).await;
             println!("measured: bytes that the leader sends per write, {count} learners: {bytes:.1}");
             told.push(bytes);

@@ -2,8 +2,9 @@
 //! arrive. Nothing leaves these namespaces; making them needs root.
 
 use std::env;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::cluster::{Home, Options};
 use crate::exactly_once::outlive_three_leaders;
@@ -79,7 +80,23 @@ impl Network {
         let mut removed = Removed(Vec::new());
         run("ip", &["netns", "add", &bridge]);
         removed.0.push(bridge.clone());
-        run("ip", &["-n", &bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
+        let hardware = hardware_address(CLIENTS);
+        run(
+            "ip",
+            &[
+                "-n",
+                &bridge,
+                "link",
+                "add",
+                "br0",
+                "address",
+                &hardware,
+                "type",
+                "bridge",
+                "mcast_snooping",
+                "0",
+            ],
+        );
         run("ip", &["-n", &bridge, "address", "add", &format!("{}/24", address(CLIENTS)), "dev", "br0"]);
         run("ip", &["-n", &bridge, "link", "set", "br0", "up"]);
         run("ip", &["-n", &bridge, "link", "set", "lo", "up"]);
@@ -92,7 +109,19 @@ impl Network {
             run(
                 "ip",
                 &[
-                    "-n", &bridge, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+                    "-n",
+                    &bridge,
+                    "link",
+                    "add",
+                    &port,
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    "eth0",
+                    "address",
+                    &hardware_address(k),
+                    "netns",
                     &host,
                 ],
             );
@@ -102,7 +131,23 @@ impl Network {
             run("ip", &["-n", &host, "link", "set", "lo", "up"]);
             lose(&host, loss.at_hosts);
         }
+        self.know_each_other();
         removed
+    }
+
+    /// Every host knows the others' hardware addresses. The kernel keeps those that it has to ask for in one table for all
+    /// namespaces, of 1,024: too few for each of forty hosts to know each, and what finds no place there is lost.
+    fn know_each_other(&self) {
+        let neighbors = |device: &str| -> String {
+            let all = (1..=self.hosts).chain([CLIENTS]);
+            all.map(|k| {
+                let (to, hardware) = (address(k), hardware_address(k));
+                format!("neighbor replace {to} lladdr {hardware} nud permanent dev {device}\n")
+            })
+            .collect()
+        };
+        run_batch(&self.bridge(), &neighbors("br0"));
+        (1..=self.hosts).for_each(|k| run_batch(&self.host(k), &neighbors("eth0")));
     }
 }
 
@@ -132,6 +177,19 @@ impl Drop for Removed {
 /// The address of host `k`, or of the clients.
 pub(crate) fn address(k: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 77, k)
+}
+
+/// Its hardware address: a private one.
+fn hardware_address(k: u8) -> String {
+    format!("02:00:00:00:00:{k:02x}")
+}
+
+/// Runs commands of `ip` in a namespace, one on each line.
+fn run_batch(namespace: &str, commands: &str) {
+    let ip = Command::new("ip").args(["-n", namespace, "-batch", "-"]).stdin(Stdio::piped()).spawn();
+    let mut ip = ip.expect("ip");
+    ip.stdin.take().expect("a pipe").write_all(commands.as_bytes()).expect("ip reads its commands");
+    assert!(ip.wait().expect("its end").success(), "ip -n {namespace} -batch:\n{commands}");
 }
 
 fn run(program: &str, arguments: &[&str]) {
