@@ -231,42 +231,92 @@ async fn an_empty_disk_under_a_known_name_follows_and_counts_in_no_majority() {
     cluster.client(0).quote("alone", "Ada", "Nobody agrees.").await;
 }
 
+/// In the midst of what a kill found a node, by what lay in its directory.
+#[derive(Debug, Default)]
+struct Moments {
+    /// A snapshot for others was there: half made, or on its way.
+    giving: u64,
+    /// One of another node's was there in part, or whole and not looked at yet.
+    fetching: u64,
+    /// There were two states, of which one was in force.
+    installing: u64,
+}
+
+impl Moments {
+    /// Looks at what the process left that was node `k`.
+    fn note(&mut self, cluster: &Cluster, k: usize) {
+        self.giving += u64::from(files_in(cluster, k, "snapshot") > 0);
+        self.fetching += u64::from(files_in(cluster, k, "incoming") > 0);
+        self.installing += u64::from(files_in(cluster, k, "state") > 1);
+    }
+}
+
+fn files_in(cluster: &Cluster, k: usize, directory: &str) -> usize {
+    fs::read_dir(cluster.data_dir(k).join(directory)).map_or(0, Iterator::count)
+}
+
+/// How often node `k` has said that it goes on from a snapshot.
+fn times_gone_on(cluster: &Cluster, k: usize) -> usize {
+    cluster.talk(k).matches("goes on from a snapshot").count()
+}
+
+/// Waits for the moment at which a node that started just now has the snapshot beside its state, or goes on from it already.
+async fn has_a_snapshot(cluster: &Cluster, k: usize) {
+    let before = times_gone_on(cluster, k);
+    let there = || files_in(cluster, k, "state") > 1 || times_gone_on(cluster, k) > before;
+    wait_for("a snapshot that has come", async || there().then_some(())).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_of_a_snapshot_a_node_holds_the_old_state_or_the_new() {
     let rounds = if long() { 200 } else { 6 };
     let mut random = Random::new(20);
     let mut cluster = Cluster::start_with(3, forgetful()).await;
     put(&cluster, &[0, 1, 2], "first", 500, 1_000).await;
-    let (mut before, mut installed) = (0, 0);
+    let (mut before, mut moments) = (0, Moments::default());
+    // How long it takes from the start to the snapshot in force, about: the state grows, and so does this.
+    let mut way = Duration::from_millis(300);
     for round in 0..rounds {
         cluster.settled().await;
         cluster.kill(2);
-        put(&cluster, &[0, 1], &format!("round-{round}"), 800, 1_000).await;
+        put(&cluster, &[0, 1], &format!("round-{round}"), 600, 200).await;
         out_of_reach(&cluster, 2).await;
         cluster.spawn(2);
-        tokio::time::sleep(Duration::from_millis(random.below(400) as u64)).await;
+        if round % 3 == 0 {
+            // Most of the way is fetching: what comes after it takes a few milliseconds.
+            has_a_snapshot(&cluster, 2).await;
+            tokio::time::sleep(random.moment(Duration::from_millis(60))).await;
+        } else {
+            tokio::time::sleep(random.moment(way)).await;
+        }
         // Sometimes the one that makes and sends it: by choice that is not the leader.
         let sender = [0, 1][random.below(2)];
         if random.below(3) == 0 {
             cluster.kill(sender);
-            tokio::time::sleep(Duration::from_millis(random.below(200) as u64)).await;
+            moments.note(&cluster, sender);
+            tokio::time::sleep(random.moment(way / 2)).await;
         }
         cluster.kill(2);
+        moments.note(&cluster, 2);
         let applied = whole_state(&cluster, 2);
         assert!(applied >= before, "round {round}: the state went back from {before} to {applied}");
         cluster.spawn_all();
-        current(&cluster, 2).await;
-        installed += snapshots_installed(&cluster.client(2)).await;
+        way = (way + current(&cluster, 2).await) / 2;
         before = applied;
     }
     println!(
-        "measured: {rounds} rounds of kill -9 around a snapshot, {installed} installed after the last start"
+        "measured: {rounds} rounds of kill -9 around a snapshot, in the midst of it: {moments:?}; n3 went on from {}",
+        times_gone_on(&cluster, 2)
     );
+    if long() {
+        let Moments { giving, fetching, installing } = moments;
+        assert!(giving.min(fetching).min(installing) > 0, "a moment that no kill met: {moments:?}");
+    }
     cluster.settled().await;
     for query in TABLES {
         cluster.same_rows(query);
     }
-    assert_eq!(cluster.same_rows("SELECT COUNT(*) FROM store"), [format!("Integer({})", 500 + 800 * rounds)]);
+    assert_eq!(cluster.same_rows("SELECT COUNT(*) FROM store"), [format!("Integer({})", 500 + 600 * rounds)]);
 }
 
 /// Writes a second while a node catches up.

@@ -1,5 +1,7 @@
 //! Draws that are the same in every run.
 
+use std::time::Duration;
+
 /// A small generator (xorshift64).
 pub(crate) struct Random(u64);
 
@@ -14,6 +16,11 @@ impl Random {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).expect("31 bits") % bound
+    }
+
+    /// Less time than this, to the thousandth of it.
+    pub(crate) fn moment(&mut self, within: Duration) -> Duration {
+        within.mul_f64(self.below(1_000) as f64 / 1_000.0)
     }
 
     /// So many bytes of anything.
