@@ -18,8 +18,8 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::rows;
 
-/// Whatever is awaited comes within this time.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Whatever is awaited comes within this time, also in a process that gets little of the processor.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server, and what stands behind it.
 pub(crate) struct Web {
