@@ -211,7 +211,7 @@ impl Transport {
         }
     }
 
-    /// Takes the next datagram, if there is one: what came to this node alone first.
+    /// Takes the next datagram, if there is one: of what came to this node alone and of what came to the group in turns.
     pub fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
         match self {
             Self::Sockets(sockets) => sockets.try_receive(buffer),
@@ -279,12 +279,17 @@ impl Transport {
     }
 }
 
+/// Datagrams that are taken of one socket in a row, while the other has some too.
+const IN_A_ROW: u32 = 16;
+
 /// The group's socket and the node's own.
 #[derive(Debug)]
 pub struct Sockets {
     group: GroupSocket,
     own: OwnSocket,
     inodes: Vec<u64>,
+    /// Whether it is the own socket's turn, and for how many more.
+    turn: (bool, u32),
     drop_received: f64,
     random: fastrand::Rng,
 }
@@ -296,7 +301,7 @@ impl Sockets {
         let group = GroupSocket::open(membership, settings.may_lack_group)?;
         let inodes = [own.inode(), group.inode()].into_iter().flatten().collect();
         let random = fastrand::Rng::with_seed(u64::from(own.address().port()));
-        Ok(Self { group, own, inodes, drop_received: settings.drop_received, random })
+        Ok(Self { group, own, inodes, turn: (true, IN_A_ROW), drop_received: settings.drop_received, random })
     }
 
     async fn readable(&self) -> io::Result<()> {
@@ -308,17 +313,29 @@ impl Sockets {
 
     fn try_receive(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
         loop {
-            let direct = |(length, from)| Arrived { length, from, direct: true };
-            let to_all = |(length, from)| Arrived { length, from, direct: false };
-            let arrived = match self.own.socket().try_receive(buffer) {
-                Some(received) => direct(received),
-                None => to_all(self.group.socket().try_receive(buffer)?),
-            };
+            let arrived = self.next(buffer)?;
             // `drop_received` is 0 outside tests and drills, and then nothing is drawn.
             if self.drop_received <= 0.0 || self.random.f64() >= self.drop_received {
                 return Some(arrived);
             }
         }
+    }
+
+    /// In turns: a flood of one socket does not keep what came to the other waiting.
+    fn next(&mut self, buffer: &mut [u8]) -> Option<Arrived> {
+        // The second change of turns comes back to a socket whose turn was over and that may have more.
+        for _ in 0..3 {
+            let (direct, left) = self.turn;
+            let socket = if direct { self.own.socket() } else { self.group.socket() };
+            if left > 0
+                && let Some((length, from)) = socket.try_receive(buffer)
+            {
+                self.turn = (direct, left - 1);
+                return Some(Arrived { length, from, direct });
+            }
+            self.turn = (!direct, IN_A_ROW);
+        }
+        None
     }
 
     fn send(&self, to: Destination, bytes: &[u8]) -> io::Result<()> {

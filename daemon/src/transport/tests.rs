@@ -95,6 +95,25 @@ async fn a_membership_is_kept_through_upkeep() {
 }
 
 #[tokio::test]
+async fn a_flood_of_either_socket_does_not_keep_the_other_waiting() {
+    let settings = loopback(free_group());
+    let sender = Transport::open(&settings).unwrap();
+    let mut one = Transport::open(&settings).unwrap();
+    let direct = Destination::Address(one.local_address());
+    for (flooded, quiet) in [(direct, Destination::Group), (Destination::Group, direct)] {
+        (0..200).for_each(|_| sender.send(flooded, b"flood").unwrap());
+        sender.send(quiet, b"quiet").unwrap();
+        let mut came = Vec::new();
+        while came.len() < 201 {
+            came.push(receive(&mut one).await.0);
+        }
+        let at = came.iter().position(|bytes| bytes == b"quiet").unwrap();
+        assert!(at <= 64, "{flooded:?}: {at} came before it");
+    }
+    assert!(one.try_receive(&mut [0; 2_048]).is_none());
+}
+
+#[tokio::test]
 async fn the_receive_buffer_that_was_granted_is_reported() {
     let transport = Transport::open(&loopback(free_group())).unwrap();
     assert!(transport.receive_buffer_bytes() >= 64 * 1024, "{}", transport.receive_buffer_bytes());
