@@ -20,9 +20,9 @@ use prometheus_client::registry::Unit;
 use labels::{Answered, Build, Datagram, Doing, Ending, File, Known, Order, Reason, Waiting, Way};
 use ledger::Ledger;
 
-/// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`.
-const DROP_REASONS: [&str; 8] =
-    ["short", "version", "tag", "auth", "replay", "unproven", "part", "malformed"];
+/// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`, `rate`.
+const DROP_REASONS: [&str; 9] =
+    ["short", "version", "tag", "auth", "replay", "unproven", "part", "malformed", "rate"];
 
 /// How an election may end.
 const ELECTION_OUTCOMES: [&str; 3] = ["won", "lost", "repeated"];
@@ -220,7 +220,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a datagram that was dropped for one of the reasons of `wire`.
+    /// Counts a datagram that was dropped for one of the reasons of `wire`, or for its sender's `rate`.
     pub fn dropped(&self, reason: &'static str) {
         self.datagrams_dropped.get_or_create(&Reason { reason }).inc();
     }

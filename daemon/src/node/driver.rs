@@ -239,8 +239,8 @@ impl Driver {
     /// Hears everything that has come in.
     fn hear(&mut self) {
         for _ in 0..DATAGRAMS_PER_ROUND {
-            let Some(datagram) = self.speech.hear() else { return };
             let now = self.clock.now();
+            let Some(datagram) = self.speech.hear(self.core.standing().term, now.time) else { return };
             match datagram {
                 Datagram::Message(heard) => self.on_message(now, *heard),
                 Datagram::OwnIdentity { boot, message } => {

@@ -1,5 +1,5 @@
 //! What was dropped, for the log. A datagram that is not authentic, or was heard before, is never answered and cannot be
-//! told from a command that somebody recorded: so people read of it here. One line for each reason, and not more often
+//! told from a command that somebody recorded, and a node that says too much may not know it: so people read of it here. One line for each reason, and not more often
 //! than every ten seconds, however much comes.
 
 use std::collections::BTreeMap;
@@ -13,6 +13,8 @@ const QUIET: Span = Span::from_millis(10_000);
 const EXPECTED: &str = "tag";
 /// Under a number of the secret that is above this node's own: its own may be retired.
 pub(super) const NEWER_KEY: &str = "newer_key";
+/// Authentic, but more than one sender may say.
+pub(super) const TOO_MANY: &str = "rate";
 
 /// Datagrams dropped for one reason since the last telling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 //!
 //! - `driver` is the loop, `state` what it remembers, `start` makes it all; `outcomes` carries out what the core asks
 //!   for, `housekeeping` what time asks for.
-//! - `speech` turns messages into sealed datagrams and back, `addresses` knows where nodes are.
+//! - `speech` turns messages into sealed datagrams and back, `addresses` knows where nodes are,
+//!   `allowance` how much one may say.
 //! - `serving` is the way of what the pages ask: `requests` are those that this node took, `proposals` those that it
 //!   brings into the log while it leads, `reads` the linearizable reads, `lag` says when it is too far behind.
 //! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them,
@@ -19,6 +20,7 @@
 //! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
 
 mod addresses;
+mod allowance;
 mod asked;
 mod clock;
 mod commands;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use chorus_proto::message::{Hello, Message, Recipient};
 use chorus_proto::presence::Presence;
 use chorus_proto::raft::{Outgoing, Raft, To};
-use chorus_proto::types::{Boot, Cluster, KeyId, NodeId, NodeName};
+use chorus_proto::types::{Boot, Cluster, KeyId, NodeId, NodeName, Term, Time};
 use chorus_proto::wire::{CONTROLLER_NAME, Dropped, Endpoint, Opened, Secret, Under, key_number};
 use tracing::{debug, trace};
 
 use super::addresses::Addresses;
+use super::allowance::Allowance;
 use super::dropped;
 use super::lookout::Lookout;
 use crate::metrics::{Direction, Metrics};
@@ -46,6 +47,7 @@ pub(super) struct Speech {
     transport: Transport,
     endpoint: Endpoint,
     addresses: Addresses,
+    allowance: Allowance,
     /// Where other nodes are said to be, heard or not.
     peers: Vec<SocketAddr>,
     metrics: Arc<Metrics>,
@@ -72,6 +74,7 @@ impl Speech {
     pub(super) fn new(
         transport: Transport,
         endpoint: Endpoint,
+        allowance: Allowance,
         newest: KeyId,
         peers: Vec<SocketAddr>,
         metrics: Arc<Metrics>,
@@ -82,6 +85,7 @@ impl Speech {
             transport,
             endpoint,
             addresses: Addresses::default(),
+            allowance,
             peers,
             metrics,
             lookout,
@@ -119,10 +123,16 @@ impl Speech {
         self.newest = newest;
     }
 
-    /// The next datagram, if there is one.
-    pub(super) fn hear(&mut self) -> Option<Datagram> {
+    /// The next datagram, if there is one, as heard by a node that is in this term.
+    pub(super) fn hear(&mut self, term: Term, now: Time) -> Option<Datagram> {
         let arrived = self.transport.try_receive(&mut self.buffer)?;
         Some(match self.endpoint.open(&mut self.buffer[..arrived.length]) {
+            Ok(opened) if !self.allowance.takes(&opened, term, now) => {
+                self.metrics.dropped(dropped::TOO_MANY);
+                self.dropped.note(dropped::TOO_MANY, arrived.from);
+                trace!(from = %arrived.from, message = opened.message.name(), "more than one sender may say");
+                Datagram::Dropped
+            }
             Ok(opened) => {
                 self.metrics.datagram(opened.message.name(), Direction::Received);
                 self.metrics.unknown_fields.inc_by(opened.unknown_fields.into());

@@ -7,6 +7,7 @@ use chorus_proto::types::Span;
 use chorus_proto::wire::{Endpoint, Secret};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::allowance::Allowance;
 use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
@@ -188,6 +189,7 @@ fn prepare(
         speech: Speech::new(
             transport,
             endpoint,
+            Allowance::new(span(config.heartbeat)),
             newest,
             config.peers.clone(),
             Arc::clone(&metrics),

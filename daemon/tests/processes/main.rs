@@ -42,6 +42,7 @@ mod live_screen;
 mod long_life;
 mod lossy_controller;
 mod lossy_network;
+mod mad_member;
 mod manual;
 mod members;
 mod memory;
