@@ -1,7 +1,10 @@
 //! What comes over the network and is not from the cluster: counted by its reason, dropped, never answered.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use chorus_proto::message::{Ask, Heartbeat, Message, Recipient};
 use chorus_proto::types::{Boot, Cluster as ClusterId, DATAGRAM_BYTES_MAX, Index, RequestId, Round, Term};
@@ -10,10 +13,19 @@ use chorus_proto::wire::{Endpoint, Secret, Under};
 use crate::client::dropped;
 use crate::cluster::Cluster;
 use crate::random::Random;
-use crate::voice::Voice;
+use crate::replays::{record, start};
+use crate::voice::{Voice, socket};
 use crate::wait::wait_for;
 
 const TIMES: u64 = 20;
+/// Of the many bad ones, so many are sent,
+const MILLION: usize = 1_000_000;
+/// at most so many of them at once,
+const AT_ONCE_MAX: usize = 2_000;
+/// and so many bytes of the receive buffer for each, more than the kernel takes.
+const DATAGRAM_TAKES: usize = 4_096;
+/// What a node's memory may grow by.
+const MORE_KIB: u64 = 8 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strange_datagrams_are_counted_by_reason_and_never_answered() {
@@ -57,17 +69,90 @@ async fn strange_datagrams_are_counted_by_reason_and_never_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn twenty_thousand_random_and_mutated_datagrams_do_not_disturb_the_cluster() {
+async fn a_million_random_and_mutated_datagrams_at_real_sockets_are_all_dropped() {
     let cluster = Cluster::start(3).await;
+    let recorded = record(&cluster).await;
+    cluster.settled().await;
     let mut controller = Controller::new(&cluster);
-    let nodes = controller.ask_all(&cluster);
-    let mut random = Random::new(7);
-    let targets: Vec<SocketAddr> = std::iter::once(cluster.group()).chain(nodes).collect();
-    for n in 0..20_000 {
-        let mut datagram = controller.seal_status("mutated");
-        match n % 4 {
+    controller.ask_all(&cluster);
+    let place = |k: usize| controller.unicast[cluster.name(k)];
+    let targets = [cluster.group(), place(0), place(1), place(2)];
+    let own: Vec<[u8; 16]> = (0..3).map(|k| start(&cluster, &mut controller.voice, k)).collect();
+    let (leader, term) = (cluster.leader().await, controller.voice.report("n1").term);
+    let memory: Vec<u64> = (0..3).map(|k| resident_kib(cluster.pid(k))).collect();
+    let before: Vec<u64> = counted(&cluster).await;
+
+    let at_once = (receive_buffer_bytes(&cluster).await / DATAGRAM_TAKES).min(AT_ONCE_MAX);
+    let mut bad = Bad { recorded, random: Random::new(7), made: 0 };
+    let senders = [socket(), socket(), socket(), socket()];
+    let (mut expected, begun) = (before.clone(), Instant::now());
+    while bad.made < MILLION {
+        for _ in 0..at_once {
+            let (datagram, target) = (bad.next(), bad.made % targets.len());
+            senders[bad.random.below(senders.len())].send_to(&datagram, targets[target]).expect("it is sent");
+            for k in 0..3 {
+                // What bears a node's own start is taken for its own words that came back.
+                let counts = datagram.get(16..32) != Some(&own[k]);
+                expected[k] += u64::from((target == 0 || target == k + 1) && counts);
+            }
+        }
+        wait_for("every bad datagram to be counted", async || {
+            let counted = counted(&cluster).await;
+            counted.iter().zip(&expected).all(|(counted, expected)| counted >= expected).then_some(())
+        })
+        .await;
+    }
+    let took = begun.elapsed();
+
+    for sender in &senders {
+        sender.set_nonblocking(true).expect("a socket that does not block");
+        let answer = sender.recv_from(&mut [0; DATAGRAM_BYTES_MAX]).map_err(|error| error.kind());
+        assert_eq!(answer, Err(ErrorKind::WouldBlock), "nothing is answered");
+    }
+    assert_eq!((cluster.leader().await, controller.voice.report("n1").term), (leader, term));
+    for (k, client) in cluster.clients().iter().enumerate() {
+        let more = resident_kib(cluster.pid(k)).saturating_sub(memory[k]);
+        let (name, dropped) = (cluster.name(k), expected[k] - before[k]);
+        println!("measured: {name} counted {dropped} bad datagrams in {took:.1?}, memory + {more} KiB");
+        assert!(more <= MORE_KIB, "{name} grew by {more} KiB");
+        client.quote(&format!("after-the-million-{k}"), "Ada", "Still here.").await;
+        assert!(!cluster.talk(k).contains("panicked"), "{}", cluster.talk(k));
+    }
+    cluster.settled().await;
+}
+
+/// Datagrams that each node dropped, for whatever reason.
+async fn counted(cluster: &Cluster) -> Vec<u64> {
+    all_dropped(cluster).await.iter().map(|reasons| reasons.values().sum()).collect()
+}
+
+/// The smallest of all nodes.
+async fn receive_buffer_bytes(cluster: &Cluster) -> usize {
+    let mut smallest = usize::MAX;
+    for client in cluster.clients() {
+        let metrics = client.text("/metrics").await;
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix("chorus_receive_buffer_bytes "));
+        smallest = smallest.min(bytes.expect("the gauge").parse().expect("a number"));
+    }
+    smallest
+}
+
+/// Noise, and what was said to the group, damaged in every way.
+struct Bad {
+    recorded: Vec<Vec<u8>>,
+    random: Random,
+    made: usize,
+}
+
+impl Bad {
+    fn next(&mut self) -> Vec<u8> {
+        self.made += 1;
+        let some = self.random.below(self.recorded.len());
+        let mut datagram = self.recorded[some].clone();
+        let random = &mut self.random;
+        match self.made / 4 % 7 {
             0 => {
-                let length = random.below(1_500);
+                let length = random.below(DATAGRAM_BYTES_MAX);
                 datagram = random.bytes(length);
             }
             1 => {
@@ -75,20 +160,32 @@ async fn twenty_thousand_random_and_mutated_datagrams_do_not_disturb_the_cluster
                 datagram[at] ^= 1 << random.below(8);
             }
             2 => datagram.truncate(random.below(datagram.len())),
-            _ => {
-                let length = random.below(100);
+            3 => {
+                let length = 1 + random.below(100);
                 datagram.extend(random.bytes(length));
             }
+            // The right magic, the right tag, the right header: each time more of what comes next is looked at.
+            4 => {
+                let (from, length) = ([3, 16, 48][random.below(3)], datagram.len());
+                datagram.truncate(from);
+                datagram.extend(random.bytes(length - from));
+            }
+            5 => {
+                let other = &self.recorded[random.below(self.recorded.len())];
+                datagram.truncate(48);
+                datagram.extend(&other[48..]);
+            }
+            // Nothing is changed: it was said before.
+            _ => {}
         }
-        controller.send(&datagram, targets[n % targets.len()]);
+        datagram
     }
-    for (k, client) in cluster.clients().iter().enumerate() {
-        client.quote(&format!("after-the-flood-{k}"), "Ada", "Still here.").await;
-        let counted: u64 = dropped(client).await.values().sum();
-        assert!(counted > 1_000, "{} counted {counted}", cluster.name(k));
-    }
-    cluster.settled().await;
-    assert_eq!(cluster.same_rows("SELECT seq FROM quotes").len(), 3);
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
 }
 
 /// Someone with the cluster's secret, and with bad intentions.

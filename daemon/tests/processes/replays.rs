@@ -47,7 +47,7 @@ async fn ten_thousand_replays_before_and_after_restarts_of_sender_receiver_and_b
 }
 
 /// What is said to the group while quotes are posted.
-async fn record(cluster: &Cluster) -> Vec<Vec<u8>> {
+pub(crate) async fn record(cluster: &Cluster) -> Vec<Vec<u8>> {
     let ear = ear(cluster);
     let listening = tokio::task::spawn_blocking(move || {
         let mut buffer = [0; 2 * DATAGRAM_BYTES_MAX];
@@ -135,7 +135,7 @@ async fn copies(cluster: &Cluster) -> u64 {
 }
 
 /// Sender and boot, as a header has them, of a node's present start.
-fn start(cluster: &Cluster, voice: &mut Voice, k: usize) -> [u8; 16] {
+pub(crate) fn start(cluster: &Cluster, voice: &mut Voice, k: usize) -> [u8; 16] {
     let report = voice.report(cluster.name(k));
     let id = NodeId(u64::from_str_radix(&report.id, 16).expect("16 hexadecimal digits"));
     let boot = report.boot.expect("STATUS names the boot");
