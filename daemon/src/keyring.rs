@@ -52,8 +52,7 @@ impl Keyring {
     pub fn open(data_dir: &Path, given: Secret, log: Keys) -> Result<Self, StoreError> {
         let mut ring = Self { given: given.fingerprint(), held: BTreeMap::new(), log: Keys::default() };
         for (path, key, drawn) in files(data_dir)? {
-            let bytes = keys::read(&path).map_err(refused)?;
-            let secret = Secret::from(bytes);
+            let secret = keys::read_cluster(&path).map_err(refused)?;
             if secret.fingerprint() != key.fingerprint {
                 let path = path.display();
                 return Err(StoreError::Refused(format!(

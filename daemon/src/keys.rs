@@ -8,6 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use chorus_proto::wire::Secret;
 use chorus_proto::wire::control::ControlKey;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use zeroize::Zeroizing;
@@ -89,12 +90,20 @@ pub enum KeyError {
     },
 }
 
-/// Reads a secret key.
+/// Reads a secret key; it is zeroed after use.
 ///
 /// # Errors
 /// When the file is not there, not ours to read, everybody's to read, or not a key.
-pub fn read(path: &Path) -> Result<[u8; 32], KeyError> {
+pub fn read(path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     key_of(path, &secret(path)?)
+}
+
+/// Reads the cluster's secret.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_cluster(path: &Path) -> Result<Secret, KeyError> {
+    read(path).map(|key| Secret::from(*key))
 }
 
 /// Reads the public half of a key, which everyone may read.
@@ -102,7 +111,7 @@ pub fn read(path: &Path) -> Result<[u8; 32], KeyError> {
 /// # Errors
 /// When the file is not there, not ours to read, or not a key.
 pub fn read_public(path: &Path) -> Result<[u8; 32], KeyError> {
-    key_of(path, &open(path).and_then(|file| whole(path, &file))?)
+    key_of(path, &open(path).and_then(|file| whole(path, &file))?).map(|key| *key)
 }
 
 /// The bytes of a file that holds a secret; they are zeroed after use.
@@ -155,7 +164,7 @@ fn is_handed_over(path: &Path) -> bool {
         .any(|directory| path.starts_with(directory))
 }
 
-fn key_of(path: &Path, text: &[u8]) -> Result<[u8; 32], KeyError> {
+fn key_of(path: &Path, text: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
     decode(digits).ok_or_else(|| KeyError::NoKey { path: path.to_owned() })
 }
@@ -290,8 +299,8 @@ fn text_of(key: &[u8; 32]) -> Zeroizing<String> {
     text
 }
 
-fn decode(digits: &[u8]) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
+fn decode(digits: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut key = Zeroizing::new([0; 32]);
     if digits.len() != 2 * key.len() {
         return None;
     }
@@ -331,7 +340,7 @@ mod tests {
             assert!(error.contains("odd.key") && error.contains("64 hexadecimal digits"), "{error}");
         }
         fs::write(&path, "AB".repeat(32) + "\n").unwrap();
-        assert_eq!(read(&path).unwrap(), [0xab; 32]);
+        assert_eq!(*read(&path).unwrap(), [0xab; 32]);
         assert!(read(&place.path().join("none")).unwrap_err().to_string().contains("none"));
         fs::write(&path, "0".repeat(SECRET_BYTES_MAX as usize + 1)).unwrap();
         assert!(matches!(secret(&path), Err(KeyError::TooLarge { .. })));
@@ -345,7 +354,7 @@ mod tests {
         // A second time changes nothing: whoever was interrupted begins again.
         for _ in 0..2 {
             let before = replace(&path, 1, &[2; 32]).unwrap();
-            assert_eq!((read(&path).unwrap(), read(&before).unwrap()), ([2; 32], [1; 32]));
+            assert_eq!((*read(&path).unwrap(), *read(&before).unwrap()), ([2; 32], [1; 32]));
             assert_eq!(before, place.path().canonicalize().unwrap().join("cluster.key.1"));
         }
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "and nothing else is left");

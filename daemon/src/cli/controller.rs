@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chorus_proto::message::{Message, Recipient};
 use chorus_proto::types::{Boot, DATAGRAM_BYTES_MAX, RequestId};
-use chorus_proto::wire::{Endpoint, Opened, Secret, TooLarge, Under};
+use chorus_proto::wire::{Endpoint, Opened, TooLarge, Under};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -45,7 +45,7 @@ impl Controller {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let boot = Boot(u64::try_from(now.as_micros()).unwrap_or(u64::MAX >> 1));
         let (id, salt) = (random()?, random()?);
-        let endpoint = Endpoint::controller(Secret::from(cluster.secret), id, boot, salt);
+        let endpoint = Endpoint::controller(cluster.secret.clone(), id, boot, salt);
         let (group, peers) = (cluster.transport.group.into(), cluster.peers.clone());
         Ok(Self { socket, endpoint, group, peers })
     }

@@ -157,7 +157,7 @@ impl Retire {
         let survey = keeper.survey(until, Survey::is_complete).await?;
         let in_force = survey.leader().and_then(|leader| leader.key);
         // Whoever speaks under a key that is to go would not hear that it is gone.
-        let own = Secret::from(cluster.secret).fingerprint();
+        let own = cluster.secret.fingerprint();
         if in_force.is_some_and(|key| key.fingerprint != own) {
             return Err(Failure::refused(format!(
                 "{} holds an older key than the one in force: `chorus key fetch FILE` saves that; name it with --key-file",

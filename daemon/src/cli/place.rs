@@ -17,6 +17,7 @@ use crate::keys;
 use crate::transport;
 
 use chorus_proto::types::NodeName;
+use chorus_proto::wire::Secret;
 use chorus_proto::wire::control::ControlKey;
 
 /// What `chorus up` writes for the commands that come after it.
@@ -61,7 +62,7 @@ pub(super) struct Cluster {
     /// Where its nodes are spoken to by unicast.
     pub(super) peers: Vec<SocketAddr>,
     /// Its secret.
-    pub(super) secret: [u8; 32],
+    pub(super) secret: Secret,
     /// How its pages are reached.
     pub(super) reach: Reach,
     /// Its nodes, as far as they are known without asking.
@@ -128,7 +129,7 @@ impl Place {
             config::peers(&text).map_err(|remedy| wrong("--peers", &text, &remedy))
         })?;
         let key_file = self.key_file.clone().or(file.key_file.map(beside)).ok_or_else(no_cluster)?;
-        let secret = keys::read(&key_file)?;
+        let secret = keys::read_cluster(&key_file)?;
         let control_key = self.control_key.clone().or(file.control_key.map(beside));
         Ok(Cluster {
             transport: transport::Settings {
@@ -196,7 +197,7 @@ impl Cluster {
                 "nodes obey only the control key: name its file with --control-key or CHORUS_CONTROL_KEY",
             )
         })?;
-        Ok(ControlKey::new(&keys::read(path)?))
+        Ok(ControlKey::new(&*keys::read(path)?))
     }
 }
 

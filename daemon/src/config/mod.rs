@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chorus_proto::types::NodeName;
-use chorus_proto::wire::voters_fit;
+use chorus_proto::wire::{Secret, voters_fit};
 
 pub use settings::Settings;
 use settings::{Given, Layers};
@@ -28,8 +28,8 @@ pub struct Config {
     pub name: NodeName,
     /// The names that found a cluster together, in byte order, this one among them; empty at a learner.
     pub voters: Vec<NodeName>,
-    /// The cluster's secret.
-    pub secret: [u8; 32],
+    /// The cluster's secret; zeroed after use.
+    pub secret: Secret,
     /// The control key's public half; without it no signed command is obeyed.
     pub control_public: Option<[u8; 32]>,
     /// The multicast group and its port.
@@ -205,7 +205,7 @@ impl Config {
         let (heartbeat, election_timeout_min, election_timeout_max) = timing(&layers)?;
         Ok(Self {
             voters,
-            secret: key(&layers.needed(KEY_FILE)?)?,
+            secret: secret(&layers.needed(KEY_FILE)?)?,
             control_public: layers.get("control_pub").map(|given| public_key(&given)).transpose()?,
             group: typed(&layers.needed("group")?, group)?,
             interface: layers
@@ -346,8 +346,8 @@ fn typed<T>(given: &Given, parse: impl FnOnce(&str) -> Result<T, String>) -> Res
     parse(&given.value).map_err(|remedy| given.wrong(remedy))
 }
 
-fn key(given: &Given) -> Result<[u8; 32], ConfigError> {
-    keys::read(given.value.as_ref()).map_err(|source| given.bad_key(source))
+fn secret(given: &Given) -> Result<Secret, ConfigError> {
+    keys::read_cluster(given.value.as_ref()).map_err(|source| given.bad_key(source))
 }
 
 fn public_key(given: &Given) -> Result<[u8; 32], ConfigError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chorus_proto::raft::{self, Raft};
 use chorus_proto::types::Span;
-use chorus_proto::wire::{Endpoint, Secret};
+use chorus_proto::wire::Endpoint;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::allowance::Allowance;
@@ -99,7 +99,7 @@ fn prepare(
     // Before the stores: a wrong interface or a port in use changes nothing on disk.
     let transport = transport()?;
     let by_default = (transport.local_address().ip(), 0).into();
-    let given = Secret::from(config.secret);
+    let given = config.secret.clone();
     let mut transfer =
         Transfer::start(config.transfer_listen.unwrap_or(by_default), given.clone(), Limits::default())?;
     let (report_to, reports) = mpsc::channel(REPORTS_MAX);

@@ -14,6 +14,7 @@ use chorus::node::{Answer, Demand, Ended, NoAnswer, NodeHandle, Running, Submiss
 use chorus::store::StoreError;
 use chorus::transport::{Hub, Transport};
 use chorus_proto::types::{NodeName, RequestId};
+use chorus_proto::wire::Secret;
 use chorus_proto::wire::control::ControlKey;
 use serde_json::json;
 
@@ -71,7 +72,7 @@ impl Cluster {
                 log_filter: chorus::service::LogFilter::default(),
                 name: name.clone(),
                 voters: if number < voters { names[..voters].to_vec() } else { Vec::new() },
-                secret: SECRET,
+                secret: Secret::from(SECRET),
                 control_public: Some(control_key().public()),
                 group: SocketAddrV4::new(Ipv4Addr::new(239, 255, 77, 77), 5_555),
                 interface: Interface::Any,

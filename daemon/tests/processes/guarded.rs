@@ -1,7 +1,8 @@
 //! A node behind TLS and tokens: reached from the command line, with certificates that change, and with secrets that are in
 //! their files alone.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -95,6 +96,30 @@ fn secrets_are_nowhere(cluster: &Cluster, tls_key: &str) {
         }
     }
     assert!(looked > 10_000, "only {looked} bytes were looked at");
+    // The key itself is in use; its file's text was zeroed when it was read.
+    let held = in_memory(pid, &raw);
+    assert!(held > 0, "the memory of the node can be looked at");
+    assert_eq!(in_memory(pid, key.as_bytes()), 0, "the text of the key file stays in memory");
+    println!("measured: the secret stands {held} times in the memory of a node");
+}
+
+/// How often something stands in the memory that a process has written to.
+fn in_memory(pid: u32, what: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
+    let memory = File::open(format!("/proc/{pid}/mem")).expect("who runs the tests may look");
+    let written = maps.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|way| way == "rw-p"));
+    let mut times = 0;
+    for line in written {
+        let (from, rest) = line.split_once('-').expect("a range");
+        let end = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal digits");
+        let (from, to) = (end(from), end(rest.split(' ').next().expect("its end")));
+        let mut bytes = vec![0; usize::try_from(to - from).expect("64 bits")];
+        // What is gone since, or was never touched, cannot be read.
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            times += bytes.windows(what.len()).filter(|part| *part == what).count();
+        }
+    }
+    times
 }
 
 /// A new certificate and its key, in the place of those that were there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chorus_proto::message::{Ask, Done, Message, Recipient, Refused, Report, Store};
 use chorus_proto::types::{Boot, Cluster, DATAGRAM_BYTES_MAX, NodeId, RequestId};
-use chorus_proto::wire::{Dropped, Endpoint, Opened, Secret, Under};
+use chorus_proto::wire::{Dropped, Endpoint, Opened, Under};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
@@ -114,7 +114,7 @@ impl Station {
             Err(error) => return Ok(Err(unusable(&interface, &error))),
         };
         let endpoint =
-            Endpoint::controller(Secret::from(cluster.secret), random()?, Boot(clock::unix_ms()), random()?);
+            Endpoint::controller(cluster.secret.clone(), random()?, Boot(clock::unix_ms()), random()?);
         Ok(Ok(Self {
             interface,
             group: cluster.transport.group.into(),

@@ -60,9 +60,9 @@ enum Kept {
 }
 
 impl Listener {
-    pub(super) fn new(secret: [u8; 32]) -> Result<Self, Failure> {
+    pub(super) fn new(secret: Secret) -> Result<Self, Failure> {
         // It never seals: id, boot and salt are nobody's.
-        let endpoint = Endpoint::controller(Secret::from(secret), random()?, Boot(0), random()?);
+        let endpoint = Endpoint::controller(secret, random()?, Boot(0), random()?);
         let (names, others) = (BTreeMap::new(), BTreeSet::new());
         Ok(Self { endpoint, cluster: None, names, others, waiting: Waiting::NotYet })
     }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn what_came_before_the_first_hello_is_shown_with_it() {
         let (mut node, now) = (node(), Instant::now());
-        let mut listener = Listener::new([1; 32]).unwrap();
+        let mut listener = Listener::new(Secret::from([1; 32])).unwrap();
         assert!(listener.hear(said(&mut node, Under::Cluster, &heartbeat()), now).is_empty());
         let lines = listener.hear(said(&mut node, Under::Common, &hello()), now);
         assert_eq!(names(&lines), ["HEARTBEAT", "HELLO"], "in the order in which they came");
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_cannot_be_opened_is_shown_with_the_reason_when_patience_ends() {
         let (mut node, now) = (node(), Instant::now());
-        let mut listener = Listener::new([1; 32]).unwrap();
+        let mut listener = Listener::new(Secret::from([1; 32])).unwrap();
         assert!(listener.hear(said(&mut node, Under::Cluster, &heartbeat()), now).is_empty());
         assert_eq!(listener.patience_ends(), Some(now + PATIENCE));
         assert_eq!(names(&listener.lose_patience()), ["tag"]);
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_later_epoch_of_the_cluster_is_followed() {
         let (mut node, now) = (node(), Instant::now());
-        let mut listener = Listener::new([1; 32]).unwrap();
+        let mut listener = Listener::new(Secret::from([1; 32])).unwrap();
         assert_eq!(listener.hear(said(&mut node, Under::Common, &hello()), now).len(), 1);
         let recovered = Cluster { epoch: 2, ..CLUSTER };
         let Message::Hello(mut later) = hello() else { unreachable!("it is a HELLO") };
