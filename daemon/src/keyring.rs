@@ -21,6 +21,9 @@ const DIRECTORY: &str = "keys";
 const KEY: &str = "key";
 const DRAWN: &str = "drawn";
 
+/// Keys of other nodes that are held while no log tells of them: as many as a node lacks that was away for some rotations.
+const UNTOLD_MAX: usize = 8;
+
 /// The keys that one node holds.
 #[derive(Debug)]
 pub struct Keyring {
@@ -165,6 +168,15 @@ impl Keyring {
     pub fn wanted(&self) -> Option<KeyId> {
         let newest = self.log.announced().or(self.log.in_force())?;
         (!self.holds(newest.fingerprint)).then_some(newest)
+    }
+
+    /// Whether one more key is taken on another node's word, without the log's.
+    #[must_use]
+    pub fn trusts_more(&self) -> bool {
+        let untold = self.held.iter().filter(|(fingerprint, held)| {
+            !held.drawn && **fingerprint != self.given && self.log.of(**fingerprint).is_none()
+        });
+        untold.count() < UNTOLD_MAX
     }
 
     /// The key of the key file, if only the key file holds it while the log tells of it: the next start may find another one
@@ -333,6 +345,29 @@ mod tests {
         assert_eq!(ring.take_retired(), [], "another one may still be needed");
         ring.set_log(log(&[announced(), KeyChange::Use(id(2, 2))]));
         assert_eq!(ring.take_retired(), [id(2, 3)], "it never came in force");
+    }
+
+    #[test]
+    fn on_a_nodes_word_alone_so_many_keys_are_taken_and_no_more() {
+        let place = tempfile::tempdir().unwrap();
+        let mut ring = Keyring::open(place.path(), secret(1), Keys::default()).unwrap();
+        ring.keep(2, secret(2), true);
+        for number in 2..10 {
+            assert!(ring.trusts_more(), "{number}");
+            ring.keep(number, secret(100 + u8::try_from(number).unwrap()), false);
+        }
+        assert!(!ring.trusts_more());
+        let told = KeyChange::Announce { key: id(2, 102), before: secret(1).fingerprint() };
+        ring.set_log(log(&[told, KeyChange::Use(id(2, 102))]));
+        assert!(ring.trusts_more(), "the log tells of one of them");
+        let other = KeyChange::Announce { key: id(3, 50), before: secret(102).fingerprint() };
+        ring.keep(10, secret(110), false);
+        ring.set_log(log(&[told, KeyChange::Use(id(2, 102)), other]));
+        assert_eq!(
+            (ring.trusts_more(), ring.wanted()),
+            (false, Some(id(3, 50))),
+            "the log's is wanted all the same"
+        );
     }
 
     #[test]

@@ -344,6 +344,10 @@ impl Driver {
             let whom = holder.map(|(id, ..)| id).or(self.core.standing().leader)?;
             return Some((whom, wanted.fingerprint));
         }
+        // On a node's word alone: a log that is not here yet may tell of it.
+        if !ring.trusts_more() {
+            return None;
+        }
         let newer = holds().filter(|(.., key)| key.number > ring.newest().number);
         let newest = newer.max_by_key(|(_, heard, key)| (key.number, *heard))?;
         Some((newest.0, newest.2.fingerprint))

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
+use crate::puts::put;
 use crate::verb::{chorus, said, talk};
 use crate::wait::wait_for;
 
@@ -56,12 +58,7 @@ async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_kille
     let kept = chorus(&cluster, &["key", "retire", "2"]).await;
     assert_eq!(kept.status.code(), Some(1), "the one in force: {}", talk(&kept));
     for k in cluster.running() {
-        wait_for("each node to forget the old key", async || {
-            let names = fs::read_dir(cluster.data_dir(k).join("keys")).ok()?.flatten();
-            let numbers: Vec<_> = names.map(|entry| entry.file_name().into_string().expect("text")).collect();
-            (numbers.len() == 1 && numbers[0].starts_with("2-")).then_some(())
-        })
-        .await;
+        assert_eq!(key_files(&cluster, k).await, ["2"], "each node forgets the old key");
     }
 
     // Its key file is still the old one: what lies in its data directory counts.
@@ -79,6 +76,59 @@ async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_kille
     assert!(keys.len() == 2 && keys[0].contains("retired") && keys[1].contains("in_force"), "{keys:?}");
 
     only_the_old_key_is_no_key(&mut cluster, away, &old_key).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rotation_whose_leader_dies_in_the_middle_is_brought_to_its_end_by_the_next() {
+    let options = Options { own_key_files: true, ..Options::default() };
+    let mut cluster = Cluster::start_with(3, options).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let [holds, stalled] = cluster.others(leader)[..] else { panic!("two others") };
+    put(&cluster, &[leader, holds, stalled], "before", 64, 100).await;
+
+    // As long as this one is waited for, nobody speaks under the new key.
+    cluster.signal(stalled, Signal::STOP);
+    let rotating = {
+        let mut rotate = cluster.chorus(&["key", "rotate", "--wait", "60s"]);
+        spawn_blocking(move || rotate.output().expect("chorus runs"))
+    };
+    wait_for("the new key to reach a follower", async || {
+        cluster.talk(holds).contains("keeps a key in its data directory number=2").then_some(())
+    })
+    .await;
+    cluster.kill(leader);
+    assert!(!cluster.talk(leader).contains("this key is in force number=2"), "it died in the middle");
+    cluster.signal(stalled, Signal::CONT);
+    put(&cluster, &[holds, stalled], "meanwhile", 64, 100).await;
+    let told = rotating.await.expect("no panic");
+    assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
+    assert!(said(&told).contains("key 2 is in force"), "{}", said(&told));
+
+    // It drew the key and had it on its disk.
+    cluster.spawn(leader);
+    everyone_holds_the_second_key(&cluster).await;
+    cluster.settled().await;
+    put(&cluster, &[leader, holds, stalled], "after", 64, 100).await;
+    let retired = chorus(&cluster, &["key", "retire", "1"]).await;
+    assert_eq!(retired.status.code(), Some(0), "{}", talk(&retired));
+    cluster.settled().await;
+    let keys = cluster.same_rows("SELECT number, stage FROM keys ORDER BY number");
+    assert!(keys.len() == 2 && keys[0].contains("retired") && keys[1].contains("in_force"), "{keys:?}");
+    assert_eq!(cluster.same_rows("SELECT key FROM store").len(), 3 * 64);
+    assert_eq!(key_files(&cluster, leader).await, ["2"], "one key was made, and is kept");
+}
+
+/// The numbers of the keys in a node's data directory, when there is one.
+async fn key_files(cluster: &Cluster, k: usize) -> Vec<String> {
+    wait_for("the retired key to be forgotten", async || {
+        let names = fs::read_dir(cluster.data_dir(k).join("keys")).ok()?.flatten();
+        let names = names.map(|entry| entry.file_name().into_string().expect("text"));
+        let numbers: Vec<String> =
+            names.map(|name| name.split('-').next().unwrap_or_default().to_owned()).collect();
+        (numbers.len() == 1).then_some(numbers)
+    })
+    .await
 }
 
 /// By what they tell themselves.

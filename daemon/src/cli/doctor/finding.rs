@@ -120,6 +120,10 @@ codes! {
     DataDirectory = "data-directory", Problem, "run the doctor as the user of the node, or as root";
     /// A key that others may read.
     KeyReadable = "key-readable", Problem, "`chmod 600` the file; if others had it, make new keys";
+    /// A key that the others hold.
+    KeyMissing = "key-missing", Problem,
+        "it asks for the key by itself, of whoever is heard: let UDP between the nodes' own ports pass; and do not retire the \
+         older key before it holds this one";
     /// Pages that cannot be reached.
     PagesUnreachable = "pages-unreachable", Problem,
         "let TCP to that port in there, and give the node the URL that others reach with --public-url";

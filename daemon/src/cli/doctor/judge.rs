@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use chorus_proto::message::NodeReport;
 use chorus_proto::types::DATAGRAM_BYTES_MAX;
 
 use super::Measures;
@@ -226,7 +227,29 @@ fn of_cluster(nodes: &Nodes<'_>) -> Vec<Finding> {
         };
         findings.push(Finding::new(Code::NoLeader, sentence));
     }
+    findings.extend(of_keys(reports().map(|report| &**report)));
     findings
+}
+
+/// Who lacks a key that others of its cluster hold: the one in force, or the one that is to come in force.
+fn of_keys<'a>(reports: impl Iterator<Item = &'a NodeReport> + Clone) -> Vec<Finding> {
+    let mut findings = BTreeMap::new();
+    for report in reports.clone() {
+        let others = || reports.clone().filter(|other| other.cluster == report.cluster);
+        let in_force = others().filter_map(|other| other.key_in_force).max().unwrap_or_default();
+        let newest = others().filter_map(|other| other.key).map(|key| key.number).max().unwrap_or_default();
+        let wanted = newest.max(in_force);
+        if let Some(held) = report.key.map(|key| key.number).filter(|held| *held < wanted) {
+            let name = report.name.as_str();
+            let sentence = format!(
+                "the newest key of {name} is key {held}, and others hold key {wanted}; key {in_force} is in force"
+            );
+            let finding = Finding::new(Code::KeyMissing, sentence).with("node", name);
+            findings
+                .insert(name, finding.with("held", held).with("newest", wanted).with("in_force", in_force));
+        }
+    }
+    findings.into_values().collect()
 }
 
 /// What is wrong with where the data lies.
@@ -274,4 +297,27 @@ pub(super) fn pages(pages: &[Page]) -> Vec<Finding> {
             Finding::new(Code::PagesUnreachable, sentence).with("node", node.clone()).with("url", url.clone())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use chorus_proto::types::{Fingerprint, KeyId};
+
+    use super::*;
+
+    fn report(name: &str, cluster: &str, held: u32, in_force: u32) -> NodeReport {
+        let unheard = NodeReport::unheard(name.parse().unwrap(), String::new());
+        let key = Some(KeyId { number: held, fingerprint: Fingerprint([1; 8]) });
+        NodeReport { cluster: Some(cluster.to_owned()), key, key_in_force: Some(in_force), ..unheard }
+    }
+
+    #[test]
+    fn who_lacks_a_key_that_others_of_its_cluster_hold_is_found_once() {
+        let well = [report("a", "one", 2, 2), report("b", "one", 2, 1), report("c", "two", 1, 1)];
+        assert_eq!(of_keys(well.iter()), []);
+        let lacks = [report("a", "one", 2, 1), report("b", "one", 1, 1), report("b", "one", 1, 1)];
+        let found = of_keys(lacks.iter());
+        assert_eq!((found.len(), found[0].code.name()), (1, "key-missing"));
+        assert!(found[0].sentence.contains("key of b is key 1, and others hold key 2; key 1 is in force"));
+    }
 }
