@@ -12,6 +12,7 @@ pub mod keys;
 pub mod load;
 pub mod metrics;
 pub mod node;
+pub mod quota;
 pub mod run;
 pub mod service;
 pub mod store;

@@ -9,6 +9,7 @@ use chorus::boards::{Boards, Command, Outcome};
 use chorus::http::{WebState, serve};
 use chorus::metrics::Metrics;
 use chorus::node::{Answer, ClusterView, Demand, Lookout, NodeHandle, Progress, Sights, Submission};
+use chorus::quota::Quotas;
 use chorus::store::{Applied, AppliedEntry, Reports, Retention, StoreError, Stores};
 use chorus_proto::types::{EntryId, Index, NodeName, Token};
 use rusqlite::{Connection, Transaction};
@@ -68,9 +69,14 @@ impl Web {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let directory = tempfile::tempdir().expect("a directory");
         let name: NodeName = "n2".parse().expect("a name");
-        let opened =
-            Stores::open(directory.path(), &name, Boards::all(), Retention::default(), Arc::new(Nobody))
-                .expect("a new store");
+        let opened = Stores::open(
+            directory.path(),
+            &name,
+            Boards::all(),
+            (Retention::default(), &Quotas::new()),
+            Arc::new(Nobody),
+        )
+        .expect("a new store");
         let (demands, asked) = mpsc::channel(64);
         let (feed, _) = broadcast::channel(256);
         let (applied, applied_seen) = watch::channel(1);

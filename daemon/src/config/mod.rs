@@ -16,8 +16,10 @@ use chorus_proto::wire::{Secret, voters_fit};
 pub use settings::Settings;
 use settings::{Given, Layers};
 
+use crate::boards::{Board, Boards};
 use crate::guard::{self, Guard, GuardError};
 use crate::keys::{self, KeyError};
+use crate::quota::Quotas;
 use crate::service::{LogFilter, LogFormat};
 use crate::store::Retention;
 
@@ -67,6 +69,8 @@ pub struct Config {
     pub retention: Retention,
     /// With less than so many bytes free no writes are taken.
     pub disk_reserve: u64,
+    /// How much the boards may keep.
+    pub quotas: Quotas,
     /// A signed PLAYDEAD is obeyed.
     pub allow_playdead: bool,
     /// Answer every read from the database.
@@ -236,6 +240,7 @@ impl Config {
                 age_max: typed(&layers.needed("log_keep_age")?, duration)?,
             },
             disk_reserve: typed(&layers.needed("disk_reserve")?, size)?,
+            quotas: quotas(&layers)?,
             no_cache: typed(&layers.needed("no_cache")?, yes_or_no)?,
             allow_playdead: typed(&layers.needed("allow_playdead")?, yes_or_no)?,
             log_format: typed(&layers.needed("log_format")?, str::parse)?,
@@ -410,6 +415,39 @@ fn count(text: &str) -> Result<u64, String> {
 /// So many a second; 0 for any number.
 fn rate(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "it is a whole number, 0 for no limit".to_owned())
+}
+
+/// What is said of each board.
+fn quotas(layers: &Layers) -> Result<Quotas, ConfigError> {
+    let mut quotas = Quotas::new();
+    if let Some(given) = layers.get("board_rows") {
+        for (board, rows) in typed(&given, |text| of_boards(text, count))? {
+            quotas.entry(board).or_default().rows = rows;
+        }
+    }
+    if let Some(given) = layers.get("board_bytes") {
+        for (board, bytes) in typed(&given, |text| of_boards(text, size))? {
+            quotas.entry(board).or_default().bytes = bytes;
+        }
+    }
+    Ok(quotas)
+}
+
+/// `quotes=100000,store=1000000`.
+fn of_boards(
+    text: &str,
+    parse: impl Fn(&str) -> Result<u64, String>,
+) -> Result<Vec<(&'static str, u64)>, String> {
+    let boards = Boards::all();
+    let of_board = |part: &str| {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let board = boards.named(name.trim()).ok_or_else(|| {
+            let names: Vec<&str> = boards.iter().map(Board::name).collect();
+            format!("'{}' is no board; the boards are {}", name.trim(), names.join(", "))
+        })?;
+        Ok((board.name(), parse(value.trim())?))
+    };
+    text.split(',').map(of_board).collect()
 }
 
 /// `65536`, `64KiB`, `64MiB`, `1GiB`.
@@ -592,6 +630,16 @@ mod tests {
         }
         assert_eq!(count("1"), Ok(1));
         assert!(count("0").is_err() && count("many").is_err());
+    }
+
+    #[test]
+    fn quotas_are_boards_and_numbers() {
+        assert_eq!(of_boards("quotes=2, store = 1000", count), Ok(vec![("quotes", 2), ("store", 1_000)]));
+        assert_eq!(of_boards("store=2KiB", size), Ok(vec![("store", 2_048)]));
+        for text in ["", "quotes", "quotes=", "quotes=0", "poems=1", "quotes=1,"] {
+            assert!(of_boards(text, count).is_err(), "{text}");
+        }
+        assert!(of_boards("poems=1", count).unwrap_err().contains("the boards are quotes, donors"));
     }
 
     #[test]

@@ -155,6 +155,19 @@ static SETTINGS: &[Setting] = &[
         Some("64MiB"),
         "While less than so much of the disk is free this node takes no writes, but votes and follows on; 0: until it is full",
     ),
+    setting(
+        "board_rows",
+        "BOARD=COUNT,…",
+        None,
+        "How many records a board may keep, as in quotes=100000,store=1000000: with so many this node takes nothing that may \
+         add one [default: any number]",
+    ),
+    setting(
+        "board_bytes",
+        "BOARD=BYTES,…",
+        None,
+        "How many bytes a board's records may have, as in quotes=64MiB [default: any number]",
+    ),
     Setting {
         switch: true,
         ..setting(

@@ -135,6 +135,12 @@ const KINDS: &[Kind] = &[
         "The disk is almost full",
         "make room on the disk",
     ),
+    kind(
+        "board_full",
+        StatusCode::INSUFFICIENT_STORAGE,
+        "The board is full",
+        "delete records, or raise the board's quota",
+    ),
 ];
 
 /// A code of a board that the table does not know: a rule said no.
@@ -336,6 +342,7 @@ mod tests {
             ("playing_dead", 503),
             ("outcome_unknown", 504),
             ("disk_reserve", 507),
+            ("board_full", 507),
         ];
         for (code, status) in promised {
             assert_eq!(Problem::new(code, "").status().as_u16(), status, "{code}");

@@ -32,6 +32,8 @@ labels! {
     Known { result: &'static str }
     /// What waits.
     Waiting { queue: &'static str }
+    /// A board that has a quota.
+    Board { board: &'static str }
     /// What lies on the disk.
     File { file: &'static str }
     /// Which program this is.

@@ -17,7 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use labels::{Answered, Build, Datagram, Doing, Ending, File, Known, Order, Reason, Waiting, Way};
+use labels::{Answered, Board, Build, Datagram, Doing, Ending, File, Known, Order, Reason, Waiting, Way};
 use ledger::Ledger;
 
 /// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`, `rate`.
@@ -75,6 +75,8 @@ pub struct Metrics {
     queue_depth: Family<Waiting, Level>,
     queue_limit: Family<Waiting, Level>,
     disk: Family<File, Level>,
+    board_rows: Family<Board, Level>,
+    board_bytes: Family<Board, Level>,
     /// Datagrams that the kernel threw away because the receive buffer was full.
     pub kernel_drops: Counter,
     /// What went to the group and by unicast again, to those whom the group does not reach.
@@ -204,6 +206,8 @@ impl Default for Metrics {
             feed_clients: of.add("feed_clients", "Followers of the feed"),
             commands: of.add("commands", "Signed commands, by name and outcome"),
             disk: of.add_in(Unit::Bytes, "disk", "Files of this node"),
+            board_rows: of.add("board_rows", "Records of a board that has a quota"),
+            board_bytes: of.add_in(Unit::Bytes, "board", "What the records of a board have that has a quota"),
             disk_free_bytes: of.add_in(Unit::Bytes, "disk_free", "Free on the disk of the data directory"),
             disk_reserve_bytes: of.add_in(
                 Unit::Bytes,
@@ -278,6 +282,12 @@ impl Metrics {
     /// Says how long a file is.
     pub fn file(&self, file: &'static str, bytes: u64) {
         self.disk.get_or_create(&File { file }).set(bytes);
+    }
+
+    /// Says what a board keeps that has a quota.
+    pub fn board(&self, board: &'static str, rows: u64, bytes: u64) {
+        self.board_rows.get_or_create(&Board { board }).set(rows);
+        self.board_bytes.get_or_create(&Board { board }).set(bytes);
     }
 
     /// Says what the process takes of the machine.
@@ -380,6 +390,7 @@ mod tests {
         metrics.cached("hit");
         metrics.queue("requests", 1, 2);
         metrics.file("log", 3);
+        metrics.board("quotes", 1, 2);
         let text = metrics.text();
         let about = |word: &str, name: &str| {
             let start = format!("# {word} {name} ");

@@ -140,12 +140,17 @@ impl Driver {
         self.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
     }
 
-    /// Queues what somebody else wants proposed, if the disk here has room for it.
+    /// Queues what somebody else wants proposed, if disk and board have room for it here.
     pub(super) fn queue(&mut self, proposal: Proposal) {
         if self.reserve.is_short() {
             let NoAnswer { code, detail, .. } = self.no_room();
             let retry_ms = u64::try_from(reserve::RETRY.as_millis()).ok();
             let refused = Refused { retry_ms, ..refused(proposal.id, code, &detail) };
+            return self.reply(proposal.asker, Message::Refused(refused));
+        }
+        let full = Command::decode(&proposal.command).ok().and_then(|command| self.board_full(&command));
+        if let Some(NoAnswer { code, detail, .. }) = full {
+            let refused = refused(proposal.id, code, &detail);
             return self.reply(proposal.asker, Message::Refused(refused));
         }
         self.proposals.queue(proposal);

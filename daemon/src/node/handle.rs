@@ -80,7 +80,8 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct NoAnswer {
-    /// `no_leader`, `overloaded`, `catching_up`, `outcome_unknown`, `too_large`, `playing_dead`, `disk_reserve`.
+    /// `no_leader`, `overloaded`, `catching_up`, `outcome_unknown`, `too_large`, `playing_dead`, `disk_reserve`,
+    /// `board_full`.
     pub code: &'static str,
     /// One sentence with the reason and what to do.
     pub detail: String,

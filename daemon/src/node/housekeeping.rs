@@ -55,6 +55,7 @@ impl Driver {
         if self.state.housekeepings.is_multiple_of(EACH_SECOND) {
             self.state.view_changed = true;
             self.look_after_transport();
+            self.tell_usage();
         }
         let by_unicast = self.core.presence().heard_by_unicast(now).count();
         self.metrics.heard_by_unicast.set(by_unicast as u64);

@@ -12,7 +12,7 @@
 //! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
 //! - `rotation` brings the cluster's keys to every node, and the new one in force.
-//! - `reserve` refuses writes before the disk is full.
+//! - `reserve` refuses writes before the disk is full, `quota` what may add to a board that is.
 //! - `lookout` is where the loop can be watched, `links` counts what is lost on the way, `commits` how long they take;
 //!   `measure` looks at the rest when it is asked for.
 //! - `handle`, `progress` and `pulse` are what the rest of the daemon sees, `view` what people see of the cluster.
@@ -40,6 +40,7 @@ mod outcomes;
 mod progress;
 mod proposals;
 mod pulse;
+mod quota;
 mod reader;
 mod reads;
 mod reports;

@@ -13,7 +13,7 @@ use chorus_proto::types::{NodeName, Now, RequestId, Span};
 use tokio::sync::oneshot;
 
 use super::handle::{ANSWER_WAIT_MAX, Answer, NoAnswer, Submission};
-use super::reserve;
+use super::{quota, reserve};
 use crate::boards::{Command, Outcome};
 use crate::metrics::Metrics;
 use crate::store::{self, AppliedEntry, BodyDigest};
@@ -245,6 +245,7 @@ fn known_code(code: &str) -> &'static str {
         "request_expired" => "request_expired",
         "playing_dead" => "playing_dead",
         reserve::CODE => reserve::CODE,
+        quota::CODE => quota::CODE,
         _ => "overloaded",
     }
 }

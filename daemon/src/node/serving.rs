@@ -84,6 +84,9 @@ impl Driver {
             let refused = Err(self.no_room());
             return self.requests.end(&command.id, &refused);
         }
+        if let Some(full) = self.board_full(command) {
+            return self.requests.end(&command.id, &Err(full));
+        }
         if let Some(detail) = self.not_everyones(command) {
             let (retry, leader) = (Some(UPGRADED_SOON), self.leader_name());
             let refused = Err(NoAnswer { code: "catching_up", detail, retry, leader });

@@ -114,7 +114,7 @@ fn prepare(
     };
     let ear: Arc<dyn Reports> = Arc::new(ear);
     let Opened { identity, boot, durable, stores } =
-        Stores::open(&config.data_dir, &config.name, boards, config.retention, ear)?;
+        Stores::open(&config.data_dir, &config.name, boards, (config.retention, &config.quotas), ear)?;
     applied_to.send_replace(durable.applied_id.index.0);
     let data_dir = config.data_dir.clone();
     let reader = Reader::start(stores.clone(), data_dir, report_to.clone(), Arc::clone(&failed))

@@ -14,10 +14,12 @@ use super::checkpoint::Checkpointer;
 use super::digest::Objects;
 use super::failure::Failure;
 use super::log::LogReader;
+use super::meter::Meter;
 use super::readers::Readers;
 use super::state::{self, Head, failed, store_head};
 use super::{Applied, AppliedEntry, Changes, Reports, StoreError, apply, directory, events};
 use crate::boards::{ApplyError, Boards};
+use crate::quota::Usage;
 
 /// One transaction applies no more entries than this.
 const CHUNK_ENTRIES_MAX: usize = 512;
@@ -186,6 +188,7 @@ pub(super) struct State {
     pub(super) checkpointer: Checkpointer,
     pub(super) objects: Objects,
     pub(super) head: Head,
+    meter: Meter,
 }
 
 /// The thread's own.
@@ -193,6 +196,7 @@ pub(super) struct Applier {
     pub(super) directory: PathBuf,
     pub(super) state: State,
     pub(super) boards: Boards,
+    pub(super) usage: Arc<Usage>,
     pub(super) log: LogReader,
     pub(super) inbox: Arc<Inbox>,
     pub(super) readers: Arc<Readers>,
@@ -209,13 +213,15 @@ impl State {
     pub(super) fn start(
         path: PathBuf,
         (mut connection, mut head): (Connection, Head),
+        (boards, usage): (Boards, &Arc<Usage>),
         readers: &Arc<Readers>,
         failure: &Failure,
     ) -> Result<Self, StoreError> {
         let checkpointer = Checkpointer::start(&path, &mut connection, Some(Arc::clone(readers)), failure)?;
         let objects = Objects::of(&connection).map_err(failed(&path))?;
         objects.take_over(&mut head);
-        Ok(Self { path, connection, checkpointer, objects, head })
+        let meter = Meter::start(&connection, boards, usage).map_err(failed(&path))?;
+        Ok(Self { path, connection, checkpointer, objects, head, meter })
     }
 }
 
@@ -279,7 +285,7 @@ impl Applier {
     fn switch(&mut self, number: u64) -> Result<(), StoreError> {
         let path = directory::state(&self.directory, number);
         let opened = state::open(&path, self.boards).map_err(failed(&path))?;
-        self.state = State::start(path, opened, &self.readers, &self.failure)?;
+        self.state = State::start(path, opened, (self.boards, &self.usage), &self.readers, &self.failure)?;
         let (path, head) = (&self.state.path, &self.state.head);
         // Before anybody reads it: no answer from before may be given once something newer can be read.
         self.changes.mark_everything(head.id.index.0);
@@ -361,6 +367,7 @@ impl Applier {
             entry.touched.iter().for_each(|touched| self.changes.mark(touched, entry.index));
         }
         transaction.commit().map_err(&sql)?;
+        self.state.meter.read(&self.state.connection).map_err(&sql)?;
         Ok(Ended::Committed(Box::new(Committed { head, entries, digests })))
     }
 

@@ -38,6 +38,7 @@ mod failure;
 mod heard;
 mod keys;
 mod log;
+mod meter;
 mod open;
 mod promise;
 mod readers;
@@ -82,6 +83,7 @@ use readers::Readers;
 use snapshot::Snapshots;
 
 use crate::boards::{Boards, Command, Item, Outcome, Touched};
+use crate::quota::{Quotas, Usage};
 
 /// What this program understands of what it finds on its disk and in the log.
 #[must_use]
@@ -184,6 +186,7 @@ struct Inner {
     inbox: Arc<Inbox>,
     readers: Arc<Readers>,
     changes: Arc<Changes>,
+    usage: Arc<Usage>,
     /// Apart from the others, so that no slow query keeps the node loop waiting.
     replays: Arc<Readers>,
     snapshots: Snapshots,
@@ -197,7 +200,7 @@ struct Inner {
 
 impl Stores {
     /// Opens or creates `directory` for the node `name`; nothing is changed on disk when it is refused. Of the log so
-    /// much is kept as `retention` says.
+    /// much is kept as the retention says, and of boards that have a quota it is counted what they keep.
     ///
     /// # Errors
     /// When the directory belongs to another name or process, or the disk fails.
@@ -205,10 +208,16 @@ impl Stores {
         directory: &Path,
         name: &NodeName,
         boards: Boards,
-        retention: Retention,
+        (retention, quotas): (Retention, &Quotas),
         reports: Arc<dyn Reports>,
     ) -> Result<Opened, StoreError> {
-        open::open(directory, name, boards, retention, reports)
+        open::open(directory, name, boards, (retention, quotas), reports)
+    }
+
+    /// What the boards keep that have a quota.
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        &self.0.usage
     }
 
     /// Hands a write to the log's writer; `Reports::persisted` follows.

@@ -25,6 +25,7 @@ use super::superseded;
 use super::writer::Writer;
 use super::{Changes, Inner, Opened, Reports, Retention, StoreError, Stores, spawn};
 use crate::boards::Boards;
+use crate::quota::{Quotas, Usage};
 
 /// log.db, open for its writer.
 struct Log {
@@ -48,7 +49,7 @@ pub(super) fn open(
     path: &Path,
     name: &NodeName,
     boards: Boards,
-    retention: Retention,
+    (retention, quotas): (Retention, &Quotas),
     reports: Arc<dyn Reports>,
 ) -> Result<Opened, StoreError> {
     directory::refuse_strangers(path, name)?;
@@ -68,8 +69,9 @@ pub(super) fn open(
     directory::sync(path)?;
     let (identity, boot) = (log.own.identity, log.own.boot);
     let snapshots = Snapshots::open(path, state.number)?;
+    let usage = Arc::new(Usage::of(quotas));
     let stores =
-        start(Parts { directory, path, log, promise, state, snapshots, boards, retention, reports })?;
+        start(Parts { directory, path, log, promise, state, snapshots, boards, retention, usage, reports })?;
     Ok(Opened { identity, boot, durable, stores })
 }
 
@@ -252,12 +254,14 @@ struct Parts<'a> {
     snapshots: Snapshots,
     boards: Boards,
     retention: Retention,
+    usage: Arc<Usage>,
     reports: Arc<dyn Reports>,
 }
 
 /// Starts the threads.
 fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
-    let Parts { directory, path, mut log, promise, state, snapshots, boards, retention, reports } = parts;
+    let Parts { directory, path, mut log, promise, state, snapshots, boards, retention, usage, reports } =
+        parts;
     let failure = Failure::new(Arc::clone(&reports));
     let readers = Arc::new(Readers::new(&state.path, CONNECTIONS_MAX, &failure));
     let replays = Arc::new(Readers::new(&state.path, 1, &failure));
@@ -281,8 +285,15 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
     };
     let applier = Applier {
         directory: path.to_owned(),
-        state: Running::start(state.path.clone(), (state.connection, state.head), &readers, &failure)?,
+        state: Running::start(
+            state.path.clone(),
+            (state.connection, state.head),
+            (boards, &usage),
+            &readers,
+            &failure,
+        )?,
         boards,
+        usage: Arc::clone(&usage),
         log: LogReader::open(&log.path)?,
         inbox: Arc::clone(&inbox),
         readers: Arc::clone(&readers),
@@ -302,6 +313,7 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
         inbox,
         changes,
         readers,
+        usage,
         replays,
         snapshots,
         failure,

@@ -12,6 +12,7 @@ use chorus::metrics::Metrics;
 use chorus::node::{
     Answer, ClusterView, Demand, Lookout, NoAnswer, NodeHandle, Progress, Sights, Submission,
 };
+use chorus::quota::Quotas;
 use chorus::store::{Applied, AppliedEntry, Reports, Retention, StoreError, Stores};
 use chorus_proto::message::NodeReport;
 use chorus_proto::raft::Persist;
@@ -189,9 +190,14 @@ impl Stage {
         let waiting = Arc::new(Waiting::default());
         let (durable, mut became_durable) = mpsc::unbounded_channel();
         let audience = Audience { feed: feed.clone(), applied, waiting: Arc::clone(&waiting), durable };
-        let opened =
-            Stores::open(directory.path(), &name, Boards::all(), Retention::default(), Arc::new(audience))
-                .expect("a new store");
+        let opened = Stores::open(
+            directory.path(),
+            &name,
+            Boards::all(),
+            (Retention::default(), &Quotas::new()),
+            Arc::new(audience),
+        )
+        .expect("a new store");
         let log = Arc::new(Log {
             stores: opened.stores.clone(),
             last: AtomicU64::new(0),

@@ -22,6 +22,7 @@ mod wait;
 mod bad_datagrams;
 mod bad_requests;
 mod bench;
+mod board_quota;
 mod books;
 mod browser;
 mod catch_up;

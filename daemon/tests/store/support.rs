@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chorus::boards::{Board, Boards, Command, Input, ListQuery, Listed, Outcome};
+use chorus::quota::Quotas;
 use chorus::store::{Applied, AppliedEntry, Opened, Reports, Retention, StoreError, Stores};
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{Entry, EntryId, HardState, Index, NodeName, Payload, RequestId, Term, Token};
@@ -80,7 +81,7 @@ pub(crate) fn try_open(path: &Path, node: &str) -> Result<Node, StoreError> {
 pub(crate) fn open_keeping(path: &Path, node: &str, retention: Retention) -> Result<Node, StoreError> {
     let (sender, said) = channel();
     let ear = Arc::new(Ear(Mutex::new(sender)));
-    let opened = Stores::open(path, &name(node), Boards::all(), retention, ear)?;
+    let opened = Stores::open(path, &name(node), Boards::all(), (retention, &Quotas::new()), ear)?;
     Ok(Node { opened, said, path: path.to_owned(), token: 0, compacted: Cell::default() })
 }
 

@@ -265,6 +265,7 @@ mod tests {
     use crate::http::site::Site;
     use crate::metrics::Metrics;
     use crate::node::{Lookout, NodeHandle, Progress, Sights};
+    use crate::quota::Quotas;
     use crate::store::{Applied, Reports, Retention, StoreError, Stores};
 
     struct Nobody;
@@ -290,10 +291,15 @@ mod tests {
     fn hand() -> Hand {
         let directory = tempfile::tempdir().unwrap();
         let name: chorus_proto::types::NodeName = "n2".parse().unwrap();
-        let stores =
-            Stores::open(directory.path(), &name, Boards::all(), Retention::default(), Arc::new(Nobody))
-                .unwrap()
-                .stores;
+        let stores = Stores::open(
+            directory.path(),
+            &name,
+            Boards::all(),
+            (Retention::default(), &Quotas::new()),
+            Arc::new(Nobody),
+        )
+        .unwrap()
+        .stores;
         let (applied, applied_seen) = watch::channel(0);
         let (view, view_seen) = watch::channel(Arc::default());
         let (feed, _) = broadcast::channel(16);

@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use chorus::boards::Boards;
+use chorus::quota::Quotas;
 use chorus::store::{Applied, Opened, Reports, Retention, StoreError, Stores};
 use chorus_proto::raft::Persist;
 use chorus_proto::types::{Entry, EntryId, HardState, Index, Term, Token};
@@ -117,8 +118,9 @@ impl Heir {
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let (sender, said) = channel();
         let ear = Arc::new(Ear(Mutex::new(sender)));
-        let opened = Stores::open(path, &name("n1"), Boards::all(), Retention::default(), ear)
-            .map_err(|error| format!("it is refused: {error}"))?;
+        let opened =
+            Stores::open(path, &name("n1"), Boards::all(), (Retention::default(), &Quotas::new()), ear)
+                .map_err(|error| format!("it is refused: {error}"))?;
         Ok(Self { opened, said })
     }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chorus::boards::{Boards, Command, Input};
+use chorus::quota::Quotas;
 use chorus::store::{Applied, Opened, Reports, Retention, StoreError, Stores};
 use chorus_proto::raft::{Install, Persist};
 use chorus_proto::types::{Cluster, Entry, EntryId, HardState, Index, NodeId, Payload, Term, Token};
@@ -172,10 +173,11 @@ fn open(directory: &Path, script: &Script, ear: &Arc<Ear>) -> (Stores, Content, 
     let reports: Arc<dyn Reports> = Arc::clone(ear) as _;
     let kept = if script.compacts { KEPT_MAX } else { u64::MAX };
     let retention = Retention { entries_max: kept, ..Retention::default() };
-    let opened = match Stores::open(directory, &name("n1"), Boards::all(), retention, reports) {
-        Ok(opened) => opened,
-        Err(error) => end(ear, &error),
-    };
+    let opened =
+        match Stores::open(directory, &name("n1"), Boards::all(), (retention, &Quotas::new()), reports) {
+            Ok(opened) => opened,
+            Err(error) => end(ear, &error),
+        };
     let found = match found(&opened) {
         Ok((found, _)) => found,
         Err(error) => end(ear, &error),
