@@ -29,14 +29,8 @@ const WRITES: u32 = 50;
 /// What it gives as its process, so that it is told from the one before it.
 const MAD_PID: i32 = 1;
 /// What it says, and whether that is more than it may.
-const CLASSES: [(&str, bool); 6] = [
-    ("elections", true),
-    ("old_term", true),
-    ("replies", false),
-    ("repair", true),
-    ("presence", true),
-    ("commands", true),
-];
+const CLASSES: [(&str, bool); 4] =
+    [("elections", true), ("old_term", true), ("presence", true), ("commands", true)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_says_too_much_of_anything_changes_no_leader_and_stops_no_write() {
