@@ -10,6 +10,7 @@ use chorus_proto::message::StateDigest;
 use chorus_proto::types::{Entry, Index};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::apply::Applying;
 use super::checkpoint::Checkpointer;
 use super::digest::Objects;
 use super::failure::Failure;
@@ -17,7 +18,7 @@ use super::log::LogReader;
 use super::meter::Meter;
 use super::readers::Readers;
 use super::state::{self, Head, failed, store_head};
-use super::{Applied, AppliedEntry, Changes, Reports, StoreError, apply, directory, events};
+use super::{Applied, AppliedEntry, Changes, Reports, StoreError, directory, events};
 use crate::boards::{ApplyError, Boards};
 use crate::quota::Usage;
 
@@ -348,8 +349,9 @@ impl Applier {
         let sql = failed(&self.state.path);
         let transaction =
             self.state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
+        let mut applying = Applying::begin(&transaction, self.boards, &self.state.objects).map_err(&sql)?;
         for (place, entry) in chunk.iter().enumerate() {
-            match apply::apply(&transaction, (self.boards, &self.state.objects), &mut head, entry) {
+            match applying.apply(&mut head, entry) {
                 Ok(applied) => {
                     entries.push(Arc::new(applied));
                     digests.extend(head.told_digest());
@@ -360,6 +362,7 @@ impl Applier {
                 Err(ApplyError::Sql(error)) => return Err(sql(error)),
             }
         }
+        drop(applying);
         events::trim(&transaction, head.id.index.0).map_err(&sql)?;
         store_head(&transaction, &head).map_err(&sql)?;
         // Before the commit: whoever can read what an entry made must not be given an answer from before it.

@@ -64,8 +64,9 @@ mod tests {
 
     use super::*;
     use crate::boards::{Boards, Command, Input};
+    use crate::store::apply::Applying;
     use crate::store::digest::Objects;
-    use crate::store::{apply, state};
+    use crate::store::state;
 
     /// What somebody asks of the bookstore, as an entry of the log.
     fn asked(index: u64, operation: &str, key: Option<String>) -> Entry {
@@ -98,11 +99,10 @@ mod tests {
             let entries: Vec<Entry> = (1..=CHUNK).map(|n| buy(u64::from(chunk * CHUNK + n))).collect();
             let begun = Instant::now();
             let transaction = connection.transaction().unwrap();
-            let known = (Boards::all(), &objects);
-            let applied: Vec<_> = entries
-                .iter()
-                .map(|entry| apply::apply(&transaction, known, &mut head, entry).unwrap())
-                .collect();
+            let mut applying = Applying::begin(&transaction, Boards::all(), &objects).unwrap();
+            let applied: Vec<_> =
+                entries.iter().map(|entry| applying.apply(&mut head, entry).unwrap()).collect();
+            drop(applying);
             state::store_head(&transaction, &head).unwrap();
             transaction.commit().unwrap();
             whole.push(begun.elapsed());

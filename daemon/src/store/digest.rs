@@ -78,31 +78,28 @@ impl Key {
     }
 }
 
-/// What one entry adds to the digest.
-pub(super) struct Effects(Option<Box<blake3::Hasher>>);
+/// What one entry adds to the digest: bytes that are digested at once, together.
+pub(super) struct Effects(Option<Vec<u8>>);
 
 impl Effects {
     /// Goes on from the entries before; nothing where no digest has begun.
     pub(super) fn after(head: &Head) -> Self {
-        Self(head.digest.as_ref().map(|digest| {
-            let mut hasher = Box::new(blake3::Hasher::new());
-            hasher.update(&digest.chain);
-            hasher
-        }))
+        Self(head.digest.as_ref().map(|digest| digest.chain.to_vec()))
     }
 
     /// Adds a JSON text, which has its end in itself.
     pub(super) fn add(&mut self, text: &str) {
-        if let Some(hasher) = &mut self.0 {
-            hasher.update(text.as_bytes());
+        if let Some(bytes) = &mut self.0 {
+            bytes.extend_from_slice(text.as_bytes());
         }
     }
 
     /// Puts all of it into the digest of the head, which is at the entry.
     pub(super) fn put(self, head: &mut Head) {
-        if let Some((digest, mut hasher)) = head.digest.as_mut().zip(self.0) {
-            hasher.update(&head.id.index.0.to_be_bytes()).update(&head.id.term.0.to_be_bytes());
-            digest.chain = *hasher.finalize().as_bytes();
+        if let Some((digest, mut bytes)) = head.digest.as_mut().zip(self.0) {
+            bytes.extend_from_slice(&head.id.index.0.to_be_bytes());
+            bytes.extend_from_slice(&head.id.term.0.to_be_bytes());
+            digest.chain = *blake3::hash(&bytes).as_bytes();
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::AppliedEntry;
 use super::digest::Effects;
@@ -12,22 +12,31 @@ use crate::boards::{Change, Item};
 /// How many entries, from the last applied one backwards, have their events kept.
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
-/// Stores what the feed tells of one entry.
-pub(super) fn keep(
-    connection: &Connection,
-    (index, term): (u64, u64),
-    items: &[Item],
-    effects: &mut Effects,
-) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO events (idx, n, term, topic, kind, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
-    for (n, item) in (0_i64..).zip(items) {
-        let text = item.item.to_string();
-        effects.add(&text);
-        insert.execute(params![int(index), n, int(term), item.topic, item.kind.word(), text])?;
+/// Stores what the feed tells, in one transaction.
+pub(super) struct Events<'c> {
+    insert: CachedStatement<'c>,
+}
+
+impl<'c> Events<'c> {
+    pub(super) fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let insert = "INSERT INTO events (idx, n, term, topic, kind, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        Ok(Self { insert: connection.prepare_cached(insert)? })
     }
-    Ok(())
+
+    /// Of one entry.
+    pub(super) fn keep(
+        &mut self,
+        (index, term): (u64, u64),
+        items: &[Item],
+        effects: &mut Effects,
+    ) -> rusqlite::Result<()> {
+        for (n, item) in (0_i64..).zip(items) {
+            let text = item.item.to_string();
+            effects.add(&text);
+            self.insert.execute(params![int(index), n, int(term), item.topic, item.kind.word(), text])?;
+        }
+        Ok(())
+    }
 }
 
 /// Forgets what is too old once everything up to `applied` is applied. What is left follows from `applied` alone.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use chorus_proto::types::{Cluster, Configuration, EntryId, Index, NodeName, Voter};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::apply::Applying;
 use super::backup::next_epoch;
 use super::digest::Objects;
 use super::directory::{self, Directory};
@@ -21,7 +22,7 @@ use super::open::higher;
 use super::promise::{self, Found, Promise, PromiseFile};
 use super::sqlite::{disk, format, is_damage, open_reader, truncate_wal, wal, whole};
 use super::state::{self, Head};
-use super::{StoreError, apply, events, snapshot};
+use super::{StoreError, events, snapshot};
 use crate::boards::{ApplyError, Boards};
 
 /// Entries that one transaction applies.
@@ -184,14 +185,14 @@ impl Survivor {
             }
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(disk(path))?;
+            let mut applying = Applying::begin(&transaction, boards, &objects).map_err(disk(path))?;
             for entry in &entries {
-                apply::apply(&transaction, (boards, &objects), &mut head, entry).map_err(
-                    |error| match error {
-                        ApplyError::Sql(error) => disk(path)(error),
-                        unknown @ ApplyError::Unknown { .. } => StoreError::Refused(unknown.to_string()),
-                    },
-                )?;
+                applying.apply(&mut head, entry).map_err(|error| match error {
+                    ApplyError::Sql(error) => disk(path)(error),
+                    unknown @ ApplyError::Unknown { .. } => StoreError::Refused(unknown.to_string()),
+                })?;
             }
+            drop(applying);
             events::trim(&transaction, head.id.index.0)
                 .and_then(|()| state::store_head(&transaction, &head))
                 .and_then(|()| transaction.commit())

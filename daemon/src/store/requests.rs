@@ -6,7 +6,7 @@
 //! kept. All of this follows from the log alone: what is forgotten at which entry is the same on every node.
 
 use chorus_proto::types::RequestId;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Statement, params};
 
 use super::digest::Effects;
 use super::sqlite::{int, uint, unreadable};
@@ -47,28 +47,63 @@ pub(super) struct Oldest {
     time_ms: u64,
 }
 
-/// What is known of the command with this body at `index`, whose log time is `now_ms`.
-pub(super) fn look_up(
-    connection: &Connection,
-    head: &Head,
-    command: &Command,
-    digest: BodyDigest,
-    (index, now_ms): (u64, u64),
-) -> rusqlite::Result<Known> {
-    Ok(match kept(connection, &command.id)? {
-        Some(kept) if kept.digest == digest => Known::Kept(kept.outcome),
-        Some(_) => Known::Never(reused(index)),
-        None => match expired(&command.id, head.floor_ms, now_ms) {
-            Some(detail) => Known::Never(refused("request_expired", detail, index)),
-            None => Known::New,
-        },
-    })
+/// The table of outcomes, in one transaction.
+pub(super) struct Requests<'c> {
+    connection: &'c Connection,
+    find: CachedStatement<'c>,
+    insert: CachedStatement<'c>,
+}
+
+impl<'c> Requests<'c> {
+    pub(super) fn of(connection: &'c Connection) -> rusqlite::Result<Self> {
+        let insert = "INSERT INTO requests (idx, id, digest, outcome, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)";
+        Ok(Self {
+            connection,
+            find: connection.prepare_cached(FIND)?,
+            insert: connection.prepare_cached(insert)?,
+        })
+    }
+
+    /// What is known of the command with this body at `index`, whose log time is `now_ms`.
+    pub(super) fn look_up(
+        &mut self,
+        head: &Head,
+        command: &Command,
+        digest: BodyDigest,
+        (index, now_ms): (u64, u64),
+    ) -> rusqlite::Result<Known> {
+        Ok(match kept(&mut self.find, &command.id)? {
+            Some(kept) if kept.digest == digest => Known::Kept(kept.outcome),
+            Some(_) => Known::Never(reused(index)),
+            None => match expired(&command.id, head.floor_ms, now_ms) {
+                Some(detail) => Known::Never(refused("request_expired", detail, index)),
+                None => Known::New,
+            },
+        })
+    }
+
+    /// Keeps an outcome, and forgets what is too old or too much.
+    pub(super) fn keep(
+        &mut self,
+        head: &mut Head,
+        command: &Command,
+        digest: BodyDigest,
+        outcome: &Outcome,
+        (index, now_ms): (u64, u64),
+        effects: &mut Effects,
+    ) -> rusqlite::Result<()> {
+        let outcome = serde_json::to_string(outcome).expect("an outcome always has a JSON form");
+        effects.add(&outcome);
+        self.insert.execute(params![int(index), command.id.as_str(), digest, outcome, int(now_ms)])?;
+        head.requests += 1;
+        forget(self.connection, head, now_ms, COUNT_MAX)
+    }
 }
 
 /// The answer to a command whose request was applied already, if that is kept.
 pub(super) fn replayed(connection: &Connection, command: &Command) -> rusqlite::Result<Option<Outcome>> {
     let same = digest(command);
-    Ok(kept(connection, &command.id)?
+    Ok(kept(&mut *connection.prepare_cached(FIND)?, &command.id)?
         .map(|kept| if kept.digest == same { kept.outcome } else { reused(kept.index) }))
 }
 
@@ -79,15 +114,15 @@ struct Kept {
     outcome: Outcome,
 }
 
-fn kept(connection: &Connection, id: &RequestId) -> rusqlite::Result<Option<Kept>> {
-    connection
-        .prepare_cached("SELECT idx, digest, outcome FROM requests WHERE id = ?1")?
-        .query_row([id.as_str()], |row| {
-            let outcome =
-                serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| unreadable(2, error))?;
-            Ok(Kept { index: uint(row.get(0)?), digest: row.get(1)?, outcome })
-        })
-        .optional()
+const FIND: &str = "SELECT idx, digest, outcome FROM requests WHERE id = ?1";
+
+fn kept(find: &mut Statement<'_>, id: &RequestId) -> rusqlite::Result<Option<Kept>> {
+    find.query_row([id.as_str()], |row| {
+        let outcome =
+            serde_json::from_str(row.get_ref(2)?.as_str()?).map_err(|error| unreadable(2, error))?;
+        Ok(Kept { index: uint(row.get(0)?), digest: row.get(1)?, outcome })
+    })
+    .optional()
 }
 
 fn reused(index: u64) -> Outcome {
@@ -107,27 +142,6 @@ fn expired(id: &RequestId, floor_ms: u64, now_ms: u64) -> Option<&'static str> {
     }
     (made_ms > now_ms.saturating_add(AHEAD_MS_MAX))
         .then_some("the key was made more than an hour ahead of log time")
-}
-
-/// Keeps an outcome, and forgets what is too old or too much.
-pub(super) fn keep(
-    connection: &Connection,
-    head: &mut Head,
-    command: &Command,
-    digest: BodyDigest,
-    outcome: &Outcome,
-    (index, now_ms): (u64, u64),
-    effects: &mut Effects,
-) -> rusqlite::Result<()> {
-    let outcome = serde_json::to_string(outcome).expect("an outcome always has a JSON form");
-    effects.add(&outcome);
-    connection
-        .prepare_cached(
-            "INSERT INTO requests (idx, id, digest, outcome, time_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![int(index), command.id.as_str(), digest, outcome, int(now_ms)])?;
-    head.requests += 1;
-    forget(connection, head, now_ms, COUNT_MAX)
 }
 
 fn forget(connection: &Connection, head: &mut Head, now_ms: u64, count_max: u64) -> rusqlite::Result<()> {
@@ -190,7 +204,8 @@ mod tests {
             let outcome = refused("not_found", "no such key", index);
             let at = (index, 1_000 + index);
             let effects = &mut Effects::after(&head);
-            keep(&connection, &mut head, &command, digest(&command), &outcome, at, effects).unwrap();
+            let mut requests = Requests::of(&connection).unwrap();
+            requests.keep(&mut head, &command, digest(&command), &outcome, at, effects).unwrap();
         }
         assert_eq!((head.requests, head.floor_ms), (10, 0));
         for left in [8, 6, 5, 5] {
