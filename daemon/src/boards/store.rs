@@ -31,6 +31,9 @@ const LIST: &str = "list";
 const PUT: &str = "put";
 const DELETE: &str = "delete";
 
+const INSERT: &str = "INSERT INTO store (key, value, idx) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+const UPDATE: &str = "UPDATE store SET value = ?2, idx = ?3 WHERE key = ?1";
+
 /// The board.
 #[derive(Debug)]
 pub(super) struct Store;
@@ -211,17 +214,19 @@ impl Store {
         context: &Context<'_>,
         put: Put,
     ) -> Result<Effect, ApplyError> {
-        let version = version_of(transaction, &put.key)?;
-        if let Some(refusal) = IfMatch::refusal(put.if_match, context, version) {
-            return Ok(refusal);
+        let row = params![put.key, put.value, context.index.cast_signed()];
+        // Most keys are new, so that is tried before anything is looked for.
+        let new = put.if_match.is_none() && transaction.prepare_cached(INSERT)?.execute(row)? == 1;
+        if !new {
+            if put.if_match.is_some() {
+                let version = version_of(transaction, &put.key)?;
+                if let Some(refusal) = IfMatch::refusal(put.if_match, context, version) {
+                    return Ok(refusal);
+                }
+            }
+            transaction.prepare_cached(UPDATE)?.execute(row)?;
         }
-        transaction
-            .prepare_cached(
-                "INSERT INTO store (key, value, idx) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (key) DO UPDATE SET value = excluded.value, idx = excluded.idx",
-            )?
-            .execute(params![put.key, put.value, context.index.cast_signed()])?;
-        let change = if version.is_some() { Change::Changed } else { Change::Created };
+        let change = if new { Change::Created } else { Change::Changed };
         let item = json!({ "key": put.key, "value": put.value, "index": context.index });
         let touched = self.touched(&put.key);
         Ok(Effect { touched, ..Effect::done(context, self.name(), &put.key, change, item) })
