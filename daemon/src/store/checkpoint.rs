@@ -20,16 +20,17 @@ use super::readers::Readers;
 use super::sqlite::{Synchronous, disk, open_writer};
 use super::{StoreError, spawn};
 
-/// A WAL shorter than this (4 MiB) is left alone.
-const FRAMES_MIN: u32 = 1_024;
+/// A WAL shorter than this (16 MiB) is left alone: what is copied seldom is copied less, for a page that changes often goes
+/// once.
+const FRAMES_MIN: u32 = 4_096;
 /// So few frames the writer copies itself, between two transactions.
 const LAST_PASS_FRAMES: u32 = 500;
 /// Or this part of a long WAL: a writer that is faster than the thread beside it must wait for the disk once.
 const LAST_PASS_PART: u32 = 4;
 /// While a reader keeps frames from being copied, each attempt waits for so many new ones.
 const ATTEMPT_FRAMES: u32 = 500;
-/// A WAL longer than this (16 MiB) is worth holding readers back for.
-const PAUSE_FRAMES: u32 = 4_096;
+/// A WAL longer than this (32 MiB) is worth holding readers back for.
+const PAUSE_FRAMES: u32 = 8_192;
 
 /// The writer's end: told after each commit how long the WAL is.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ pub(super) fn open_writer(path: &Path, synchronous: Synchronous) -> rusqlite::Re
     let pragmas = format!(
         "PRAGMA synchronous = {level};
          PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 8388608;
+         PRAGMA journal_size_limit = 25165824;
          PRAGMA mmap_size = 0;
          PRAGMA cache_size = -{cache_kib};
          PRAGMA temp_store = MEMORY;
