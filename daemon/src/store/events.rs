@@ -31,7 +31,7 @@ impl<'c> Events<'c> {
         effects: &mut Effects,
     ) -> rusqlite::Result<()> {
         for (n, item) in (0_i64..).zip(items) {
-            let text = item.item.to_string();
+            let text = serde_json::to_string(&item.item).expect("a value always has a JSON form");
             effects.add(&text);
             self.insert.execute(params![int(index), n, int(term), item.topic, item.kind.word(), text])?;
         }
