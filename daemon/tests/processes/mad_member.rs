@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::client::dropped;
 use crate::cluster::Cluster;
 use crate::pace::Pace;
-use crate::puts::put_at;
+use crate::puts::{put, put_at};
 use crate::voice::{Voice, request_id, socket};
 use crate::wait::wait_for;
 
@@ -33,7 +33,7 @@ const CLASSES: [(&str, bool); 4] =
     [("elections", true), ("old_term", true), ("presence", true), ("commands", true)];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_that_says_too_much_of_anything_changes_no_leader_and_stops_no_write() {
+async fn a_member_that_says_too_much_changes_no_leader_and_stops_no_write() {
     let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
     let lasts = Duration::from_secs(if long { 15 } else { 1 });
     let mut cluster = Cluster::start(5).await;
@@ -83,6 +83,24 @@ async fn a_member_that_says_too_much_of_anything_changes_no_leader_and_stops_no_
     cluster.spawn_all();
     cluster.settled().await;
     cluster.same_rows("SELECT key, value FROM store");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_sound_nodes_say_as_fast_as_they_can_is_never_too_much() {
+    let mut cluster = Cluster::start(5).await;
+    cluster.settled().await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.kill(away);
+    let sound = cluster.running();
+    let load = put(&cluster, &sound, "busy", 10_000, 900).await;
+    // Who was away asks for all of it while more is written.
+    cluster.spawn(away);
+    put(&cluster, &sound, "more", 5_000, 900).await;
+    cluster.settled().await;
+    let all = cluster.running();
+    println!("measured: at {:.0} writes a second nothing is too much", load.rate());
+    assert_eq!(rates(&cluster, &all).await, [0; 5]);
 }
 
 /// How many datagrams each of the sound nodes dropped because there were too many of their class.
