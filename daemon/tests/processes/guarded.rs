@@ -103,20 +103,27 @@ fn secrets_are_nowhere(cluster: &Cluster, tls_key: &str) {
     println!("measured: the secret stands {held} times in the memory of a node");
 }
 
+/// Bytes of a process's memory that are looked at together.
+const PIECE: usize = 1 << 20;
+
 /// How often something stands in the memory that a process has written to.
 fn in_memory(pid: u32, what: &[u8]) -> usize {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
     let memory = File::open(format!("/proc/{pid}/mem")).expect("who runs the tests may look");
     let written = maps.lines().filter(|line| line.split_whitespace().nth(1).is_some_and(|way| way == "rw-p"));
-    let mut times = 0;
+    let (mut times, mut bytes) = (0, vec![0; PIECE + what.len()]);
     for line in written {
         let (from, rest) = line.split_once('-').expect("a range");
         let end = |text: &str| u64::from_str_radix(text, 16).expect("hexadecimal digits");
         let (from, to) = (end(from), end(rest.split(' ').next().expect("its end")));
-        let mut bytes = vec![0; usize::try_from(to - from).expect("64 bits")];
-        // What is gone since, or was never touched, cannot be read.
-        if memory.read_exact_at(&mut bytes, from).is_ok() {
-            times += bytes.windows(what.len()).filter(|part| *part == what).count();
+        // An allocator may have reserved far more than it uses. What lies across two pieces stands in the first.
+        for at in (from..to).step_by(PIECE) {
+            let length = (to - at).min(PIECE as u64 + what.len() as u64 - 1);
+            let piece = &mut bytes[..usize::try_from(length).expect("a piece")];
+            // What is gone since, or was never touched, cannot be read.
+            if memory.read_exact_at(piece, at).is_ok() {
+                times += piece.windows(what.len()).filter(|part| *part == what).count();
+            }
         }
     }
     times
