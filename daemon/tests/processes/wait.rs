@@ -11,13 +11,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Looks again and again until `look` finds something; panics with `what` when it takes too long.
-pub(crate) async fn wait_for<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn wait_for<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    wait_longer(PATIENCE, what, look).await
+}
+
+/// The same for what may take longer.
+pub(crate) async fn wait_longer<T>(
+    patience: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain for {what}");
+        assert!(begun.elapsed() < patience, "waited {patience:?} in vain for {what}");
         sleep(LOOK_EVERY).await;
     }
 }
