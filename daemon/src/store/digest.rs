@@ -31,6 +31,8 @@ const LOOK_ROWS: usize = 1_000;
 const TELL_ENTRIES: u64 = 10_000;
 /// Entries between two beginnings.
 const BEGIN_ENTRIES: u64 = 1_000_000;
+/// Rows are digested when they come to so many bytes: BLAKE3 is fast on what is long.
+const DIGEST_AT_ONCE: usize = 16 << 10;
 /// Bytes of a digest that are told.
 const TOLD_BYTES: usize = 16;
 
@@ -231,17 +233,22 @@ impl Object {
         let columns = statement.column_count();
         let mut rows = statement.query(params_from_iter(after))?;
         let (mut count, mut last) = (0, Vec::new());
-        hasher.update(self.name.as_bytes());
+        let mut bytes = self.name.clone().into_bytes();
         while count < limit
             && let Some(row) = rows.next()?
         {
-            take(row, columns, hasher)?;
+            take(row, columns, &mut bytes)?;
+            if bytes.len() > DIGEST_AT_ONCE {
+                hasher.update(&bytes);
+                bytes.clear();
+            }
             count += 1;
             if count == limit {
                 let keys = (0..self.keys).map(|n| row.get_ref(n).map(Key::of));
                 last = keys.collect::<rusqlite::Result<_>>()?;
             }
         }
+        hasher.update(&bytes);
         Ok((count, last))
     }
 }
@@ -258,22 +265,27 @@ fn shape_of(objects: &[Object]) -> u32 {
     u32::from_be_bytes(shape)
 }
 
-fn take(row: &Row<'_>, columns: usize, hasher: &mut blake3::Hasher) -> rusqlite::Result<()> {
+/// Adds what a row says.
+fn take(row: &Row<'_>, columns: usize, bytes: &mut Vec<u8>) -> rusqlite::Result<()> {
     for n in 0..columns {
-        let (kind, bytes): (u8, &[u8]) = match row.get_ref(n)? {
+        let (kind, value): (u8, &[u8]) = match row.get_ref(n)? {
             ValueRef::Null => (0, &[]),
             ValueRef::Integer(number) => {
-                hasher.update(&[1]).update(&number.to_be_bytes());
+                bytes.push(1);
+                bytes.extend_from_slice(&number.to_be_bytes());
                 continue;
             }
             ValueRef::Real(number) => {
-                hasher.update(&[2]).update(&number.to_be_bytes());
+                bytes.push(2);
+                bytes.extend_from_slice(&number.to_be_bytes());
                 continue;
             }
             ValueRef::Text(text) => (3, text),
-            ValueRef::Blob(bytes) => (4, bytes),
+            ValueRef::Blob(blob) => (4, blob),
         };
-        hasher.update(&[kind]).update(&(bytes.len() as u64).to_be_bytes()).update(bytes);
+        bytes.push(kind);
+        bytes.extend_from_slice(&(value.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(value);
     }
     Ok(())
 }

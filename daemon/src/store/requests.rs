@@ -177,10 +177,14 @@ fn oldest(connection: &Connection, head: &mut Head) -> rusqlite::Result<Option<O
 /// Tells bodies apart: the operation and all its arguments, each with its length before it.
 #[must_use]
 pub fn digest(command: &Command) -> BodyDigest {
-    let mut hasher = blake3::Hasher::new();
-    for part in [command.board.as_bytes(), command.op.as_bytes(), &command.v.to_be_bytes(), &command.body] {
-        hasher.update(&(part.len() as u64).to_be_bytes()).update(part);
+    let mut before = Vec::with_capacity(64);
+    for part in [command.board.as_bytes(), command.op.as_bytes(), &command.v.to_be_bytes()] {
+        before.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        before.extend_from_slice(part);
     }
+    before.extend_from_slice(&(command.body.len() as u64).to_be_bytes());
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&before).update(&command.body);
     let mut first = [0; DIGEST_BYTES];
     first.copy_from_slice(&hasher.finalize().as_bytes()[..DIGEST_BYTES]);
     first

@@ -14,7 +14,7 @@ pub(super) const ANSWERS_MAX: usize = 32;
 /// Bytes of entries that one answer to LAGGING repeats.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Bytes of entries that one answer to CATCHMEUP brings.
-const PULL_BYTES_MAX: usize = 128 << 10;
+pub(super) const PULL_BYTES_MAX: usize = 128 << 10;
 
 /// Something that others lack and this node will repeat, unless another does.
 #[derive(Clone, Debug)]

@@ -1,15 +1,17 @@
 //! Long ranges: which source a node that is far behind chooses, and the pace at which it pulls (CATCHMEUP).
 
 use super::Repair;
-use super::answer::Lacked;
+use super::answer::{Lacked, PULL_BYTES_MAX};
 use crate::mark;
 use crate::message::{CatchMeUp, LeaderInfo, Message};
 use crate::presence::Peer;
 use crate::raft::{Raft, To};
 use crate::types::{Index, NodeId, Span, Time};
 
-/// Entries that one CATCHMEUP asks for.
+/// Entries that one CATCHMEUP asks for, at most.
 const PULL_ENTRIES: u64 = 1_024;
+/// So many entries tell what the ones after them weigh.
+const SAMPLE_ENTRIES: u64 = 64;
 /// Bytes that may wait for the disk before a pull pauses.
 const PULL_UNDURABLE_BYTES_MAX: usize = 4 << 20;
 /// A node that lacks so many committed entries pulls them from one source.
@@ -144,15 +146,33 @@ impl Raft {
         }
     }
 
+    /// How many entries one answer brings, if the next are like the last.
+    fn pull_window(&self) -> u64 {
+        let first = Index(self.matched.0.saturating_sub(SAMPLE_ENTRIES) + 1);
+        let sample = self.log.between(first, self.matched);
+        let (count, bytes) =
+            sample.fold((0, 0), |(count, bytes), entry| (count + 1, bytes + entry.weight() as u64));
+        fitting(count, bytes)
+    }
+
     fn say_catch_me_up(&mut self) {
         let (from, term) = (self.matched.next(), self.disk.term);
+        let upto = Index(self.matched.0 + self.pull_window());
         let Some(pull) = &mut self.repair.pull else { return };
-        let to = pull.to.min(Index(self.matched.0 + PULL_ENTRIES));
+        let to = pull.to.min(upto);
         pull.window_to = to;
         pull.again_at = self.now.time + PULL_QUIET.times(1 << pull.tries);
         let source = pull.source;
         self.send(To::Node(source), Message::CatchMeUp(CatchMeUp { term, from, to, snapshot: false }));
     }
+}
+
+/// How many entries fit one answer, if they weigh what `count` others did, `bytes` together. A little less, for some may weigh
+/// a little more: of an answer that ends before what was asked for the asker learns only when the source has been quiet for a
+/// while.
+fn fitting(count: u64, bytes: u64) -> u64 {
+    let fits = (PULL_BYTES_MAX as u64 / 16 * 15 * count).checked_div(bytes);
+    fits.map_or(PULL_ENTRIES, |fits| fits.clamp(1, PULL_ENTRIES))
 }
 
 impl Repair {
@@ -166,6 +186,24 @@ impl Repair {
         if let Some(pull) = self.pull.as_mut().filter(|pull| pull.source == from) {
             pull.tries = 0;
             pull.again_at = quiet_at;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_asks_for_what_one_answer_brings() {
+        assert_eq!(fitting(0, 0), PULL_ENTRIES, "nothing tells how heavy entries are");
+        assert_eq!(fitting(64, 64 * 50), PULL_ENTRIES);
+        assert_eq!(fitting(1, 60_000), 2);
+        assert_eq!(fitting(3, 3 * PULL_BYTES_MAX as u64), 1, "one at least always comes");
+        for weight in [200, 400, 1_000] {
+            let bytes = fitting(64, 64 * weight) * weight;
+            let room = PULL_BYTES_MAX as u64;
+            assert!(bytes <= room && bytes > room * 9 / 10, "{bytes} of {room} bytes");
         }
     }
 }
