@@ -31,8 +31,10 @@ enum Class {
     Leading,
     /// What clients want, on its way to the leader and back.
     Requests,
-    /// What is asked for: entries that were lost, and by controllers what they want to know.
+    /// Entries that were lost are asked for: each asking may draw 128 KiB.
     Repair,
+    /// What is answered by a word: who leads, and by controllers what they want to know.
+    Questions,
     /// Who is there.
     Presence,
     /// What it takes a signature to judge, or an agreement of keys.
@@ -40,7 +42,7 @@ enum Class {
 }
 
 /// The classes that there are.
-const CLASSES: usize = 7;
+const CLASSES: usize = 8;
 
 impl Class {
     /// Exhaustive, so that a new message must take a side. `term` is the receiver's.
@@ -61,12 +63,10 @@ impl Class {
             | Message::ReadIndex(_)
             | Message::Done(_)
             | Message::Refused(_) => Self::Requests,
-            Message::Lagging(_)
-            | Message::CatchMeUp(_)
-            | Message::LeaderInfo(_)
-            | Message::Status(_)
-            | Message::Retrieve(_)
-            | Message::Ping(_) => Self::Repair,
+            Message::Lagging(_) | Message::CatchMeUp(_) => Self::Repair,
+            Message::LeaderInfo(_) | Message::Status(_) | Message::Retrieve(_) | Message::Ping(_) => {
+                Self::Questions
+            }
             Message::Hello(_) | Message::Welcome(_) => Self::Presence,
             Message::Follow(_)
             | Message::TryLead(_)
@@ -116,8 +116,9 @@ impl Allowance {
                 return Span(self.heartbeat_interval.0 / ELECTIONS_IN_AN_INTERVAL);
             }
             Class::Leading | Class::Requests => 100_000,
-            // LAGGING is said once in 0.5 ms at most.
-            Class::Repair => 5_000,
+            Class::Questions => 5_000,
+            // Who pulls as fast as entries are applied asks some hundred times a second.
+            Class::Repair => 1_000,
             // An answer leaves 20 ms after the last one at the soonest, to the group and to whom it answers.
             Class::Presence => 1_000,
             Class::Signed => 100,
@@ -204,13 +205,13 @@ mod tests {
     #[test]
     fn a_bucket_holds_a_second_of_messages_and_is_filled_at_their_pace() {
         let mut allowance = at_40_ms();
-        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, Time(7), AT_ONCE), 5_000);
+        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, Time(7), AT_ONCE), 1_000);
         let half_a_second_later = Time(500_007);
-        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, half_a_second_later, AT_ONCE), 2_500);
+        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, half_a_second_later, AT_ONCE), 500);
         let later = Time(900_000_000);
-        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, later, AT_ONCE), 5_000, "it holds no more");
+        assert_eq!(taken(&mut allowance, &lagging(1), 50_000, later, AT_ONCE), 1_000, "it holds no more");
         let much_later = Time(2_000_000_000);
-        let every = Span(200);
+        let every = Span(1_000);
         assert_eq!(taken(&mut allowance, &lagging(1), 500_000, much_later, every), 500_000, "for ever");
     }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chorus_proto::message::{
-    AppendReply, Carried, CatchMeUp, Control, Heartbeat, Hello, Lagging, Message, Recipient, Role,
-    VoteConsensus, VoteMe,
+    Carried, CatchMeUp, Control, Heartbeat, Hello, Lagging, Message, Recipient, Role, VoteConsensus, VoteMe,
 };
 use chorus_proto::types::{
     Boot, Cluster as ClusterId, Entry, EntryId, Identity, Index, NodeId, Payload, Round, Term,
@@ -28,9 +27,8 @@ const A_SECOND: u32 = 20_000;
 const WRITES: u32 = 50;
 /// What it gives as its process, so that it is told from the one before it.
 const MAD_PID: i32 = 1;
-/// What it says, and whether that is more than it may.
-const CLASSES: [(&str, bool); 4] =
-    [("elections", true), ("old_term", true), ("presence", true), ("commands", true)];
+/// What it says, each more often than it may.
+const CLASSES: [&str; 5] = ["elections", "old_term", "repair", "presence", "commands"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_says_too_much_changes_no_leader_and_stops_no_write() {
@@ -49,7 +47,7 @@ async fn a_member_that_says_too_much_changes_no_leader_and_stops_no_write() {
     let (leader, term) = (cluster.leader().await, voice.report(cluster.name(sound[0])).term);
     await_proof(&cluster, &mad).await;
 
-    for (class, limited) in CLASSES {
+    for class in CLASSES {
         let before = rates(&cluster, &sound).await;
         let (speaker, mut n) = (Arc::clone(&mad), 0);
         let messages = said(class, term, &speaker.lock().expect("nobody speaks yet").hello);
@@ -78,7 +76,7 @@ async fn a_member_that_says_too_much_changes_no_leader_and_stops_no_write() {
             load.latency.percentile_ms(99.0)
         );
         assert!(done.a_second() > f64::from(A_SECOND) / 4.0, "{class}: {done:?}");
-        assert!(rates.iter().all(|rate| (*rate > 0) == limited), "{class}: {rates:?} of {done:?}");
+        assert!(rates.iter().all(|rate| *rate > 0), "{class}: {rates:?} of {done:?}");
     }
     cluster.spawn_all();
     cluster.settled().await;
@@ -154,10 +152,6 @@ fn said(class: &str, term: Term, hello: &Hello) -> Vec<Message> {
             let payload = Payload::Command(Bytes::from(vec![7; 900]));
             let entry = Entry { id: EntryId { term: Term(1), index: Index(2) }, time_ms: 1, payload };
             vec![heartbeat(Vec::new()), heartbeat(vec![Carried::Whole(entry)])]
-        }
-        "replies" => {
-            let (match_index, round) = (Index(1), Round(0));
-            vec![Message::AppendReply(AppendReply { term, success: false, match_index, round })]
         }
         "repair" => vec![
             Message::Lagging(lagging(term, vec![(Index(2), Index(20))])),
