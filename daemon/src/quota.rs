@@ -51,6 +51,12 @@ impl Usage {
         Self(quotas.iter().map(kept).collect())
     }
 
+    /// No board has a quota.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Kept> {
         self.0.iter()

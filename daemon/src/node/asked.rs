@@ -140,6 +140,14 @@ impl Driver {
         self.queue(Proposal { id: command.id.clone(), command: command.encode(), asker });
     }
 
+    /// Why what somebody wants proposed is not, if its board is full. Where no board has a quota nothing is looked at.
+    fn proposal_full(&self, proposal: &Proposal) -> Option<NoAnswer> {
+        if self.stores.usage().is_empty() {
+            return None;
+        }
+        Command::decode(&proposal.command).ok().and_then(|command| self.board_full(&command))
+    }
+
     /// Queues what somebody else wants proposed, if disk and board have room for it here.
     pub(super) fn queue(&mut self, proposal: Proposal) {
         if self.reserve.is_short() {
@@ -148,8 +156,7 @@ impl Driver {
             let refused = Refused { retry_ms, ..refused(proposal.id, code, &detail) };
             return self.reply(proposal.asker, Message::Refused(refused));
         }
-        let full = Command::decode(&proposal.command).ok().and_then(|command| self.board_full(&command));
-        if let Some(NoAnswer { code, detail, .. }) = full {
+        if let Some(NoAnswer { code, detail, .. }) = self.proposal_full(&proposal) {
             let refused = refused(proposal.id, code, &detail);
             return self.reply(proposal.asker, Message::Refused(refused));
         }

@@ -29,7 +29,7 @@ impl Meter {
         usage: &Arc<Usage>,
     ) -> rusqlite::Result<Self> {
         let meter = Self(Arc::clone(usage));
-        if usage.iter().next().is_some() {
+        if !usage.is_empty() {
             connection.execute_batch(SUMS)?;
         }
         for (place, kept) in usage.iter().enumerate() {
@@ -43,7 +43,7 @@ impl Meter {
 
     /// Tells what is kept after the last commit.
     pub(super) fn read(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.0.iter().next().is_none() {
+        if self.0.is_empty() {
             return Ok(());
         }
         let mut sums = connection.prepare_cached("SELECT rows, bytes FROM board_usage ORDER BY place")?;
