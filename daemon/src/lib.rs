@@ -18,3 +18,6 @@ pub mod service;
 pub mod store;
 pub mod transfer;
 pub mod transport;
+
+/// The program's, which `main` names; Cargo.toml says why it is not the system's.
+pub use mimalloc::MiMalloc as Allocator;

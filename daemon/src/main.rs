@@ -2,11 +2,8 @@
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// Cargo.toml says why it is not the system's.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: chorus::Allocator = chorus::Allocator;
 
 fn main() -> ExitCode {
     chorus::cli::run()

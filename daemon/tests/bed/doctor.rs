@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use chorus_proto::types::Cluster;
+use chorus_proto::message::NodeReport;
+use chorus_proto::types::{Cluster, Fingerprint, KeyId};
 use serde_json::Value;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
@@ -112,14 +113,15 @@ async fn strangers(office: &mut Office, nodes: &Nodes) {
     ill.hello.receive_buffer_bytes = 100 << 10;
     ill.hello.public_url = Some(format!("http://{HERE}:9"));
     ill.delay = Duration::from_millis(120);
-    ill.report = Some(chorus_proto::message::NodeReport {
+    ill.report = Some(NodeReport {
         leader: Some("n1".parse().expect("a name")),
         why: Some("applying stops here: upgrade me".to_owned()),
         voters: vec!["n7".parse().expect("a name")],
+        key: Some(key(2)),
         ..ill.report("learner")
     });
     let mut silent = Stranger::new("n8", secret, cluster);
-    silent.report = Some(silent.report("silent"));
+    silent.report = Some(NodeReport { key: Some(key(1)), ..silent.report("silent") });
     let foreign = Stranger::new("n6", secret, Cluster { id: [6; 16], epoch: 1 });
     let other_secret = Stranger::new("n5", [5; 32], cluster);
     let speaking = [(ill, -3_600_000), (silent, 0), (foreign, 0), (other_secret, 0)]
@@ -137,11 +139,16 @@ async fn strangers(office: &mut Office, nodes: &Nodes) {
         "complaint",
         "voter-missing",
         "plays-dead",
+        "key-missing",
         "other-cluster",
         "other-secret",
         "noise",
     ];
     office.see("strangers", visit, &expected);
+}
+
+fn key(number: u32) -> KeyId {
+    KeyId { number, fingerprint: Fingerprint([7; 8]) }
 }
 
 /// Bytes of another program, from an address that says nothing else.
