@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::client::{Client, problem};
 use crate::cluster::{Cluster, Options};
+use crate::wait::wait_for;
 
 /// What quotes may have of records,
 const ROWS: usize = 5;
@@ -51,8 +52,12 @@ async fn a_board_that_is_full_takes_nothing_that_adds_to_it_and_all_else_goes_on
     let deleted = client.request(Method::DELETE, "/api/v1/store/a").send().await.expect("an answer");
     assert!(deleted.status().is_success(), "{}", deleted.status());
     assert!(put(&client, "c", "short").await.status().is_success(), "there is room again");
-    let metrics = client.text("/metrics").await;
-    assert!(metrics.contains(&format!("chorus_board_rows{{board=\"quotes\"}} {ROWS}\n")), "{metrics}");
+    // It is told once a second.
+    wait_for("the metrics to tell how many quotes are kept", async || {
+        let told = format!("chorus_board_rows{{board=\"quotes\"}} {ROWS}\n");
+        client.text("/metrics").await.contains(&told).then_some(())
+    })
+    .await;
 
     // What is there is counted anew.
     cluster.kill(follower);
