@@ -218,6 +218,9 @@ impl Raft {
         }
         if self.is_below_all() {
             self.ask_for_snapshot(None);
+        }
+        // Nobody may have one; then the leader may still have entries, of which it does not know that they are committed.
+        if self.awaits_snapshot() {
             return;
         }
         let (ranges, parts) = (self.repair.ranges(self.matched), self.missing_parts());
