@@ -52,9 +52,8 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::HalfIsMajority => &[I::ElectedByMajority, I::CommittedOnMajority],
         Bug::HigherTermInReplyIgnored => &[I::HigherTermIsHeeded],
         Bug::WelcomeBeforeDisk => &[I::DurableBeforeSaid, I::OneFounding],
-        Bug::PreviousByIndex | Bug::HeldWithoutPrevious => {
-            &[I::LogMatching, I::MatchIsHeld, I::StateMachineSafety]
-        }
+        Bug::PreviousByIndex => &[I::LogMatching, I::MatchIsHeld, I::StateMachineSafety],
+        Bug::HeldWithoutPrevious => &[I::LogMatching, I::MatchIsHeld, I::StateMachineSafety, I::NoPanic],
         Bug::ConflictKept => &[I::CommittedOnMajority, I::MatchIsHeld, I::LogMatching, I::StateMachineSafety],
         Bug::DelayedAppendTruncates => &[I::MatchIsHeld, I::CommittedOnMajority, I::StateMachineSafety],
         Bug::MatchedKeptInNewTerm | Bug::UnmatchedTailAcked => {

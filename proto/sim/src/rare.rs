@@ -11,7 +11,7 @@ use chorus_proto::marks::{self, Mark};
 use crate::world::{self, Failure};
 
 /// Lives that `./test` looks at.
-pub const SEEDS: u64 = 2_000;
+pub const SEEDS: u64 = 3_000;
 
 /// A state is rare when fewer than one life in so many reaches it.
 pub const RARE_ONE_IN: u64 = 20;

@@ -18,8 +18,6 @@ pub(super) struct Follower {
     /// When it campaigns, unless it hears a leader or grants a vote.
     pub(super) election_at: Time,
     late_ticks: u32,
-    /// The latest round of the leader's HEARTBEATs.
-    round: Round,
     /// The latest round that was answered.
     answered_round: Round,
     /// The match index that was last said.
@@ -28,13 +26,7 @@ pub(super) struct Follower {
 
 impl Follower {
     pub(super) fn new(now: Time) -> Self {
-        Self {
-            election_at: now,
-            late_ticks: 0,
-            round: Round(0),
-            answered_round: Round(0),
-            answered_match: Index(0),
-        }
+        Self { election_at: now, late_ticks: 0, answered_round: Round(0), answered_match: Index(0) }
     }
 }
 
@@ -84,9 +76,10 @@ impl Raft {
             self.violation(format!("{from} leads in term {}, and so does {leader}", self.term));
             return;
         }
-        self.hear_leader(from);
-        if let Office::Follower(follower) = &mut self.office {
-            follower.round = follower.round.max(heartbeat.round);
+        // One that was overtaken by later rounds tells of the past: its leader may have made way since.
+        if heartbeat.round >= self.leader_round {
+            self.leader_round = heartbeat.round;
+            self.hear_leader(from);
         }
         self.heard_commit_index = self.heard_commit_index.max(heartbeat.commit_index);
         self.repair.announced(heartbeat.last_index);
@@ -251,14 +244,15 @@ impl Raft {
         let match_index = matched.min(self.log.durable_index());
         let may_answer = self.may_answer() || planted!(LearnerCounted);
         let (Some(leader), true, true) = (self.leader, self.settled(), may_answer) else { return };
+        let round = self.leader_round;
         let Office::Follower(follower) = &mut self.office else { return };
-        if follower.round <= follower.answered_round && match_index <= follower.answered_match {
+        if round <= follower.answered_round && match_index <= follower.answered_match {
             return;
         }
-        follower.answered_round = follower.round;
+        follower.answered_round = round;
         follower.answered_match = match_index;
         let success = !self.repair.lacks(self.matched);
-        let reply = AppendReply { term: self.disk.term, success, match_index, round: follower.round };
+        let reply = AppendReply { term: self.disk.term, success, match_index, round };
         self.send(To::Node(leader), Message::AppendReply(reply));
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::membership::Past;
-use super::progress::Progress;
+use super::progress::{Progress, Rounds};
 use super::quorum::{is_majority, reached};
 use super::reads::Reads;
 use super::{Actions, Command, Event, Office, Proposed, Raft, Refusal, SYNC_STALL_MAX, To};
@@ -33,6 +33,7 @@ pub(super) struct Leader {
     progress: BTreeMap<NodeId, Progress>,
     /// That of the last HEARTBEAT.
     pub(super) round: Round,
+    rounds: Rounds,
     heartbeat_at: Time,
     elected: Time,
     /// Its no-op: reads wait until it is committed (thesis 6.4).
@@ -65,6 +66,7 @@ impl Raft {
         self.office = Office::Leader(Leader {
             progress: BTreeMap::new(),
             round: Round(0),
+            rounds: Rounds::default(),
             heartbeat_at: now + self.config.heartbeat_interval,
             elected: now,
             first_own: self.log.last_index().next(),
@@ -192,8 +194,10 @@ impl Raft {
 
     /// From now on an answer proves that this node led at this moment.
     pub(super) fn new_round(&mut self) {
+        let (now, apart, span) = (self.now.time, self.config.heartbeat_interval, self.quorum_span());
         if let Office::Leader(leader) = &mut self.office {
             leader.round = leader.round.next();
+            leader.rounds.begin(leader.round, now, apart, span);
         }
     }
 
@@ -208,7 +212,7 @@ impl Raft {
             self.become_follower(reply.term, None);
             return;
         }
-        let (now, last_index) = (self.now.time, self.log.last_index());
+        let last_index = self.log.last_index();
         let Office::Leader(leader) = &mut self.office else { return };
         mark!(StaleReplyCame, reply.term < self.term && reply.match_index > Index(0));
         let counts = reply.term == self.term || planted!(StaleReplyCounted);
@@ -227,7 +231,7 @@ impl Raft {
         }
         let nack_as_ack = planted!(NackTakenAsAck) && !reply.success;
         let match_index = if nack_as_ack { last_index } else { reply.match_index };
-        progress.answered(now, match_index, reply.round);
+        progress.answered(match_index, reply.round, leader.rounds.began(reply.round));
         self.maybe_commit();
         self.confirm_reads();
         self.go_on_handing_over();
@@ -333,19 +337,19 @@ impl Raft {
         self.writes.front().is_some_and(|write| self.now.time.since(write.asked) >= SYNC_STALL_MAX)
     }
 
-    /// Check-quorum (thesis 6.2): a leader that a majority does not answer makes way.
+    /// Check-quorum (thesis 6.2): a leader whose rounds a majority does not answer makes way.
     fn hears_majority(&self) -> bool {
         let Office::Leader(leader) = &self.office else { return false };
         self.now.time.since(leader.elected) <= self.quorum_span()
             || is_majority(self.membership.voters(), |id| self.is_heard(id))
     }
 
-    /// For so long after its last answer a voter counts as heard.
+    /// For so long after the beginning of the last round that it answered a voter counts as heard.
     pub(super) fn quorum_span(&self) -> Span {
         self.config.election_timeout_max.times(2)
     }
 
-    /// It is this node, or a voter that answered it lately.
+    /// It is this node, or a voter that answered a round that it began lately.
     pub(super) fn is_heard(&self, id: NodeId) -> bool {
         let Office::Leader(leader) = &self.office else { return false };
         let answered = |progress: &Progress| self.now.time.since(progress.heard) <= self.quorum_span();

@@ -34,8 +34,10 @@
 //!
 //! ## Elections
 //! A voter that hears no leader for its timeout asks by VOTECONSENSUS whether others miss it too (pre-vote, thesis
-//! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader that has not
-//! heard a majority for twice the longest timeout steps down (check-quorum, 6.2), as does one whose disk hangs.
+//! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader none of
+//! whose rounds of twice the longest timeout a majority has answered steps down (check-quorum, 6.2), as does one whose disk
+//! hangs. What was overtaken counts on neither side: an answer for the moment when its round began, a HEARTBEAT of a round before
+//! the latest not at all.
 //! Leadership is handed over by RESIGN (3.10). A node that plays dead (`silence.rs`) takes no part in any of it.
 //!
 //! ## Who votes
@@ -83,8 +85,8 @@ pub use membership::{Change, ChangeRefusal, Changed};
 use crate::message::{Digest, Message, Role, Sender, StateDigest, Welcome};
 use crate::presence::{Observed, Presence, Standing};
 use crate::types::{
-    Boot, Configuration, Entry, EntryId, HardState, Held, Index, NodeId, Now, Payload, Queue, Span, Term,
-    Time, Token,
+    Boot, Configuration, Entry, EntryId, HardState, Held, Index, NodeId, Now, Payload, Queue, Round, Span,
+    Term, Time, Token,
 };
 use crate::wire::Assembler;
 use crate::{mark, planted};
@@ -162,6 +164,8 @@ pub struct Raft {
     leader: Option<NodeId>,
     /// When a leader was last heard.
     leader_heard: Option<Time>,
+    /// The latest round of this term's leader.
+    leader_round: Round,
     /// The log agrees with that of the term's leader up to here.
     matched: Index,
     /// The highest index that was said to be committed.
@@ -216,6 +220,7 @@ impl Raft {
             behind,
             leader: None,
             leader_heard: None,
+            leader_round: Round(0),
             matched: committed,
             heard_commit_index: committed,
             commit_index: committed,
@@ -504,7 +509,7 @@ impl Raft {
         self.vote = vote;
         self.write.hard_state = Some(HardState { term, vote });
         self.vote_owed = None;
-        self.leader = None;
+        (self.leader, self.leader_round) = (None, Round(0));
         if !planted!(MatchedKeptInNewTerm) {
             self.matched = self.commit_index;
         }
