@@ -273,6 +273,7 @@ impl World {
         {
             hello.state.iter().try_for_each(|named| self.checker.named(named))?;
         }
+        self.maybe_spare(to, sender.id, &message);
         match message {
             Message::Store(store) => self.on_store(to, from, store),
             Message::Done(done) => {

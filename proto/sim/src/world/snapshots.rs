@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use chorus_proto::message::SnapshotOffer;
+use chorus_proto::message::{CatchMeUp, Message, SnapshotOffer};
 use chorus_proto::planted;
 use chorus_proto::types::{EntryId, Index, NodeId, Span};
 
@@ -17,6 +17,9 @@ use crate::snapshot::Snapshot;
 /// The longest that a snapshot takes to be made, and to be fetched and examined.
 const MAKING_MAX: Span = Span::from_millis(1_500);
 const FETCHING_MAX: Span = Span::from_millis(4_000);
+
+/// One pull in so many is answered by the offer of a snapshot too.
+const SPARED_ONE_IN: u64 = 8;
 
 /// What compaction leaves of the applied entries, at most.
 const TAIL_MAX: u64 = 60;
@@ -72,6 +75,18 @@ impl World {
     }
 
     // --- at the source ---
+
+    /// Who pulls entries may be offered a snapshot besides, where that is less to fetch: here by chance.
+    pub(super) fn maybe_spare(&mut self, at: usize, by: NodeId, message: &Message) {
+        let pulls = matches!(message, Message::CatchMeUp(CatchMeUp { snapshot: false, .. }));
+        if pulls && self.rng.u64(..SPARED_ONE_IN) == 0 {
+            let standing = self.hosts[at].raft().standing();
+            let whole = standing.applied_index.next() >= standing.first_index;
+            if whole && standing.applied_index > Index(0) {
+                self.snapshot_wanted(at, by);
+            }
+        }
+    }
 
     /// A snapshot is made of the state as it is now, unless one is being made.
     pub(super) fn snapshot_wanted(&mut self, at: usize, by: NodeId) {
