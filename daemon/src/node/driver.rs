@@ -266,6 +266,11 @@ impl Driver {
         if let Message::Catchup(catchup) = &message {
             self.metrics.catchup(catchup.entries.len(), Direction::Received);
         }
+        if let Message::CatchMeUp(pull) = &message
+            && self.spares(now.time, from.id, pull)
+        {
+            return;
+        }
         let actions = self.core.receive(now, from, message);
         self.carry_out(now, actions);
     }

@@ -1,16 +1,16 @@
-//! Snapshots on their way (thesis chapter 5): made and offered to those who are below this node's log, fetched for this
-//! node's own core, which says what is of use.
+//! Snapshots on their way (thesis chapter 5): made and offered to those who are below this node's log, or so far behind that
+//! entries would take longer; fetched for this node's own core, which says what is of use.
 //!
 //! The stores make and examine them on threads of their own, `transfer` carries them; what comes of it is a report to
 //! the loop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use chorus_proto::message::SnapshotOffer;
+use chorus_proto::message::{CatchMeUp, SnapshotOffer};
 use chorus_proto::raft::Fetched;
 use chorus_proto::types::{EntryId, NodeId, Now, Span, Time};
 use tokio::task::spawn_blocking;
@@ -27,16 +27,39 @@ const WAITING_MAX: usize = 64;
 /// A snapshot that nobody has asked for or fetched for so long is let go of.
 const KEPT: Span = Span::from_millis(60_000);
 
+/// Who pulls so many entries or more may be better off with a snapshot.
+const LACKS_MIN: u64 = 200_000;
+/// An entry takes its receiver about as long as so many bytes of a snapshot do on their way (18 µs of processor time, at 64 MiB
+/// a second).
+const ENTRY_AS_BYTES: u64 = 1_200;
+/// And making, examining and installing one as long as so many bytes more.
+const SNAPSHOT_AS_BYTES: u64 = 128 << 20;
+/// Who was offered one and pulls on cannot have it, and is left in peace with it for so long.
+const SPARED_AGAIN: Span = Span::from_millis(600_000);
+/// While its snapshot is made, an asking of its for entries is answered so often: enough for it not to give this source up, and
+/// not so often that both have all hands full with entries that the snapshot holds too.
+const SPARED_PULL: Span = Span::from_millis(100);
+
 /// What the loop knows of them.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     /// Who waits for the one that is being made; none: none is.
     making: Option<BTreeSet<NodeId>>,
+    /// Who is to be spared entries, or was.
+    spared: BTreeMap<NodeId, Spared>,
     /// The last one that was made, and when it was last of use. Held, so that it stays on disk.
     made: Option<(Arc<Snapshot>, Time)>,
     coming: Option<Coming>,
     /// Why the last one did not come, in words; none once one did.
     trouble: Option<String>,
+}
+
+/// Somebody for whom a snapshot was made instead of many entries.
+#[derive(Clone, Copy, Debug)]
+struct Spared {
+    since: Time,
+    /// When an asking of it for entries was answered last.
+    answered: Time,
 }
 
 /// One that is on its way to this node.
@@ -111,7 +134,32 @@ impl Coming {
 impl Driver {
     // --- for others ---
 
-    /// A node is below what this one retains.
+    /// A node pulls entries that this one retains: it is offered a snapshot besides, if it is current sooner by that. Says
+    /// whether these entries can wait.
+    pub(super) fn spares(&mut self, now: Time, by: NodeId, pull: &CatchMeUp) -> bool {
+        let lacks = self.core.standing().commit_index.0.saturating_sub(pull.from.0);
+        if pull.snapshot || lacks < LACKS_MIN {
+            return false;
+        }
+        let making = self.snapshots.making.as_ref().is_some_and(|waiting| waiting.contains(&by));
+        self.snapshots.spared.retain(|_, spared| now.since(spared.since) < SPARED_AGAIN);
+        match self.snapshots.spared.get_mut(&by) {
+            Some(spared) if making && now.since(spared.answered) < SPARED_PULL => return true,
+            Some(spared) => spared.answered = now,
+            None => self.maybe_spare(now, by, lacks),
+        }
+        false
+    }
+
+    fn maybe_spare(&mut self, now: Time, by: NodeId, lacks: u64) {
+        let has_room = self.snapshots.spared.len() < WAITING_MAX;
+        if has_room && self.stores.state_bytes().is_ok_and(|bytes| is_sooner_by_snapshot(lacks, bytes)) {
+            self.snapshots.spared.insert(by, Spared { since: now, answered: now });
+            self.on_snapshot_wanted(by);
+        }
+    }
+
+    /// A node is to get a snapshot of the state as it is now, or was a moment ago.
     pub(super) fn on_snapshot_wanted(&mut self, by: NodeId) {
         if let Some(waiting) = &mut self.snapshots.making {
             if waiting.len() < WAITING_MAX {
@@ -280,6 +328,11 @@ impl Driver {
     }
 }
 
+/// Whoever lacks so many entries is current sooner by a snapshot of so many bytes.
+fn is_sooner_by_snapshot(lacks: u64, state_bytes: u64) -> bool {
+    lacks >= LACKS_MIN && lacks.saturating_mul(ENTRY_AS_BYTES) > state_bytes.saturating_add(SNAPSHOT_AS_BYTES)
+}
+
 /// `1,234,567`.
 pub(super) fn in_thousands(number: u64) -> String {
     let digits = number.to_string();
@@ -312,6 +365,17 @@ mod tests {
         assert_eq!(installs.arrival(), Arrival { received: 1_000_000, size: 1_000_000 });
         let failed = Snapshots { trouble: Some("n3 is gone".to_owned()), ..Snapshots::default() };
         assert_eq!(told(&failed).unwrap(), "waits for a snapshot: n3 is gone");
+    }
+
+    #[test]
+    fn a_snapshot_is_offered_for_many_entries_and_little_state() {
+        assert!(is_sooner_by_snapshot(1_000_000, 400 << 20));
+        assert!(
+            !is_sooner_by_snapshot(1_000_000, 1_100 << 20),
+            "a larger state takes longer than the entries"
+        );
+        assert!(is_sooner_by_snapshot(LACKS_MIN, 50 << 20));
+        assert!(!is_sooner_by_snapshot(LACKS_MIN - 1, 0), "so few entries are made up for at once");
     }
 
     #[test]

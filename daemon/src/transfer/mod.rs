@@ -60,7 +60,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4, strangers: 16, bytes_per_s: 40 << 20, wait_max: Duration::from_secs(5) }
+        Self { connections: 4, strangers: 16, bytes_per_s: 64 << 20, wait_max: Duration::from_secs(5) }
     }
 }
 

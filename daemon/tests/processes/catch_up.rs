@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::feed::Feed;
+use crate::lossy_network::{Loss, filter, in_a_network_of_its_own};
 use crate::measure::Measured;
 use crate::puts::{put, put_at};
 use crate::random::Random;
@@ -140,6 +141,37 @@ async fn a_node_that_missed_100_000_entries_is_current_within_a_second() {
     assert_eq!(snapshots_installed(&cluster.client(2)).await, 0, "the others held every entry");
     cluster.settled().await;
     cluster.same_rows("SELECT COUNT(*), SUM(idx) FROM store");
+}
+
+#[test]
+fn who_lacks_very_many_entries_gets_a_snapshot_or_all_of_them_where_none_can_be_fetched() {
+    let test =
+        "catch_up::who_lacks_very_many_entries_gets_a_snapshot_or_all_of_them_where_none_can_be_fetched";
+    let no_loss = Loss { at_hosts: 0.0, at_clients: 0.0 };
+    in_a_network_of_its_own(test, 3, no_loss, async |homes| {
+        // It connects to nobody, and is connected to all the same.
+        filter(&homes[2].namespace, "-A OUTPUT -p tcp --syn -j REJECT");
+        let no_pace = ["--writes-per-second", "0"].map(str::to_owned).to_vec();
+        let options = Options { homes, learners: 2, arguments: no_pace, ..Options::default() };
+        let mut cluster = Cluster::start_with(3, options).await;
+        cluster.kill_all_of(&[1, 2]);
+        put(&cluster, &[0], "missed", 205_000, 20).await;
+        for (k, snapshots) in [(1, 1), (2, 0)] {
+            cluster.spawn(k);
+            let took = current(&cluster, k).await;
+            println!("measured: 205,000 missed entries, {snapshots} snapshots: current after {took:?}");
+            if snapshots > 0 {
+                went_on_from_a_snapshot(&cluster.client(k)).await;
+            }
+            assert_eq!(snapshots_installed(&cluster.client(k)).await, snapshots);
+        }
+        assert!(cluster.talk(1).contains("goes on from a snapshot"));
+        assert!(cluster.talk(2).contains("no snapshot: "), "it was offered one");
+        cluster.settled().await;
+        for query in TABLES {
+            cluster.same_rows(query);
+        }
+    });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -361,6 +393,8 @@ async fn many_entries_are_made_up_for_while_writes_go_on() {
     cluster.kill(2);
     put(&cluster, &[0, 1], "missed", count, 200).await;
     back_under_load(&mut cluster, &format!("{count} entries of 200 bytes")).await;
+    // A million are more than the state that they have led to.
+    assert_eq!(snapshots_installed(&cluster.client(2)).await, u64::from(long()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -154,12 +154,18 @@ impl Network {
 /// Whoever lives in this namespace loses this share of the datagrams that arrive.
 fn lose(namespace: &str, share: f64) {
     if share > 0.0 {
-        let rule =
-            format!("iptables -w -A INPUT -p udp -m statistic --mode random --probability {share} -j DROP");
-        let mut arguments = vec!["netns", "exec", namespace];
-        arguments.extend(rule.split(' '));
-        run("ip", &arguments);
+        filter(
+            namespace,
+            &format!("-A INPUT -p udp -m statistic --mode random --probability {share} -j DROP"),
+        );
     }
+}
+
+/// A rule for the packet filter of a namespace.
+pub(crate) fn filter(namespace: &str, rule: &str) {
+    let mut arguments = vec!["netns", "exec", namespace, "iptables", "-w"];
+    arguments.extend(rule.split(' '));
+    run("ip", &arguments);
 }
 
 /// Namespaces to be removed at the end.
