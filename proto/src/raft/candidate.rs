@@ -300,8 +300,17 @@ impl Raft {
             self.write.hard_state = Some(HardState { term: self.term, vote: self.vote });
         }
         self.vote_owed = Some(candidate);
-        self.restart_election_timer();
+        self.wait_for_candidate();
         self.pay_vote();
+    }
+
+    /// Who votes gives the candidate time (thesis 3.4), and again whenever it asks again, for others' disks may be slow; but not
+    /// for ever: it may be one that no vote reaches.
+    fn wait_for_candidate(&mut self) {
+        let (now, span) = (self.now.time, self.quorum_span());
+        if self.vote_said.is_none_or(|said| now.since(said) <= span) {
+            self.restart_election_timer();
+        }
     }
 
     /// Says LEADME once the disk shows the vote.
@@ -311,7 +320,8 @@ impl Raft {
         let written = self.disk == voted && self.write.hard_state.is_none();
         if (written || planted!(VoteBeforeDisk)) && self.is_fit() {
             self.vote_owed = None;
-            self.restart_election_timer();
+            self.vote_said.get_or_insert(self.now.time);
+            self.wait_for_candidate();
             self.send(To::Node(candidate), Message::LeadMe(Vote { term: self.term }));
         }
     }

@@ -156,6 +156,8 @@ pub struct Raft {
     disk: HardState,
     /// The candidate that gets LEADME once the disk shows the vote.
     vote_owed: Option<NodeId>,
+    /// When this term's LEADME was said first.
+    vote_said: Option<Time>,
     log: Log,
     membership: Membership,
     behind: Option<Behind>,
@@ -215,6 +217,7 @@ impl Raft {
             vote: hard_state.vote,
             disk: hard_state,
             vote_owed: None,
+            vote_said: None,
             log: Log::new(&durable),
             membership: Membership::new(&durable.configurations, committed),
             behind,
@@ -508,7 +511,7 @@ impl Raft {
         self.term = term;
         self.vote = vote;
         self.write.hard_state = Some(HardState { term, vote });
-        self.vote_owed = None;
+        (self.vote_owed, self.vote_said) = (None, None);
         (self.leader, self.leader_round) = (None, Round(0));
         if !planted!(MatchedKeptInNewTerm) {
             self.matched = self.commit_index;
