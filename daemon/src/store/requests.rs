@@ -24,6 +24,9 @@ const FORGET_MAX: u32 = 2;
 /// Bytes of BLAKE3 that tell bodies apart.
 const DIGEST_BYTES: usize = 16;
 
+/// The outcome of a request by its id.
+const FIND: &str = "SELECT idx, digest, outcome FROM requests WHERE id = ?1";
+
 /// What tells the bodies of commands apart.
 pub type BodyDigest = [u8; DIGEST_BYTES];
 
@@ -113,8 +116,6 @@ struct Kept {
     digest: Vec<u8>,
     outcome: Outcome,
 }
-
-const FIND: &str = "SELECT idx, digest, outcome FROM requests WHERE id = ?1";
 
 fn kept(find: &mut Statement<'_>, id: &RequestId) -> rusqlite::Result<Option<Kept>> {
     find.query_row([id.as_str()], |row| {
