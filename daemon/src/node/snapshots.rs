@@ -152,8 +152,11 @@ impl Driver {
     }
 
     fn maybe_spare(&mut self, now: Time, by: NodeId, lacks: u64) {
-        let has_room = self.snapshots.spared.len() < WAITING_MAX;
-        if has_room && self.stores.state_bytes().is_ok_and(|bytes| is_sooner_by_snapshot(lacks, bytes)) {
+        let Ok(bytes) = self.stores.state_bytes() else { return };
+        // It is a kindness: the disk must have room for it twice, beside the reserve.
+        let has_room = self.reserve.has_room_for(bytes.saturating_mul(2));
+        let is_wanted = self.snapshots.spared.len() < WAITING_MAX && is_sooner_by_snapshot(lacks, bytes);
+        if has_room && is_wanted {
             self.snapshots.spared.insert(by, Spared { since: now, answered: now });
             self.on_snapshot_wanted(by);
         }
