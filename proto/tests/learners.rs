@@ -92,7 +92,7 @@ impl Stage {
                 term: standing.term,
                 success: true,
                 match_index: standing.durable.index,
-                round: Round(1),
+                round: self.last_round(),
             };
             self.hear(self.voters[1], Message::AppendReply(reply));
             assert_eq!(self.committed, standing.durable.index, "one voter and the leader are a majority");
@@ -101,6 +101,15 @@ impl Stage {
         }
         let is_hello = |message: &Message| matches!(message, Message::Hello(_));
         (self.said.iter().filter(|(_, message)| !is_hello(message)).count(), held)
+    }
+
+    /// That of the last HEARTBEAT.
+    fn last_round(&self) -> Round {
+        let rounds = self.said.iter().rev().find_map(|(_, message)| match message {
+            Message::Heartbeat(heartbeat) => Some(heartbeat.round),
+            _ => None,
+        });
+        rounds.expect("a leader says HEARTBEAT at each write")
     }
 
     /// What a learner says: HELLO each second; and an acknowledgement that no correct learner would send.
