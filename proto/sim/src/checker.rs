@@ -219,13 +219,22 @@ impl Checker {
         Ok(())
     }
 
+    /// What is committed at `index`, if the leader of `term` must hold it (thesis 3.6.3). Whoever hears that leader late may have
+    /// to give up what was committed in a later term, and has it again from there.
+    fn committed_before(&self, index: Index, term: Term) -> Option<&EntryId> {
+        let at =
+            place(index).filter(|at| self.committed_in.get(*at).is_some_and(|in_term| *in_term <= term))?;
+        self.committed.get(at)
+    }
+
     fn on_persist(&mut self, host: &Host, leads: bool, persist: &Persist) -> Checked {
         let asked = host.disk.asked();
         if let Some(from) = persist.cut_from {
-            let committed = place(from).and_then(|at| self.committed.get(at));
             if leads {
                 return Err(Invariant::LeaderAppendOnly.broken(format!("a leader cuts its log at {from}")));
             }
+            let term = persist.hard_state.map_or_else(|| host.disk.asked_term(), |written| written.term);
+            let committed = self.committed_before(from, term);
             if committed.is_some() && committed == place(from).and_then(|at| asked.get(at)) {
                 return Err(
                     Invariant::StateMachineSafety.broken(format!("{committed:?} is committed and cut"))

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use chorus_proto::raft::{Durable, Install, Persist, ReadLog};
-use chorus_proto::types::{Cluster, Configuration, Entry, EntryId, HardState, Index, Token};
+use chorus_proto::types::{Cluster, Configuration, Entry, EntryId, HardState, Index, Term, Token};
 use chorus_proto::{mark, planted};
 
 use crate::machine::Machine;
@@ -236,6 +236,13 @@ impl Disk {
     #[must_use]
     pub fn asked(&self) -> &[EntryId] {
         &self.asked
+    }
+
+    /// The term that it shows once all that waits has landed.
+    #[must_use]
+    pub fn asked_term(&self) -> Term {
+        let waiting = self.waiting.iter().rev().find_map(|persist| persist.hard_state);
+        waiting.unwrap_or(self.synced.hard_state).term
     }
 
     /// A commit begins, of the first `writes` of those that wait; the last of them is returned.
