@@ -43,9 +43,9 @@ impl Reserve {
         self.short
     }
 
-    /// So many bytes more would leave the reserve whole, as far as was last seen.
-    pub(super) fn has_room_for(&self, bytes: u64) -> bool {
-        self.free >= self.bytes.saturating_add(bytes)
+    /// So many bytes more would leave the reserve whole, of those that are free.
+    pub(super) fn has_room_for(&self, bytes: u64, free: u64) -> bool {
+        free >= self.bytes.saturating_add(bytes)
     }
 
     /// Whether somebody has to look again; he is taken to do it now.
@@ -117,7 +117,7 @@ mod tests {
     fn writes_are_taken_again_only_with_a_margin() {
         let mut reserve = Reserve::new(800 << 20, 900 << 20);
         assert!(!reserve.is_short() && reserve.told().is_none());
-        assert!(reserve.has_room_for(100 << 20) && !reserve.has_room_for(101 << 20));
+        assert!(reserve.has_room_for(100 << 20, 900 << 20) && !reserve.has_room_for(101 << 20, 900 << 20));
         assert!(reserve.see(799 << 20) && reserve.is_short());
         assert!(reserve.told().unwrap().contains("799 MiB free and 800 MiB"));
         assert!(!reserve.see(899 << 20), "a hundred MiB more are asked for");

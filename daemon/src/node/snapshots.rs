@@ -152,9 +152,9 @@ impl Driver {
     }
 
     fn maybe_spare(&mut self, now: Time, by: NodeId, lacks: u64) {
-        let Ok(bytes) = self.stores.state_bytes() else { return };
+        let Ok((bytes, free)) = self.stores.state_and_free_bytes() else { return };
         // It is a kindness: the disk must have room for it twice, beside the reserve.
-        let has_room = self.reserve.has_room_for(bytes.saturating_mul(2));
+        let has_room = self.reserve.has_room_for(bytes.saturating_mul(2), free);
         let is_wanted = self.snapshots.spared.len() < WAITING_MAX && is_sooner_by_snapshot(lacks, bytes);
         if has_room && is_wanted {
             self.snapshots.spared.insert(by, Spared { since: now, answered: now });

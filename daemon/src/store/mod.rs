@@ -64,8 +64,6 @@ pub use room::free_bytes;
 pub use snapshot::Snapshot;
 pub use state::{applied_index, applied_time_ms};
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -317,14 +315,6 @@ impl Stores {
             reader.as_ref().ok_or_else(closed)?.first_index()?.previous()
         };
         self.0.snapshots.make(&self.0.readers.path(), base, &self.0.failure)
-    }
-
-    /// Bytes of the state's main file: about those of a snapshot.
-    ///
-    /// # Errors
-    /// The system's, when it cannot be looked at.
-    pub fn state_bytes(&self) -> io::Result<u64> {
-        Ok(fs::metadata(self.0.readers.path())?.len())
     }
 
     /// The directory to which snapshots are fetched. What is in it stays when the node ends.

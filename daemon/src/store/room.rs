@@ -16,6 +16,15 @@ pub fn free_bytes(path: &Path) -> Result<u64, StoreError> {
 }
 
 impl Stores {
+    /// Bytes of the state's main file, about those of a snapshot; and those that are free beside it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn state_and_free_bytes(&self) -> Result<(u64, u64), StoreError> {
+        let path = self.0.readers.path();
+        Ok((length(&path), free_bytes(&path)?))
+    }
+
     /// How long each file is, by a name for people; what is not there has no length. Looks at the files, and may wait for the
     /// disk.
     #[must_use]
