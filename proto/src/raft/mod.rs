@@ -34,8 +34,8 @@
 //!
 //! ## Elections
 //! A voter that hears no leader for its timeout asks by VOTECONSENSUS whether others miss it too (pre-vote, thesis
-//! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader none of
-//! whose rounds of twice the longest timeout a majority has answered steps down (check-quorum, 6.2), as does one whose disk
+//! 9.6). A majority of CONSENT makes it write a new term and its own vote, then say VOTEME. A leader steps
+//! down when no majority has answered a round that began within twice the longest timeout (check-quorum, 6.2), or when its disk
 //! hangs. What was overtaken counts on neither side: an answer for the moment when its round began, a HEARTBEAT of a round before
 //! the latest not at all.
 //! Leadership is handed over by RESIGN (3.10). A node that plays dead (`silence.rs`) takes no part in any of it.
