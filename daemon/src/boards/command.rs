@@ -195,7 +195,7 @@ pub enum ApplyError {
 }
 
 impl ApplyError {
-    pub(super) fn unknown(board: &str, op: &str, v: u32) -> Self {
+    pub(crate) fn unknown(board: &str, op: &str, v: u32) -> Self {
         Self::Unknown { board: board.to_owned(), op: op.to_owned(), v }
     }
 }

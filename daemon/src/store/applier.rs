@@ -1,6 +1,7 @@
 //! The state's writer: one thread that applies what is committed, matched and durable, many entries a transaction.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,18 +15,14 @@ use super::apply::Applying;
 use super::checkpoint::Checkpointer;
 use super::digest::Objects;
 use super::failure::Failure;
-use super::log::LogReader;
 use super::meter::Meter;
 use super::readers::Readers;
 use super::state::{self, Head, failed, store_head};
+use super::upcoming::{Decoded, Upcoming};
 use super::{Applied, AppliedEntry, Changes, Reports, StoreError, directory, events};
 use crate::boards::{ApplyError, Boards};
 use crate::quota::Usage;
 
-/// One transaction applies no more entries than this.
-const CHUNK_ENTRIES_MAX: usize = 512;
-/// Nor heavier ones, in bytes.
-const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// What waits in memory to be applied; the rest is read back from log.db.
 const CACHED_BYTES_MAX: usize = 8 << 20;
 
@@ -46,7 +43,10 @@ struct Wanted {
     halt: Option<Halt>,
     /// Why nothing is applied any more, though the node lives.
     stuck: Option<String>,
+    /// The thread is to end after what it has in hand.
     closed: bool,
+    /// It has ended: nothing reads the log for it any more.
+    ended: bool,
 }
 
 /// How far the thread and the log's writer are with a snapshot that becomes the state.
@@ -103,12 +103,12 @@ impl Inbox {
         let mut wanted = self.lock();
         wanted.halt = Some(Halt::Asked);
         self.changed.notify_all();
-        while wanted.halt != Some(Halt::Stands) && !wanted.closed && wanted.stuck.is_none() {
+        while wanted.halt != Some(Halt::Stands) && !wanted.ended && wanted.stuck.is_none() {
             wanted = self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner);
         }
         match &wanted.stuck {
             Some(stuck) => Err(StoreError::Refused(stuck.clone())),
-            None => Ok(!wanted.closed),
+            None => Ok(!wanted.ended),
         }
     }
 
@@ -119,7 +119,7 @@ impl Inbox {
         wanted.cached.clear();
         wanted.bytes = 0;
         self.changed.notify_all();
-        while wanted.halt.is_some() && !wanted.closed {
+        while wanted.halt.is_some() && !wanted.ended {
             wanted = self.changed.wait(wanted).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -137,6 +137,11 @@ impl Inbox {
 
     fn stop(&self, why: String) {
         self.lock().stuck = Some(why);
+        self.changed.notify_all();
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
         self.changed.notify_all();
     }
 
@@ -182,6 +187,15 @@ impl Inbox {
     }
 }
 
+/// Says that the thread has ended, however it did.
+struct Ending(Arc<Inbox>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 /// The state, open for its writer.
 pub(super) struct State {
     pub(super) path: PathBuf,
@@ -198,7 +212,6 @@ pub(super) struct Applier {
     pub(super) state: State,
     pub(super) boards: Boards,
     pub(super) usage: Arc<Usage>,
-    pub(super) log: LogReader,
     pub(super) inbox: Arc<Inbox>,
     pub(super) readers: Arc<Readers>,
     pub(super) replays: Arc<Readers>,
@@ -242,10 +255,14 @@ enum Ended {
 
 impl Applier {
     /// Lives until the inbox is closed, or until it meets a command that this program does not know.
-    pub(super) fn run(mut self) -> Result<(), StoreError> {
+    pub(super) fn run(mut self, mut upcoming: Upcoming) -> Result<(), StoreError> {
+        let _ending = Ending(Arc::clone(&self.inbox));
         while let Some(errand) = self.inbox.take(self.state.head.id.index) {
             match errand {
-                Errand::Apply(upto, cached) => self.apply_all(upto, cached)?,
+                Errand::Apply(upto, cached) => {
+                    let between = (self.state.head.id.index, upto);
+                    upcoming.each(between, cached, |chunk| self.go_on(chunk))?;
+                }
                 Errand::Settle => {
                     let settled = self.state.checkpointer.settle(&self.state.connection);
                     self.note_settled(settled.map_err(failed(&self.state.path))?);
@@ -259,21 +276,19 @@ impl Applier {
         Ok(())
     }
 
-    fn apply_all(&mut self, upto: Index, mut cached: VecDeque<Entry>) -> Result<(), StoreError> {
-        while self.state.head.id.index < upto && !self.inbox.is_interrupted() {
-            let chunk = self.chunk(upto, &mut cached)?;
-            if let Some(stuck) = self.apply(&chunk)? {
-                self.inbox.stop(stuck.clone());
-                self.reports.stuck(stuck);
-                return Ok(());
-            }
-            if self.failure.happened() {
-                return Ok(());
-            }
-            let settled = self.state.checkpointer.between_commits(&self.state.connection);
-            self.note_settled(settled.map_err(failed(&self.state.path))?);
+    /// Applies a chunk, and says whether another may follow.
+    fn go_on(&mut self, chunk: &[Decoded]) -> Result<ControlFlow<()>, StoreError> {
+        if let Some(stuck) = self.apply(chunk)? {
+            self.inbox.stop(stuck.clone());
+            self.reports.stuck(stuck);
+            return Ok(ControlFlow::Break(()));
         }
-        Ok(())
+        if self.failure.happened() {
+            return Ok(ControlFlow::Break(()));
+        }
+        let settled = self.state.checkpointer.between_commits(&self.state.connection);
+        self.note_settled(settled.map_err(failed(&self.state.path))?);
+        Ok(if self.inbox.is_interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     }
 
     fn note_settled(&self, all: bool) {
@@ -299,33 +314,8 @@ impl Applier {
         Ok(())
     }
 
-    /// The next entries: from memory, or from log.db where memory begins later.
-    fn chunk(&self, upto: Index, cached: &mut VecDeque<Entry>) -> Result<Vec<Entry>, StoreError> {
-        let next = self.state.head.id.index.next();
-        while cached.front().is_some_and(|entry| entry.id.index < next) {
-            cached.pop_front();
-        }
-        let mut chunk = Vec::new();
-        let mut bytes = 0;
-        match cached.front().map(|entry| entry.id.index) {
-            Some(first) if first == next => {
-                while chunk.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES_MAX {
-                    let Some(entry) = cached.pop_front_if(|entry| entry.id.index <= upto) else { break };
-                    bytes += entry.weight();
-                    chunk.push(entry);
-                }
-            }
-            first => {
-                let to = first.map_or(upto, |first| upto.min(first.previous()));
-                chunk = self.log.entries(next, to, CHUNK_ENTRIES_MAX, CHUNK_BYTES_MAX)?;
-            }
-        }
-        assert!(!chunk.is_empty(), "entry {next} is to be applied and not in log.db (to {upto})");
-        Ok(chunk)
-    }
-
     /// Applies a chunk; says why the state machine stops, if it does.
-    fn apply(&mut self, chunk: &[Entry]) -> Result<Option<String>, StoreError> {
+    fn apply(&mut self, chunk: &[Decoded]) -> Result<Option<String>, StoreError> {
         let begun = Instant::now();
         match self.transact(chunk)? {
             Ended::Committed(committed) => {
@@ -338,20 +328,20 @@ impl Applier {
                 if let Ended::Committed(committed) = self.transact(&chunk[..place])? {
                     self.commit(*committed);
                 }
-                Ok(Some(format!("entry {} cannot be applied: {why}", chunk[place].id)))
+                Ok(Some(format!("entry {} cannot be applied: {why}", chunk[place].entry.id)))
             }
         }
     }
 
-    fn transact(&mut self, chunk: &[Entry]) -> Result<Ended, StoreError> {
+    fn transact(&mut self, chunk: &[Decoded]) -> Result<Ended, StoreError> {
         let mut head = self.state.head.clone();
         let (mut entries, mut digests) = (Vec::with_capacity(chunk.len()), Vec::new());
         let sql = failed(&self.state.path);
         let transaction =
             self.state.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&sql)?;
         let mut applying = Applying::begin(&transaction, self.boards, &self.state.objects).map_err(&sql)?;
-        for (place, entry) in chunk.iter().enumerate() {
-            match applying.apply(&mut head, entry) {
+        for (place, decoded) in chunk.iter().enumerate() {
+            match applying.apply(&mut head, decoded) {
                 Ok(applied) => {
                     entries.push(Arc::new(applied));
                     digests.extend(head.told_digest());

@@ -3,13 +3,14 @@
 //! It follows from the rows, the head and the entry alone. Time is the entry's, ids are the proposer's; there is no
 //! clock here, no randomness, no configuration of this node.
 
-use chorus_proto::types::{Entry, Payload, RequestId};
+use chorus_proto::types::{Entry, Payload};
 use rusqlite::Transaction;
 
 use super::digest::{Effects, Objects};
 use super::events::Events;
-use super::requests::{self, BodyDigest, Known, Requests};
+use super::requests::{BodyDigest, Known, Requests};
 use super::state::Head;
+use super::upcoming::Decoded;
 use super::{AppliedEntry, keys};
 use crate::boards::{ApplyError, Boards, Command, Context, Effect};
 
@@ -20,6 +21,7 @@ pub(super) struct Applying<'t> {
     objects: &'t Objects,
     requests: Requests<'t>,
     events: Events<'t>,
+    effects: Effects,
 }
 
 impl<'t> Applying<'t> {
@@ -29,7 +31,7 @@ impl<'t> Applying<'t> {
         objects: &'t Objects,
     ) -> rusqlite::Result<Self> {
         let (requests, events) = (Requests::of(transaction)?, Events::of(transaction)?);
-        Ok(Self { transaction, boards, objects, requests, events })
+        Ok(Self { transaction, boards, objects, requests, events, effects: Effects::default() })
     }
 
     /// Applies the entry after the head, and takes the head there.
@@ -37,7 +39,8 @@ impl<'t> Applying<'t> {
     /// # Errors
     /// When this program does not know the command: then the transaction must be dropped, for the entry may have been
     /// applied in part. Or the disk's.
-    pub(super) fn apply(&mut self, head: &mut Head, entry: &Entry) -> Result<AppliedEntry, ApplyError> {
+    pub(super) fn apply(&mut self, head: &mut Head, decoded: &Decoded) -> Result<AppliedEntry, ApplyError> {
+        let entry = &decoded.entry;
         assert!(
             entry.id.index == head.id.index.next(),
             "{} is to be applied after {}: one was left out, or comes twice",
@@ -52,21 +55,18 @@ impl<'t> Applying<'t> {
             items: Vec::new(),
             touched: Vec::new(),
         };
-        let mut effects = Effects::after(head);
+        self.effects.begin(head);
         match &entry.payload {
             Payload::Noop => {}
             Payload::Founding(founding) => head.cluster = Some(founding.cluster),
             Payload::Configuration(_) => {}
-            Payload::Command(bytes) => {
-                let command = Command::decode(bytes).map_err(|_| ApplyError::Unknown {
-                    board: "?".to_owned(),
-                    op: "?".to_owned(),
-                    v: 0,
-                })?;
-                let digest = requests::digest(&command);
-                applied.body = Some(digest);
-                let (id, effect) = self.command(head, entry, (command, digest), &mut effects)?;
-                applied.request = Some((id, effect.outcome));
+            Payload::Command(_) => {
+                let Some((command, digest)) = &decoded.command else {
+                    return Err(ApplyError::unknown("?", "?", 0));
+                };
+                applied.body = Some(*digest);
+                let effect = self.command(head, entry, (command, *digest))?;
+                applied.request = Some((command.id.clone(), effect.outcome));
                 applied.items = effect.items;
                 applied.touched = effect.touched;
             }
@@ -76,8 +76,8 @@ impl<'t> Applying<'t> {
         }
         head.id = entry.id;
         head.time_ms = entry.time_ms;
-        self.events.keep((applied.index, applied.term), &applied.items, &mut effects)?;
-        effects.put(head);
+        self.events.keep((applied.index, applied.term), &applied.items, &mut self.effects)?;
+        self.effects.put(head);
         self.objects.advance(self.transaction, head)?;
         Ok(applied)
     }
@@ -86,22 +86,17 @@ impl<'t> Applying<'t> {
         &mut self,
         head: &mut Head,
         entry: &Entry,
-        (command, digest): (Command, BodyDigest),
-        effects: &mut Effects,
-    ) -> Result<(RequestId, Effect), ApplyError> {
+        (command, digest): (&Command, BodyDigest),
+    ) -> Result<Effect, ApplyError> {
         let at @ (index, time_ms) = (entry.id.index.0, entry.time_ms);
         // Also for a repetition: whether it stops here must not depend on what is kept.
-        let board = self.boards.named(&command.board).filter(|_| self.boards.knows(&command));
-        if board.is_none() && !keys::knows(&command) {
-            return Err(ApplyError::Unknown {
-                board: command.board.clone(),
-                op: command.op.clone(),
-                v: command.v,
-            });
+        let board = self.boards.named(&command.board).filter(|_| self.boards.knows(command));
+        if board.is_none() && !keys::knows(command) {
+            return Err(ApplyError::unknown(&command.board, &command.op, command.v));
         }
-        match self.requests.look_up(head, &command, digest, at)? {
+        match self.requests.look_up(head, command, digest, at)? {
             Known::Kept(outcome) | Known::Never(outcome) => {
-                return Ok((command.id, Effect { outcome, items: Vec::new(), touched: Vec::new() }));
+                return Ok(Effect { outcome, items: Vec::new(), touched: Vec::new() });
             }
             Known::New => {}
         }
@@ -109,9 +104,9 @@ impl<'t> Applying<'t> {
             Context { index, term: entry.id.term.0, time_ms, request: &command.id, node: &command.node };
         let effect = match board {
             Some(board) => board.apply(self.transaction, &context, &command.op, command.v, &command.body)?,
-            None => keys::apply(self.transaction, &context, &command)?,
+            None => keys::apply(self.transaction, &context, command)?,
         };
-        self.requests.keep(head, &command, digest, &effect.outcome, at, effects)?;
-        Ok((command.id, effect))
+        self.requests.keep(head, command, digest, &effect.outcome, at, &mut self.effects)?;
+        Ok(effect)
     }
 }

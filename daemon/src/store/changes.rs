@@ -101,7 +101,7 @@ mod tests {
             let transaction = connection.transaction().unwrap();
             let mut applying = Applying::begin(&transaction, Boards::all(), &objects).unwrap();
             let applied: Vec<_> =
-                entries.iter().map(|entry| applying.apply(&mut head, entry).unwrap()).collect();
+                entries.into_iter().map(|entry| applying.apply(&mut head, &entry.into()).unwrap()).collect();
             drop(applying);
             state::store_head(&transaction, &head).unwrap();
             transaction.commit().unwrap();

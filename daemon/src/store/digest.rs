@@ -80,28 +80,37 @@ impl Key {
     }
 }
 
-/// What one entry adds to the digest: bytes that are digested at once, together.
-pub(super) struct Effects(Option<Vec<u8>>);
+/// What one entry adds to the digest: bytes that are digested at once, together. Its memory serves the next entry too.
+#[derive(Default)]
+pub(super) struct Effects {
+    bytes: Vec<u8>,
+    /// Whether a digest has begun, to which they are added.
+    begun: bool,
+}
 
 impl Effects {
-    /// Goes on from the entries before; nothing where no digest has begun.
-    pub(super) fn after(head: &Head) -> Self {
-        Self(head.digest.as_ref().map(|digest| digest.chain.to_vec()))
+    /// Begins an entry; it goes on from those before.
+    pub(super) fn begin(&mut self, head: &Head) {
+        self.bytes.clear();
+        self.begun = head.digest.is_some();
+        if let Some(digest) = &head.digest {
+            self.bytes.extend_from_slice(&digest.chain);
+        }
     }
 
     /// Adds a JSON text, which has its end in itself.
     pub(super) fn add(&mut self, text: &str) {
-        if let Some(bytes) = &mut self.0 {
-            bytes.extend_from_slice(text.as_bytes());
+        if self.begun {
+            self.bytes.extend_from_slice(text.as_bytes());
         }
     }
 
     /// Puts all of it into the digest of the head, which is at the entry.
-    pub(super) fn put(self, head: &mut Head) {
-        if let Some((digest, mut bytes)) = head.digest.as_mut().zip(self.0) {
-            bytes.extend_from_slice(&head.id.index.0.to_be_bytes());
-            bytes.extend_from_slice(&head.id.term.0.to_be_bytes());
-            digest.chain = *blake3::hash(&bytes).as_bytes();
+    pub(super) fn put(&mut self, head: &mut Head) {
+        if let Some(digest) = head.digest.as_mut().filter(|_| self.begun) {
+            self.bytes.extend_from_slice(&head.id.index.0.to_be_bytes());
+            self.bytes.extend_from_slice(&head.id.term.0.to_be_bytes());
+            digest.chain = *blake3::hash(&self.bytes).as_bytes();
         }
     }
 }

@@ -49,6 +49,7 @@ mod snapshot;
 mod sqlite;
 mod state;
 mod superseded;
+mod upcoming;
 mod writer;
 
 pub use backup::{Label as BackupLabel, Progress, Restore, Source as BackupSource, label as backup_label};
@@ -428,8 +429,9 @@ fn closed() -> StoreError {
 
 /// Starts a thread with a name that shows in the system's tools.
 fn spawn(name: &str, life: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, StoreError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(life)
-        .map_err(|error| StoreError::Refused(format!("no thread for the stores: {error}")))
+    std::thread::Builder::new().name(name.to_owned()).spawn(life).map_err(no_thread)
+}
+
+fn no_thread(error: std::io::Error) -> StoreError {
+    StoreError::Refused(format!("no thread for the stores: {error}"))
 }

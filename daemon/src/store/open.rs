@@ -22,6 +22,7 @@ use super::snapshot::Snapshots;
 use super::sqlite::{disk, format, is_damage, truncate_wal, wal};
 use super::state::{self, Head};
 use super::superseded;
+use super::upcoming::Upcoming;
 use super::writer::Writer;
 use super::{Changes, Inner, Opened, Reports, Retention, StoreError, Stores, spawn};
 use crate::boards::Boards;
@@ -294,7 +295,6 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
         )?,
         boards,
         usage: Arc::clone(&usage),
-        log: LogReader::open(&log.path)?,
         inbox: Arc::clone(&inbox),
         readers: Arc::clone(&readers),
         replays: Arc::clone(&replays),
@@ -303,10 +303,11 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
         reports,
         failure: failure.clone(),
     };
+    let upcoming = Upcoming::new(LogReader::open(&log.path)?);
     let (repairs, people) = (LogReader::open(&log.path)?, LogReader::open(&log.path)?);
     let (watched, also_watched) = (failure.clone(), failure.clone());
     let writes = spawn("log", move || watched.watch(&log.path, || writer.run()))?;
-    let applies = spawn("state", move || also_watched.watch(&state.path, || applier.run()))?;
+    let applies = spawn("state", move || also_watched.watch(&state.path, || applier.run(upcoming)))?;
     Ok(Stores(Arc::new(Inner {
         path: path.to_owned(),
         log_writer: Mutex::new(Some(persists)),

@@ -186,8 +186,8 @@ impl Survivor {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(disk(path))?;
             let mut applying = Applying::begin(&transaction, boards, &objects).map_err(disk(path))?;
-            for entry in &entries {
-                applying.apply(&mut head, entry).map_err(|error| match error {
+            for entry in entries {
+                applying.apply(&mut head, &entry.into()).map_err(|error| match error {
                     ApplyError::Sql(error) => disk(path)(error),
                     unknown @ ApplyError::Unknown { .. } => StoreError::Refused(unknown.to_string()),
                 })?;

@@ -208,7 +208,7 @@ mod tests {
                 Command { id, board: "b".into(), op: "o".into(), v: 1, node: "n1".into(), body: vec![] };
             let outcome = refused("not_found", "no such key", index);
             let at = (index, 1_000 + index);
-            let effects = &mut Effects::after(&head);
+            let effects = &mut Effects::default();
             let mut requests = Requests::of(&connection).unwrap();
             requests.keep(&mut head, &command, digest(&command), &outcome, at, effects).unwrap();
         }

@@ -10,6 +10,7 @@ mod compaction;
 mod digest;
 mod donors;
 mod exactly_once;
+mod far_behind;
 mod flipped;
 mod group_commit;
 mod lives;

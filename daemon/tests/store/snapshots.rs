@@ -46,11 +46,11 @@ fn carry(snapshot: &Snapshot, to: &Stores) -> PathBuf {
     file
 }
 
-fn verified(snapshot: &Snapshot, to: &Stores) -> Fetched {
+pub(crate) fn verified(snapshot: &Snapshot, to: &Stores) -> Fetched {
     to.verify(&carry(snapshot, to), snapshot.id).unwrap()
 }
 
-fn install(node: &mut Node, snapshot: Fetched, keep_tail: bool) {
+pub(crate) fn install(node: &mut Node, snapshot: Fetched, keep_tail: bool) {
     let id = snapshot.id;
     let token =
         node.persist(Persist { install: Some(Install { snapshot, keep_tail }), ..Persist::default() });
