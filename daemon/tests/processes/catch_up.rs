@@ -20,7 +20,7 @@ use crate::wait::{wait_for, wait_longer};
 const PATIENCE_LONG: Duration = Duration::from_secs(180);
 
 /// What every node must hold alike, table by table.
-const TABLES: [&str; 4] = [
+pub(crate) const TABLES: [&str; 4] = [
     "SELECT * FROM store ORDER BY key",
     "SELECT * FROM quotes ORDER BY seq",
     "SELECT idx, id, digest, outcome FROM requests ORDER BY idx",
@@ -28,7 +28,7 @@ const TABLES: [&str; 4] = [
 ];
 
 /// Nodes that keep so little of their logs that whoever is away for a moment needs a snapshot.
-fn forgetful() -> Options {
+pub(crate) fn forgetful() -> Options {
     let keep = ["--log-keep-entries", "300", "--log-keep-bytes", "64KiB"];
     Options { arguments: keep.map(str::to_owned).to_vec(), ..Options::default() }
 }
@@ -54,13 +54,13 @@ async fn snapshots_installed(client: &Client) -> u64 {
 }
 
 /// Waits until the node has counted a snapshot from which it went on: readers see the state a moment before that.
-async fn went_on_from_a_snapshot(client: &Client) {
+pub(crate) async fn went_on_from_a_snapshot(client: &Client) {
     let counted = async || (snapshots_installed(client).await >= 1).then_some(());
     wait_for("a snapshot, for no entry that it lacked was left", counted).await;
 }
 
 /// Waits until node `k` has applied what the others had when this was asked; how long that took.
-async fn current(cluster: &Cluster, k: usize) -> Duration {
+pub(crate) async fn current(cluster: &Cluster, k: usize) -> Duration {
     let begun = Instant::now();
     let mut goal = 0;
     for other in cluster.others(k) {
@@ -85,7 +85,7 @@ fn processor_time(cluster: &Cluster, k: usize) -> Duration {
 }
 
 /// Waits until all running nodes have deleted what node `k`, which is away, would need next.
-async fn out_of_reach(cluster: &Cluster, k: usize) {
+pub(crate) async fn out_of_reach(cluster: &Cluster, k: usize) {
     let lacks = last_index(cluster, k) + 1;
     for other in cluster.running() {
         let what = format!("{} to delete entry {lacks}", cluster.name(other));

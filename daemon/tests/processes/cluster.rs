@@ -54,6 +54,7 @@ pub(crate) struct Cluster {
 struct Node {
     name: String,
     listen: SocketAddr,
+    program: PathBuf,
     process: Option<Child>,
 }
 
@@ -83,6 +84,7 @@ impl Cluster {
                 Some(home) => SocketAddr::from((home.address, 8000)),
                 None => SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())),
             },
+            program: CHORUS.into(),
             process: None,
         };
         let nodes: Vec<Node> = (0..n).map(node).collect();
@@ -192,7 +194,7 @@ impl Cluster {
         if let Some(home) = home {
             command.args(["ip", "netns", "exec", &home.namespace]);
         }
-        command.arg(CHORUS).args(["node", "--name", self.name(k)]);
+        command.arg(&self.nodes[k].program).args(["node", "--name", self.name(k)]);
         if k < names.len() {
             command.args(["--voters", &names.join(",")]);
         }
@@ -206,6 +208,11 @@ impl Cluster {
         command.arg("--data-dir").arg(self.data_dir(k));
         command.args(["--listen", &listen.to_string()]).args(&self.options.arguments);
         command
+    }
+
+    /// From its next start on node `k` runs this program.
+    pub(crate) fn install(&mut self, k: usize, program: &Path) {
+        program.clone_into(&mut self.nodes[k].program);
     }
 
     /// Starts node `k`.
@@ -242,6 +249,12 @@ impl Cluster {
         for child in &mut gone {
             child.wait().expect("its end");
         }
+    }
+
+    /// Ends node `k` as an operator does, and waits until it is gone.
+    pub(crate) async fn stop(&mut self, k: usize) {
+        self.signal(k, Signal::TERM);
+        assert_eq!(self.wait_gone(k).await, Some(0), "{} ends in order: {}", self.name(k), self.talk(k));
     }
 
     /// Sends a signal to node `k`.

@@ -42,6 +42,11 @@ impl Feed {
         feed
     }
 
+    /// The epoch that the first frame named.
+    pub(crate) fn epoch(&self) -> &Value {
+        &self.epoch
+    }
+
     /// Says from where on it wants to hear.
     pub(crate) async fn resume(&mut self, epoch: &Value, after: Option<u64>) {
         self.cursor = after.unwrap_or(0);

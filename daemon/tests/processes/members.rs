@@ -1,25 +1,21 @@
 //! Who votes changes while the cluster runs: from the command line, under load, without losing anything.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::task::JoinSet;
-
-use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::measure::Measured;
+use crate::posts::Posts;
 use crate::verb::{chorus, said, talk};
-use crate::wait::{PATIENCE, wait_for};
+use crate::wait::wait_for;
 
 /// Writes stand still for at most so long while a voter is replaced.
 const PAUSE_PROMISED: Duration = Duration::from_millis(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_of_five_voters_is_replaced_in_turn_under_load_and_nothing_is_lost() {
-    let cluster = Arc::new(Cluster::start_with(6, Options { learners: 1, ..Options::default() }).await);
-    let load = Load::start(&cluster);
+    let cluster = Cluster::start_with(6, Options { learners: 1, ..Options::default() }).await;
+    let load = Posts::start(&cluster, &cluster.running());
     // Whoever was replaced listens on, and takes the place of the next: so five machines and one are enough.
     for (old, new) in [("n1", "n6"), ("n2", "n1"), ("n3", "n2"), ("n4", "n3"), ("n5", "n4")] {
         let told = chorus(&cluster, &["members", "replace", old, new]).await;
@@ -41,12 +37,13 @@ async fn each_of_five_voters_is_replaced_in_turn_under_load_and_nothing_is_lost(
         })
         .await;
     }
-    let (posted, pauses) = load.stop().await;
-    println!("measured: {} quotes were posted while five voters were replaced", posted.len());
-    Measured::new(pauses).tell_and_assert_longest("writes, while five voters are replaced", PAUSE_PROMISED);
+    let posted = load.stop().await;
+    println!("measured: {} quotes were posted while five voters were replaced", posted.keys.len());
+    Measured::new(posted.longest)
+        .tell_and_assert_longest("writes, while five voters are replaced", PAUSE_PROMISED);
     cluster.settled().await;
     let rows = cluster.same_rows("SELECT id FROM quotes ORDER BY seq");
-    assert_eq!(rows.len(), posted.len(), "each once");
+    assert_eq!(rows.len(), posted.keys.len(), "each once");
     assert!(rows.len() > 50, "{} quotes are no load", rows.len());
 }
 
@@ -109,50 +106,4 @@ async fn a_removed_voter_says_why_and_a_new_disk_takes_the_place_of_a_lost_one()
     .await;
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 2);
-}
-
-/// One client at each node, each posting one quote after the other.
-struct Load {
-    stop: Arc<AtomicBool>,
-    clients: JoinSet<(Vec<String>, Duration)>,
-}
-
-impl Load {
-    fn start(cluster: &Cluster) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for (k, client) in cluster.clients().into_iter().enumerate() {
-            clients.spawn(post_until(stop.clone(), client, k));
-        }
-        Self { stop, clients }
-    }
-
-    /// The keys of what was posted, and the longest wait of each client.
-    async fn stop(mut self) -> (Vec<String>, Vec<Duration>) {
-        self.stop.store(true, Ordering::Relaxed);
-        let (mut posted, mut pauses) = (Vec::new(), Vec::new());
-        while let Some(ended) = self.clients.join_next().await {
-            let (keys, longest) = ended.expect("no client panics");
-            posted.extend(keys);
-            pauses.push(longest);
-        }
-        (posted, pauses)
-    }
-}
-
-/// Posts until it is told to stop; whatever is not acknowledged is sent again under its key.
-async fn post_until(stop: Arc<AtomicBool>, client: Client, k: usize) -> (Vec<String>, Duration) {
-    let (mut posted, mut longest) = (Vec::new(), Duration::ZERO);
-    while !stop.load(Ordering::Relaxed) {
-        let key = format!("load-{k}-{}", posted.len());
-        let begun = Instant::now();
-        while client.try_quote(&key, "Load", &format!("Quote {key}.")).await.is_none() {
-            assert!(begun.elapsed() < PATIENCE, "{key} is not acknowledged within {PATIENCE:?}");
-        }
-        longest = longest.max(begun.elapsed());
-        posted.push(key);
-        // Some load, and room for others on the same machine.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    (posted, longest)
 }

@@ -2,16 +2,14 @@
 //! once that is retired.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 
-use crate::client::Client;
 use crate::cluster::{Cluster, Options};
+use crate::posts::Posts;
 use crate::puts::put;
 use crate::verb::{chorus, said, talk};
 use crate::wait::wait_for;
@@ -28,7 +26,7 @@ async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_kille
     let old_key = fs::read_to_string(cluster.key_file()).expect("the key");
 
     cluster.kill(away);
-    let load = Load::start(&cluster, &[leader, followers[2], followers[3], learner]);
+    let load = Posts::start(&cluster, &[leader, followers[2], followers[3], learner]);
     let begun = Instant::now();
     let rotating = {
         let mut rotate = cluster.chorus(&["key", "rotate"]);
@@ -68,6 +66,8 @@ async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_kille
     assert!(cluster.talk(killed).contains("the key file holds a retired key"), "and it says so");
     assert_eq!(cluster.leader().await, leader, "nobody else was elected");
     let posted = load.stop().await;
+    assert_eq!(posted.repeated, 0, "no quote was refused");
+    let posted = posted.keys.len();
     assert_eq!(self::term(&cluster, leader).await, term, "nobody was elected at all");
     cluster.settled().await;
     assert!(posted > 100, "{posted} quotes: there was some load");
@@ -176,42 +176,4 @@ async fn only_the_old_key_is_no_key(cluster: &mut Cluster, k: usize, old_key: &s
 async fn term(cluster: &Cluster, k: usize) -> u64 {
     let view: Value = serde_json::from_str(&cluster.client(k).text("/api/v1/cluster").await).expect("JSON");
     view["term"].as_u64().expect("a term")
-}
-
-/// One client at each of some nodes. Every quote has to be taken at the first try.
-struct Load {
-    stop: Arc<AtomicBool>,
-    clients: JoinSet<usize>,
-}
-
-impl Load {
-    fn start(cluster: &Cluster, which: &[usize]) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut clients = JoinSet::new();
-        for k in which {
-            clients.spawn(post_until(stop.clone(), cluster.client(*k), *k));
-        }
-        Self { stop, clients }
-    }
-
-    /// How many quotes were posted.
-    async fn stop(mut self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut posted = 0;
-        while let Some(ended) = self.clients.join_next().await {
-            posted += ended.expect("no quote was refused");
-        }
-        posted
-    }
-}
-
-async fn post_until(stop: Arc<AtomicBool>, client: Client, k: usize) -> usize {
-    let mut posted = 0;
-    while !stop.load(Ordering::Relaxed) {
-        client.quote(&format!("load-{k}-{posted}"), "Load", "Under whatever key.").await;
-        posted += 1;
-        // Some load, and room for others on the same machine.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    posted
 }

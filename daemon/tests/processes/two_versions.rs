@@ -1,0 +1,182 @@
+//! A cluster in which two versions of the program run: an earlier one, which `CHORUS_EARLIER` names, and this one.
+//!
+//! What this program writes the earlier one reads as long as no format and no version of the commands was raised between
+//! them; from then on the last test here says what the earlier one answers instead.
+
+use std::path::PathBuf;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::catch_up::{TABLES, current, forgetful, out_of_reach, went_on_from_a_snapshot};
+use crate::client::Client;
+use crate::cluster::{CHORUS, Cluster, Options};
+use crate::feed::Feed;
+use crate::posts::Posts;
+use crate::puts::put;
+use crate::verb::{chorus, said, talk};
+use crate::wait::wait_for;
+
+/// The rows of the boards that are not among `TABLES`.
+const BOARDS: [&str; 4] = [
+    "SELECT * FROM donors ORDER BY 1",
+    "SELECT * FROM books ORDER BY 1",
+    "SELECT * FROM orders ORDER BY 1",
+    "SELECT * FROM tasks ORDER BY 1",
+];
+
+/// Three nodes of the earlier program, and a learner of it.
+async fn earlier_cluster(options: Options) -> Cluster {
+    let mut cluster = Cluster::prepare(4, Options { learners: 1, ..options });
+    for k in 0..cluster.len() {
+        cluster.install(k, &earlier());
+    }
+    cluster.spawn_all();
+    cluster.settled().await;
+    cluster
+}
+
+fn earlier() -> PathBuf {
+    let named = std::env::var_os("CHORUS_EARLIER");
+    named.expect("CHORUS_EARLIER names the program of an earlier version; `./test long` builds it").into()
+}
+
+/// Node `k` goes to another program, as an operator does it: an end in order, and a start on the same directory.
+async fn change(cluster: &mut Cluster, k: usize, program: PathBuf) {
+    cluster.stop(k).await;
+    cluster.install(k, &program);
+    cluster.spawn(k);
+    cluster.settled().await;
+}
+
+async fn lead(cluster: &Cluster, k: usize) {
+    let name = cluster.name(k);
+    let done = chorus(cluster, &["trylead", name]).await;
+    assert_eq!(done.status.code(), Some(0), "{name} is asked to lead: {}", talk(&done));
+    wait_for("it to lead", async || (cluster.leader_now().await == Some(k)).then_some(())).await;
+}
+
+/// A row of every board, each written through this node.
+async fn write_everywhere(client: &Client, word: &str) {
+    client.quote(&format!("quote-{word}"), "Ada", "Before and after.").await;
+    let donor =
+        json!({ "name": "Ada", "amount_minor": 1_250, "currency": "EUR", "email": "ada@example.org" });
+    write(client, (Method::POST, "/api/v1/donors"), (&format!("donor-{word}"), donor)).await;
+    let title = json!({ "title": "Notes", "topic": "Engines", "cost_minor": 900, "stock": 3 });
+    let book = write(client, (Method::POST, "/api/v1/books"), (&format!("book-{word}"), title)).await;
+    let id = book["id"].as_str().expect("an id");
+    let path = format!("/api/v1/books/{id}/purchase");
+    write(client, (Method::POST, &path), (&format!("order-{word}"), json!({ "quantity": 1 }))).await;
+    let task = json!({ "title": "Check the engine", "created_by": "Ada" });
+    write(client, (Method::POST, "/api/v1/tasks"), (&format!("task-{word}"), task)).await;
+    let pair = (Method::PUT, format!("/api/v1/store/{word}"));
+    write(client, (pair.0, &pair.1), (&format!("pair-{word}"), json!({ "value": word }))).await;
+}
+
+async fn write(client: &Client, (method, path): (Method, &str), (key, body): (&str, Value)) -> Value {
+    let request = client.request(method, path).header("Idempotency-Key", key).json(&body);
+    let answer = request.send().await.expect("the node answers");
+    let (status, text) = (answer.status(), answer.text().await.expect("a body"));
+    assert!(status.is_success(), "{path}: {status} {text}");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn everything_is_the_same(cluster: &Cluster) {
+    for query in TABLES.iter().chain(&BOARDS) {
+        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_change_to_this_program_one_after_another_while_each_leads_the_others() {
+    let mut cluster = earlier_cluster(Options::default()).await;
+    write_everywhere(&cluster.client(0), "earlier").await;
+    let mut feed = Feed::open(cluster.listen(0), None).await;
+    cluster.client(1).quote("told", "Ada", "Told by the earlier one.").await;
+    feed.wait_quote("Told by the earlier one.").await;
+    let load = Posts::start(&cluster, &cluster.running());
+
+    change(&mut cluster, 3, CHORUS.into()).await;
+    change(&mut cluster, 2, CHORUS.into()).await;
+    lead(&cluster, 2).await;
+    write_everywhere(&cluster.client(0), "new-leads").await;
+    change(&mut cluster, 1, CHORUS.into()).await;
+    lead(&cluster, 0).await;
+    write_everywhere(&cluster.client(1), "earlier-leads").await;
+    change(&mut cluster, 0, CHORUS.into()).await;
+    write_everywhere(&cluster.client(0), "all-new").await;
+
+    let posted = load.stop().await;
+    println!(
+        "measured: {} quotes were posted while four nodes changed the program; {} times one was sent again",
+        posted.keys.len(),
+        posted.repeated
+    );
+    // The page of the earlier program goes on where it was, and asserts by itself that nothing is left out.
+    let (epoch, cursor) = (feed.epoch().clone(), feed.cursor);
+    let mut feed = Feed::connect(cluster.listen(1)).await;
+    feed.resume(&epoch, Some(cursor)).await;
+    cluster.client(0).quote("last", "Ada", "Told by the new one.").await;
+    feed.wait_quote("Told by the new one.").await;
+    cluster.settled().await;
+    everything_is_the_same(&cluster);
+    let quotes = cluster.same_rows("SELECT id FROM quotes ORDER BY seq");
+    // Besides the load: four by `write_everywhere`, and two that the feed waited for.
+    assert_eq!(quotes.len(), posted.keys.len() + 6, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_and_snapshots_go_from_either_program_to_the_other() {
+    let mut cluster = earlier_cluster(forgetful()).await;
+    write_everywhere(&cluster.client(0), "first").await;
+    change(&mut cluster, 2, CHORUS.into()).await;
+    far_behind(&mut cluster, 2).await;
+    change(&mut cluster, 1, CHORUS.into()).await;
+    change(&mut cluster, 3, CHORUS.into()).await;
+    far_behind(&mut cluster, 0).await;
+    everything_is_the_same(&cluster);
+}
+
+/// Node `k` misses what the others write: first so little that they hold it, then more than they keep.
+async fn far_behind(cluster: &mut Cluster, k: usize) {
+    let others = cluster.others(k);
+    for (name, count) in [("few", 200), ("many", 3_000)] {
+        cluster.kill(k);
+        put(cluster, &others, &format!("{name}-{k}"), count, 100).await;
+        if name == "many" {
+            out_of_reach(cluster, k).await;
+        }
+        cluster.spawn(k);
+        current(cluster, k).await;
+    }
+    went_on_from_a_snapshot(&cluster.client(k)).await;
+    cluster.settled().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_earlier_program_goes_on_with_what_this_one_wrote() {
+    let mut cluster = earlier_cluster(Options::default()).await;
+    write_everywhere(&cluster.client(0), "first").await;
+    for program in [CHORUS.into(), earlier()] {
+        for k in 0..cluster.len() {
+            change(&mut cluster, k, program.clone()).await;
+        }
+        write_everywhere(&cluster.client(1), &format!("under-{}", program.display()).replace('/', "-")).await;
+    }
+    cluster.settled().await;
+    everything_is_the_same(&cluster);
+
+    // What the earlier one saved, this one restores.
+    let saved = tempfile::tempdir().expect("a temporary directory");
+    let file = saved.path().join("backup");
+    let backup = std::process::Command::new(earlier())
+        .args(["backup".as_ref(), file.as_os_str(), "--data-dir".as_ref(), cluster.data_dir(0).as_os_str()])
+        .output()
+        .expect("it runs");
+    assert!(backup.status.success(), "{}", talk(&backup));
+    let checked = std::process::Command::new(CHORUS)
+        .args(["restore".as_ref(), file.as_os_str(), "--dry-run".as_ref()])
+        .output()
+        .expect("it runs");
+    assert!(checked.status.success(), "{}{}", said(&checked), talk(&checked));
+}
