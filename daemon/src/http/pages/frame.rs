@@ -79,25 +79,57 @@ pub(super) fn render(
     Ok(response)
 }
 
-/// A page in which nothing acts unseen, whoever wrote it: controls that are no line break or tab, and those that turn the
-/// direction of what follows (Unicode's UAX 9), stand there by their names. The modules do the same (`words.js`).
+/// Controls that are no line break or tab, and those that turn the direction of what follows (Unicode's UAX 9).
+const UNSEEN: [(char, char); 10] = [
+    ('\u{0}', '\u{8}'),
+    ('\u{b}', '\u{b}'),
+    ('\u{c}', '\u{c}'),
+    ('\u{e}', '\u{1f}'),
+    ('\u{7f}', '\u{9f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{200e}', '\u{200e}'),
+    ('\u{200f}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2066}', '\u{2069}'),
+];
+
+fn acts_unseen(sign: char) -> bool {
+    UNSEEN.iter().any(|&(first, last)| (first..=last).contains(&sign))
+}
+
+/// A page whose texts hold nothing that acts unseen, whoever wrote them: it stands there by its name. The modules do the
+/// same (`words.js`). What a form or an attribute holds is a value: it is sent back, or compared, as it is.
 fn visible(page: String) -> String {
-    let acts_unseen = |sign: char| {
-        sign.is_control() && !matches!(sign, '\t' | '\n' | '\r')
-            || matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     if !page.contains(acts_unseen) {
         return page;
     }
     let mut shown = String::with_capacity(page.len() + 64);
-    for sign in page.chars() {
+    let mut rest = page.as_str();
+    while !rest.is_empty() {
+        let (text, behind) = rest.split_at(rest.find('<').unwrap_or(rest.len()));
+        let (values, behind) = behind.split_at(values_end(behind));
+        name_unseen(text, &mut shown);
+        shown.push_str(values);
+        rest = behind;
+    }
+    shown
+}
+
+/// Where a tag ends, or a text area with what was typed into it. Whatever people wrote is escaped: `<` begins a tag and
+/// nothing else, `>` ends it.
+fn values_end(markup: &str) -> usize {
+    let end = if markup.starts_with("<textarea") { "</textarea>" } else { ">" };
+    markup.find(end).map_or(markup.len(), |place| place + end.len())
+}
+
+fn name_unseen(text: &str, shown: &mut String) {
+    for sign in text.chars() {
         if acts_unseen(sign) {
             shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(sign)));
         } else {
             shown.push(sign);
         }
     }
-    shown
 }
 
 /// Nothing but what comes from here; the feed also from the other members, where the page goes on when this node
@@ -144,6 +176,31 @@ mod tests {
         {
             assert_eq!(told(text), text);
         }
+    }
+
+    #[test]
+    fn values_stay_what_they_are() {
+        let page =
+            "<p title=\"\u{200f}\">\u{200f}</p><textarea name=\"text\">a\u{200e}\n&#60;</textarea>\u{200e}";
+        assert_eq!(
+            visible(page.to_owned()),
+            "<p title=\"\u{200f}\">⟨U+200F⟩</p><textarea name=\"text\">a\u{200e}\n&#60;</textarea>⟨U+200E⟩"
+        );
+        for broken in ["\u{200e}<p title=\"", "<textarea>\u{200e}"] {
+            assert!(visible(broken.to_owned()).ends_with(&broken[broken.len() - 3..]), "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_modules_know_the_same_signs() {
+        let sign = |sign: char| format!("\\u{:04x}", u32::from(sign));
+        let range = |&(first, last): &(char, char)| match first == last {
+            true => sign(first),
+            false => format!("{}-{}", sign(first), sign(last)),
+        };
+        let class: String = UNSEEN.iter().map(range).collect();
+        let words = include_str!("../../../../web/assets/words.js");
+        assert!(words.contains(&format!("const UNSEEN = /[{class}]/g;")), "{class}");
     }
 
     #[test]

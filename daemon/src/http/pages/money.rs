@@ -54,6 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_modules_know_the_same_currencies() {
+        let table: Vec<_> = OTHERS.iter().map(|(code, digits)| format!("{code}: {digits}")).collect();
+        let money = include_str!("../../../../web/assets/money.js");
+        assert!(money.contains(&format!("const OTHERS = {{ {} }};", table.join(", "))), "{table:?}");
+    }
+
+    #[test]
     fn amounts_are_written_with_as_many_digits_as_their_currency_has() {
         for (minor_units, currency, text) in [
             (1250, "EUR", "12.50"),
@@ -66,7 +73,7 @@ mod tests {
             assert_eq!(minor(text, currency), Some(minor_units));
         }
         assert_eq!((minor("12,5", "EUR"), minor(" 12 ", "EUR")), (Some(1250), Some(1200)));
-        for bad in ["", "twelve", "1.234", "1.2.3", "1e3", "0x1", "--1", ".", "99999999999999999999"] {
+        for bad in ["", "twelve", "1.234", "1.2.3", "1e3", "0x1", "--1", "+5", ".", "99999999999999999999"] {
             assert_eq!(minor(bad, "EUR"), None, "{bad}");
         }
         assert_eq!(minor("1.5", "JPY"), None);
