@@ -14,9 +14,12 @@ const columns = /** @type {HTMLElement} */ (document.getElementById("columns"));
 const news = document.getElementById("news");
 const trouble = /** @type {HTMLElement} */ (document.getElementById("trouble"));
 /** The columns in order: status and title. */
-const lanes = /** @type {HTMLElement[]} */ ([...columns.querySelectorAll(".lane")]);
-const STATUSES = lanes.map((lane) => lane.dataset.status ?? "");
+const STATUSES = ["todo", "doing", "done"];
 const TITLES = ["To do", "Doing", "Done"];
+/** Tasks in one column. */
+const SHOWN_MAX = 200;
+/** Those of this page: all columns, or one alone. */
+const lanes = /** @type {HTMLElement[]} */ ([...columns.querySelectorAll(".lane")]);
 
 const connection = follow({ topics: ["tasks"], apply, refetch });
 for (const card of cards()) card.draggable = true;
@@ -53,23 +56,45 @@ function apply(change) {
 
 /** @param {Task} task @param {HTMLElement|undefined} there */
 function place(task, there) {
-  const lane = lanes[STATUSES.indexOf(task.status)];
-  const list = lane?.querySelector("ul");
-  if (!list) return;
+  const lane = lanes.find((one) => one.dataset.status === task.status);
   const focused = there?.contains(document.activeElement);
   const card = cardFor(task);
-  if (there?.parentElement === list) there.replaceWith(card);
+  if (lane && there && there.parentElement === lane.querySelector("ul")) there.replaceWith(card);
   else {
     there?.remove();
-    const before = [...list.children].find((one) => Number(/** @type {HTMLElement} */ (one).dataset.id) > task.id) ?? null;
-    list.insertBefore(card, before);
+    if (lane) insert(lane, task.id, card);
   }
   // Whoever moved it by keyboard goes on from where it is now.
   if (focused) card.querySelector("a")?.focus();
 }
 
+/** A card comes into a column, if its place there is on this page. @param {HTMLElement} lane @param {number} id @param {HTMLElement} card */
+function insert(lane, id, card) {
+  const list = /** @type {HTMLElement} */ (lane.querySelector("ul"));
+  const behind = [...list.children].find((one) => Number(/** @type {HTMLElement} */ (one).dataset.id) > id) ?? null;
+  if (id <= Number(lane.dataset.after || 0) || (behind === null && !onward(lane).hidden)) return;
+  list.insertBefore(card, behind);
+  if (list.children.length <= SHOWN_MAX) return;
+  list.lastElementChild?.remove();
+  goOn(lane, /** @type {HTMLElement} */ (list.lastElementChild).dataset.id ?? null);
+}
+
+/** The link to where a column goes on; hidden: this is all. @param {HTMLElement} lane */
+function onward(lane) {
+  return /** @type {HTMLAnchorElement} */ (lane.querySelector(".older a"));
+}
+
+/** @param {HTMLElement} lane @param {string|null} last the last task here, if there are more */
+function goOn(lane, last) {
+  onward(lane).hidden = last === null;
+  onward(lane).href = `/tasks?status=${lane.dataset.status}&after=${encodeURIComponent(last ?? "")}`;
+}
+
 function count() {
-  for (const lane of lanes) say(lane.querySelector(".count"), String(lane.querySelectorAll(".card").length));
+  for (const lane of lanes) {
+    const more = onward(lane).hidden ? "" : "+";
+    say(lane.querySelector(".count"), lane.querySelectorAll(".card").length + more);
+  }
 }
 
 /** @param {Task} task @returns {HTMLElement} */
@@ -94,12 +119,25 @@ function cardFor(task) {
 
 /** @param {string} url @returns {Promise<number>} */
 async function refetch(url) {
-  const list = await read(url, "/api/v1/tasks?limit=500");
-  const known = new Set(list.items.map((/** @type {Task} */ task) => String(task.id)));
+  /** @type {{seq: number, items: Task[], next: string|null}[]} */
+  const lists = [];
+  for (const { dataset } of lanes) {
+    const after = dataset.after ? `&after=${encodeURIComponent(dataset.after)}` : "";
+    lists.push(await read(url, `/api/v1/tasks?limit=${SHOWN_MAX}&status=${dataset.status}${after}`));
+  }
+  /** A task that went on between two readings is where it was last. @type {Map<string, Task>} */
+  const known = new Map();
+  for (const task of lists.flatMap(({ items }) => items)) {
+    const other = known.get(String(task.id));
+    if (!other || other.version < task.version) known.set(String(task.id), task);
+  }
   for (const card of cards()) if (!known.has(card.dataset.id ?? "")) card.remove();
-  for (const task of list.items) place(task, cardOf(task.id));
+  for (const lane of lanes) onward(lane).hidden = true;
+  for (const task of known.values()) place(task, cardOf(task.id));
+  lanes.forEach((lane, n) => goOn(lane, lists[n].next));
   count();
-  return list.seq;
+  // What changed while it was read is told again.
+  return Math.min(...lists.map(({ seq }) => seq));
 }
 
 /** @param {SubmitEvent} submit */

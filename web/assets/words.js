@@ -65,6 +65,17 @@ export function uuid7(now_ms, chance) {
 }
 
 /**
+ * How far the clock of whoever said a moment is ahead of the one here.
+ * @param {string} said a moment as programs write it (RFC 3339)
+ * @param {number} here_ms when it was said, by the clock here
+ * @returns {number} milliseconds; 0 if nothing was said
+ */
+export function ahead(said, here_ms) {
+  const said_ms = Date.parse(said);
+  return Number.isNaN(said_ms) ? 0 : Math.round(said_ms - here_ms);
+}
+
+/**
  * Milliseconds since a node was heard, in words, and by which way if it is not the usual one.
  * @param {number|null} ms
  * @param {string} [by] `multicast` or `unicast`

@@ -24,6 +24,12 @@ test("a new id is a UUID of version 7, ordered by time", () => {
   assert.ok(words.uuid7(1_000, new Uint8Array(10)) < words.uuid7(1_001, new Uint8Array(10)));
 });
 
+test("a clock is measured by what was said", () => {
+  assert.equal(words.ahead("2026-11-21T12:03:11Z", Date.UTC(2026, 10, 21, 10, 3, 11)), 7_200_000);
+  assert.equal(words.ahead("2026-11-21T12:03:11Z", Date.UTC(2026, 10, 22, 12, 3, 11)), -86_400_000);
+  assert.equal(words.ahead("", 5), 0);
+});
+
 test("how long ago a node was heard, and how", () => {
   assert.deepEqual([null, 420, 61_000].map((ms) => words.heard(ms)), ["never", "0.4 s ago", "61 s ago"]);
   assert.equal(words.heard(420, "multicast"), "0.4 s ago");

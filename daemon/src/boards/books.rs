@@ -32,6 +32,9 @@ const QUANTITY: Field =
     Field::optional("quantity", Kind::Whole { min: 1, max: 1_000_000 }, "Copies [default: 1]");
 const BY_TOPIC: Field = Field::optional("topic", Kind::line(80), "Only titles about this topic");
 
+/// Topics that are listed at most.
+const TOPICS_MAX: u32 = 200;
+
 /// The tag of the whole catalog.
 const CATALOG: &str = "catalog";
 
@@ -286,6 +289,17 @@ impl Board for Books {
             _ => (None, None),
         }
     }
+}
+
+/// What titles are about, by name; at most the first 200.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(crate) fn topics(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT DISTINCT topic FROM books ORDER BY topic LIMIT ?1")?
+        .query_map([TOPICS_MAX], |row| row.get(0))?
+        .collect()
 }
 
 impl Books {

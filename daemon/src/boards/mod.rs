@@ -25,6 +25,7 @@ mod store;
 mod tasks;
 mod version;
 
+pub(crate) use books::topics;
 pub use command::{ApplyError, BadCommand, Change, Command, Context, Effect, Item, Outcome, Touched};
 pub use describe::Described;
 pub use field::{Field, Kind};

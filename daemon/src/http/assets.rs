@@ -55,6 +55,7 @@ const ASSETS: &[Asset] = &[
     asset!("record.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("money.js", SCRIPT),
+    asset!("clock.js", SCRIPT),
     asset!("connection.js", SCRIPT),
     asset!("feed.js", SCRIPT),
     asset!("backoff.js", SCRIPT),

@@ -1,5 +1,7 @@
 //! The pages, as a browser without JavaScript sees them.
 
+use serde_json::{Value, json};
+
 use crate::stage::Stage;
 
 fn hidden_id(page: &str) -> &str {
@@ -103,6 +105,25 @@ fn field<'a>(page: &'a str, name: &str) -> &'a str {
     rest.split('"').next().expect("its end")
 }
 
+/// What stands behind the first `mark`.
+fn after<'a>(page: &'a str, mark: &str) -> &'a str {
+    page.split_once(mark).expect("the mark").1
+}
+
+/// A text up to the end of the attribute in which it begins.
+fn value(rest: &str) -> String {
+    rest.split('"').next().expect("its end").to_owned()
+}
+
+fn escaped(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+async fn add(stage: &Stage, path: &str, row: Value) {
+    let added = stage.ask(stage.http.post(stage.at(path)).json(&row)).await;
+    assert_eq!(added.status, 201, "{added:?}");
+}
+
 async fn post(stage: &Stage, path: &str, form: String) -> crate::stage::Reply {
     stage.ask(stage.http.post(stage.at(path)).body(form)).await
 }
@@ -134,6 +155,151 @@ async fn a_task_that_somebody_else_changed_is_neither_saved_nor_deleted_unseen()
     let gone = post(&stage, "/tasks/1/delete", format!("version={}", field(&seen, "version"))).await;
     assert_eq!(gone.status, 303);
     assert!(stage.get("/tasks/1").await.text.contains("It was deleted."));
+}
+
+#[tokio::test]
+async fn saving_a_task_leaves_what_was_not_changed_as_it_was() {
+    let stage = Stage::open(64).await;
+    let title = "\u{200f}Sweep\u{200e}";
+    let added = post(&stage, "/tasks", format!("title={}&created_by=Ada", escaped(title))).await;
+    assert_eq!(added.status, 303);
+    let seen = stage.get("/tasks/1").await.text;
+    assert!(seen.contains("<h1>⟨U+200F⟩Sweep⟨U+200E⟩</h1>"), "what turns text around is seen: {seen}");
+    assert_eq!(field(&seen, "version"), "2");
+    let shown =
+        after(&seen, "name=\"title\"").split("value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let form = format!("version=2&title={}&assignee=Bob", escaped(shown.expect("a title")));
+    assert_eq!(post(&stage, "/tasks/1", form).await.status, 303);
+    let task = stage.get("/api/v1/tasks/1").await.json();
+    assert_eq!((&task["title"], &task["assignee"]), (&title.into(), &"Bob".into()));
+}
+
+#[tokio::test]
+async fn what_a_task_cannot_be_is_said_beside_its_field_or_above_them() {
+    let stage = Stage::open(64).await;
+    post(&stage, "/tasks", "title=Sweep&created_by=Ada".to_owned()).await;
+    let too_long = format!("version=2&title=Sweep&assignee={}", "A".repeat(81));
+    let refused = post(&stage, "/tasks/1", too_long).await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.text.contains("id=\"assignee-error\">Who does it has 81 characters"), "{}", refused.text);
+    assert!(
+        after(&refused.text, "name=\"assignee\"")
+            .split('>')
+            .next()
+            .is_some_and(|tag| tag.contains("aria-invalid"))
+    );
+
+    // An id that cannot be one has no place on the page, and does not come again.
+    for (path, form) in [
+        ("/tasks/1", "version=2&title=Sweep"),
+        ("/tasks", "title=Sweep&created_by=Ada"),
+        ("/quotes", "author=Ada&text=words"),
+        ("/donors", "name=Ada&email=a%40b.example&amount=1&currency=EUR"),
+        ("/books/1/purchase", "from=title"),
+    ] {
+        stage.ask(stage.http.post(stage.at("/api/v1/books/seed"))).await;
+        let refused = post(&stage, path, format!("{form}&id=a+b")).await;
+        assert_eq!(refused.status, 422, "{path}");
+        assert!(refused.text.contains("role=\"alert\""), "{path} says nothing: {}", refused.text);
+        let again = post(&stage, path, format!("{form}&id={}", hidden_id(&refused.text))).await;
+        assert_eq!(again.status, 303, "{path}: {}", again.text);
+    }
+}
+
+#[tokio::test]
+async fn an_amount_that_is_none_is_not_taken_for_cents() {
+    let stage = Stage::open(64).await;
+    for amount in ["%2B5", "5.001", "five"] {
+        let form = format!("name=Ada&email=a%40b.example&amount={amount}&currency=EUR");
+        let refused = post(&stage, "/donors", form).await;
+        assert_eq!(refused.status, 422, "{amount}");
+        assert!(refused.text.contains("id=\"amount-error\">Amount must be"), "{}", refused.text);
+    }
+    assert!(stage.get("/donors").await.text.contains("Nothing was given yet."));
+    let refused =
+        post(&stage, "/donors", "name=Ada&email=a%40b.example&amount=%2B5&currency=EUR".to_owned()).await;
+    assert!(
+        after(&refused.text, "name=\"amount\"").contains("value=\"+5\""),
+        "what was typed: {}",
+        refused.text
+    );
+}
+
+#[tokio::test]
+async fn a_copy_whose_purchase_may_have_happened_is_bought_under_the_same_id() {
+    let stage = Stage::open(64).await;
+    stage.ask(stage.http.post(stage.at("/api/v1/books/seed"))).await;
+    let ids = |page: &str| page.split("name=\"id\" value=\"").skip(1).map(value).collect::<Vec<_>>();
+    let shelf = stage.get("/books").await.text;
+    let pressed = ids(&shelf)[2].clone();
+    stage.lead(false);
+    let form = format!("id={pressed}&topic=");
+    let unknown = post(&stage, "/books/3/purchase", form.clone()).await;
+    assert_eq!(unknown.status, 503, "{}", unknown.text);
+    let shown: Vec<_> = ids(&unknown.text);
+    assert_eq!(shown[2], pressed, "pressed again, it buys once");
+    assert_eq!(unknown.text.matches("data-asked").count(), 1);
+    assert!(
+        shown.iter().zip(ids(&shelf)).filter(|(now, before)| *now == before).count() == 1,
+        "the others are new"
+    );
+    stage.lead(true);
+    for _ in 0..2 {
+        assert_eq!(post(&stage, "/books/3/purchase", form.clone()).await.status, 303);
+    }
+    assert!(stage.get("/books").await.text.contains("999 left"));
+
+    // Sold out: the log has decided, and the next press is another purchase.
+    let change = stage.http.patch(stage.at("/api/v1/books/3")).json(&json!({ "stock": 0 }));
+    assert_eq!(stage.ask(change).await.status, 200);
+    let sold_out = post(&stage, "/books/3/purchase", "id=late".to_owned()).await;
+    assert_eq!(sold_out.status, 409);
+    assert!(!sold_out.text.contains("data-asked") && !sold_out.text.contains("value=\"late\""));
+}
+
+#[tokio::test]
+async fn a_shelf_goes_on_where_its_page_ends() {
+    let stage = Stage::open(64).await;
+    for n in 1..=502 {
+        let topic = if n > 500 { "Rare" } else { "Common" };
+        let book = json!({ "title": format!("Title {n}"), "topic": topic, "cost_minor": 100, "stock": 9 });
+        add(&stage, "/api/v1/books", book).await;
+    }
+    let first = stage.get("/books").await.text;
+    assert_eq!(first.matches("<li data-id").count(), 500);
+    assert!(first.contains("?topic=Rare"), "topics of titles that stand further on are named");
+    assert!(
+        after(&first, "id=\"next\"").starts_with(" href=\"/books?after=500\">"),
+        "{}",
+        after(&first, "id=\"next\"")
+    );
+    let second = stage.get("/books?after=500").await.text;
+    assert_eq!(second.matches("<li data-id").count(), 2);
+    assert!(after(&second, "id=\"next\"").split('>').next().is_some_and(|tag| tag.contains("hidden")));
+    let rare = stage.get("/books?topic=Rare").await.text;
+    assert_eq!(rare.matches("<li data-id").count(), 2);
+    let bought = post(&stage, "/books/501/purchase", "after=500&topic=".to_owned()).await;
+    assert_eq!(bought.header("location"), Some("/books?after=500&bought=501"), "{}", bought.text);
+    let none = stage.get("/books?topic=Gardening").await;
+    assert_eq!((none.status, none.text.contains("No title is about this.")), (200, true));
+}
+
+#[tokio::test]
+async fn a_column_of_tasks_goes_on_where_its_page_ends() {
+    let stage = Stage::open(64).await;
+    for n in 1..=201 {
+        add(&stage, "/api/v1/tasks", json!({ "title": format!("Task {n}"), "created_by": "Ada" })).await;
+    }
+    let page = stage.get("/tasks").await.text;
+    assert!(page.contains("<span class=\"count\">200+</span>") && !page.contains("Task 201"), "{page}");
+    assert!(page.contains("href=\"/tasks?status=todo&amp;after=200\">More"), "{page}");
+    let more = stage.get("/tasks?status=todo&after=200").await.text;
+    assert_eq!(
+        (more.matches("class=\"card\"").count(), more.matches("class=\"lane\"").count()),
+        (1, 1),
+        "{more}"
+    );
+    assert!(more.contains("Task 201") && more.contains("<span class=\"count\">1</span>"), "{more}");
 }
 
 #[tokio::test]

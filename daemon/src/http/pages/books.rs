@@ -8,18 +8,19 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use serde_json::json;
 
 use super::super::api;
 use super::super::clock::Moment;
 use super::super::form::Form;
-use super::super::limits;
 use super::super::problem::Problem;
-use super::super::request::{self, Reading};
+use super::super::request::{self, Key, Reading};
 use super::super::site::{Shared, Site};
 use super::board::{self, Action};
 use super::frame::{Frame, render};
-use super::typed::{Typed, fresh_id};
-use crate::boards::ListQuery;
+use super::sent::Sent;
+use super::typed::Typed;
+use crate::boards::{self, ListQuery, Listed};
 
 const BOARD: &str = "books";
 const ORDERS: &str = "orders";
@@ -41,6 +42,9 @@ struct Book {
     /// The id under which this page would buy it: a form that is sent twice buys once.
     #[serde(skip)]
     request: String,
+    /// That id was sent, and nobody knows what came of it.
+    #[serde(skip)]
+    asked: bool,
 }
 
 impl Book {
@@ -59,20 +63,44 @@ fn price(minor: i64) -> String {
 struct BooksPage {
     frame: Frame,
     books: Vec<Book>,
-    /// All topics that there are.
+    /// The topics that there are.
     topics: Vec<String>,
-    topic: String,
+    part: Part,
+    /// Where the shelf goes on, if there are more.
+    next: Option<String>,
     currency: &'static str,
     /// What was just bought.
     bought: Option<String>,
     /// Why it was not.
-    problem: Option<Problem>,
+    refused: Option<Typed>,
+}
+
+/// Which titles a page shows.
+#[derive(Debug)]
+struct Part {
+    /// About this; empty: about anything.
+    topic: String,
+    /// Behind this one; empty: from the beginning.
+    after: String,
+}
+
+impl Part {
+    fn of(form: &mut Form) -> Self {
+        let mut text = |name| form.take(name).unwrap_or_default();
+        Self { topic: text("topic"), after: text("after") }
+    }
+
+    fn rows(&self) -> ListQuery {
+        let after = Some(self.after.clone()).filter(|after| !after.is_empty());
+        let topic = Some(("topic", self.topic.clone())).filter(|(_, topic)| !topic.is_empty());
+        ListQuery { limit: TITLES, after, filters: topic.into_iter().collect(), before: None }
+    }
 }
 
 impl BooksPage {
     /// In a friendly voice where two wanted the last copy.
     fn trouble(&self) -> Option<String> {
-        let problem = self.problem.as_ref()?;
+        let problem = self.refused.as_ref()?.trouble(&[])?;
         Some(match problem.code() {
             "out_of_stock" => format!("Sorry: {}. Nothing was bought.", problem.detail()),
             _ => format!("{}. {}", problem.title(), problem.detail()),
@@ -122,6 +150,12 @@ struct BookPage {
     typed: Typed,
 }
 
+impl BookPage {
+    fn trouble(&self) -> Option<&Problem> {
+        self.typed.trouble(&["quantity"])
+    }
+}
+
 #[derive(Debug, Template)]
 #[template(path = "orders.html")]
 struct OrdersPage {
@@ -133,39 +167,50 @@ struct OrdersPage {
     first: bool,
 }
 
-/// `GET /books?topic=`.
+/// `GET /books?topic=&after=`.
 pub(super) async fn shelf(
     State(site): State<Shared>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let query = Form::parse(query.unwrap_or_default())?;
+    let mut query = Form::parse(query.unwrap_or_default())?;
     Reading::of(&query)?.settle(&site).await?;
-    let topic = query.text("topic").unwrap_or_default().to_owned();
-    let bought = query.text("bought").filter(|title| !title.is_empty()).map(str::to_owned);
-    show(&site, &headers, topic, bought, None).await
+    let bought = query.take("bought").filter(|title| !title.is_empty());
+    show(&site, &headers, Part::of(&mut query), bought, None).await
 }
 
+/// `refused` is a purchase that was not made as far as is known, and of which title.
 async fn show(
     site: &Site,
     headers: &HeaderMap,
-    topic: String,
+    part: Part,
     bought: Option<String>,
-    problem: Option<Problem>,
+    refused: Option<(String, Typed)>,
 ) -> Result<Response, Problem> {
-    let rows = ListQuery { limit: TITLES, ..ListQuery::default() };
-    let (seq, mut list) = api::rows_of(site, board::named(site, BOARD)?, rows).await?;
+    let (board, rows) = (board::named(site, BOARD)?, part.rows());
+    let (seq, (list, topics)) = site
+        .look(move |connection| Ok((board.list(connection, &rows)?, boards::topics(connection)?)))
+        .await?;
+    let mut list = match list {
+        // It is no fault to look for what no title is about.
+        Listed::Invalid(wrong) if wrong.iter().all(|one| one.field == "topic") => json!({ "books": [] }),
+        list => api::listed_rows(list)?,
+    };
     let mut books: Vec<Book> = board::rows(list["books"].take())?;
-    let mut topics: Vec<String> = books.iter().map(|book| book.topic.clone()).collect();
-    topics.sort();
-    topics.dedup();
-    books.retain(|book| topic.is_empty() || book.topic == topic);
+    let log_time_ms = site.log_time_ms().await?;
     for book in &mut books {
-        book.request = fresh_id(site).await?;
+        let here = refused.as_ref().filter(|(id, typed)| typed.asked && *id == book.id.to_string());
+        book.asked = here.is_some();
+        // What may have been bought under an id is bought once only if it is asked for under the same.
+        book.request = match here {
+            Some((_, typed)) => typed.id.clone(),
+            None => Key::draw(log_time_ms).id.to_string(),
+        };
     }
-    let status = problem.as_ref().map_or(StatusCode::OK, Problem::status);
-    let frame = Frame::new(site, "Books", seq);
-    let page = BooksPage { frame, books, topics, topic, currency: CURRENCY, bought, problem };
+    let refused = refused.map(|(_, typed)| typed);
+    let status = refused.as_ref().map_or(StatusCode::OK, Typed::status);
+    let (frame, next) = (Frame::new(site, "Books", seq), list["next"].as_str().map(str::to_owned));
+    let page = BooksPage { frame, books, topics, part, next, currency: CURRENCY, bought, refused };
     render(site, headers, status, seq, &page)
 }
 
@@ -177,26 +222,25 @@ pub(super) async fn purchase(
     body: Body,
 ) -> Result<Response, Problem> {
     let book = board::key_of(id)?;
-    let mut form = Form::parse(limits::body(body).await?)?;
-    let id = form.take("id").unwrap_or_default();
-    let topic = form.take("topic").unwrap_or_default();
-    let from_its_page = form.take("from").is_some_and(|from| from == "title");
+    let mut sent = Sent::read(body).await?;
+    let part = Part::of(&mut sent.fields);
+    let from_its_page = sent.fields.take("from").is_some_and(|from| from == "title");
     let purchase = Action { board: BOARD, operation: "purchase", key: Some(book.clone()), version: None };
-    match purchase.carry_out(&site, &id, form.clone()).await {
+    match sent.submit(&site, &purchase).await? {
         Ok(order) if from_its_page => {
             let query = format!("order={}", request::escaped(&order));
             Ok(Redirect::to(&format!("/books/{}?{query}", request::escaped(&book))).into_response())
         }
         Ok(_) => {
-            let query = [("topic", topic.as_str()), ("bought", book.as_str())];
-            let query = query.map(|(name, text)| format!("{name}={}", request::escaped(text))).join("&");
+            let query = [("topic", &part.topic), ("after", &part.after), ("bought", &book)];
+            let query = query.iter().filter(|(_, text)| !text.is_empty());
+            let query: Vec<_> =
+                query.map(|(name, text)| format!("{name}={}", request::escaped(text))).collect();
+            let query = query.join("&");
             Ok(Redirect::to(&format!("/books?{query}")).into_response())
         }
-        Err(problem) if from_its_page => {
-            let typed = Typed::refused(&site, id, form, problem).await?;
-            show_one(&site, &headers, book, (None, typed)).await
-        }
-        Err(problem) => show(&site, &headers, topic, None, Some(problem)).await,
+        Err(typed) if from_its_page => show_one(&site, &headers, book, (None, typed)).await,
+        Err(typed) => show(&site, &headers, part, None, Some((book, typed))).await,
     }
 }
 

@@ -17,13 +17,13 @@ use super::super::api;
 use super::super::asker::Asker;
 use super::super::clock::Moment;
 use super::super::form::Form;
-use super::super::limits;
 use super::super::problem::Problem;
 use super::super::request::{self, Reading};
 use super::super::site::{Shared, Site};
 use super::board::{self, Action};
 use super::frame::{Frame, render};
 use super::money;
+use super::sent::Sent;
 use super::typed::Typed;
 use crate::boards::{self, ListQuery};
 
@@ -97,6 +97,10 @@ struct DonorsPage {
 }
 
 impl DonorsPage {
+    fn trouble(&self) -> Option<&Problem> {
+        self.typed.trouble(&["name", "email", "amount_minor", "currency"])
+    }
+
     fn currency(&self) -> &str {
         match self.typed.text("currency") {
             "" => CURRENCY,
@@ -178,26 +182,26 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut form = Form::parse(limits::body(body).await?)?;
-    let id = form.take("id").unwrap_or_default();
-    let Err(problem) = carry_out(&site, &id, form.clone()).await else {
+    let sent = Sent::read(body).await?;
+    let counted = counted(sent.fields.clone());
+    let add = Action { board: BOARD, operation: "add", key: None, version: None };
+    let Err(typed) = sent.submit_as(&site, &add, counted).await? else {
         return Ok(Redirect::to("/donors").into_response());
     };
-    let typed = Typed::refused(&site, id, form, problem).await?;
     let rows = request::list_query(board::named(&site, BOARD)?, &mut Form::default())?;
     show(&site, (asker, &headers), rows, "newest".to_owned(), typed).await
 }
 
-/// People write `12.50`; the board counts 1250. A program may say `amount_minor` at once.
-async fn carry_out(site: &Site, id: &str, mut form: Form) -> Result<(), Problem> {
+/// People write `12.50`; the board counts 1250, and takes nothing for what is no amount. A program may say `amount_minor`
+/// at once.
+fn counted(mut form: Form) -> Form {
     let currency = form.text("currency").filter(|code| !code.is_empty()).unwrap_or(CURRENCY).to_owned();
     if let Some(amount) = form.take("amount") {
         let minor = money::minor(&amount, &currency);
-        form.put("amount_minor", minor.map_or(amount, |minor| minor.to_string()));
+        form.put("amount_minor", minor.map_or_else(String::new, |minor| minor.to_string()));
     }
     form.put("currency", currency);
-    let add = Action { board: BOARD, operation: "add", key: None, version: None };
-    add.carry_out(site, id, form).await.map(|_| ())
+    form
 }
 
 /// `GET /donors.csv`: all donors, oldest first. Rows that come while it is read come too.

@@ -10,6 +10,7 @@ mod donors;
 mod frame;
 mod money;
 mod quotes;
+mod sent;
 mod tasks;
 mod token;
 mod typed;

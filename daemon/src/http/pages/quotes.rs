@@ -11,12 +11,12 @@ use serde::Deserialize;
 use super::super::api;
 use super::super::clock::Moment;
 use super::super::form::Form;
-use super::super::limits;
 use super::super::problem::Problem;
 use super::super::request::{self, Reading};
 use super::super::site::{Shared, Site};
 use super::board::{self, Action};
 use super::frame::{Frame, render};
+use super::sent::Sent;
 use super::typed::Typed;
 use crate::boards::ListQuery;
 
@@ -57,6 +57,12 @@ struct QuotesPage {
 struct QuotePage {
     frame: Frame,
     quote: Quote,
+}
+
+impl QuotesPage {
+    fn trouble(&self) -> Option<&Problem> {
+        self.typed.trouble(&["text", "author"])
+    }
 }
 
 /// `GET /`: the newest, older ones (`?before=`), or those that have something in them (`?q=`).
@@ -111,13 +117,10 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut form = Form::parse(limits::body(body).await?)?;
-    let id = form.take("id").unwrap_or_default();
     let post = Action { board: BOARD, operation: "post", key: None, version: None };
-    let Err(problem) = post.carry_out(&site, &id, form.clone()).await else {
+    let Err(typed) = Sent::read(body).await?.submit(&site, &post).await? else {
         return Ok(Redirect::to("/").into_response());
     };
-    let typed = Typed::refused(&site, id, form, problem).await?;
     let rows = request::list_query(board::named(&site, BOARD)?, &mut Form::default())?;
     show(&site, &headers, (rows, String::new()), typed).await
 }

@@ -12,12 +12,12 @@ use serde_json::Value;
 use super::super::api;
 use super::super::clock::Moment;
 use super::super::form::Form;
-use super::super::limits;
 use super::super::problem::Problem;
 use super::super::request::Reading;
 use super::super::site::{Shared, Site};
 use super::board::{self, Action};
 use super::frame::{Frame, render};
+use super::sent::Sent;
 use super::typed::Typed;
 use crate::boards::ListQuery;
 
@@ -62,8 +62,10 @@ struct Column {
     status: &'static str,
     title: &'static str,
     tasks: Vec<Task>,
-    /// There are more than are shown.
-    more: bool,
+    /// It begins behind this one; empty: with the first.
+    after: String,
+    /// Where it goes on, if there are more.
+    next: Option<String>,
 }
 
 #[derive(Debug, Template)]
@@ -71,7 +73,15 @@ struct Column {
 struct TasksPage {
     frame: Frame,
     columns: Vec<Column>,
+    /// One column alone, of which there is more than one page.
+    alone: bool,
     typed: Typed,
+}
+
+impl TasksPage {
+    fn trouble(&self) -> Option<&Problem> {
+        self.typed.trouble(&["title", "created_by", "assignee"])
+    }
 }
 
 /// An entry of a task's history.
@@ -120,7 +130,7 @@ struct TaskPage {
 impl TaskPage {
     /// Why a change or the deletion was refused: whose fault it is, and what can be done.
     fn trouble(&self) -> Option<(&str, &str)> {
-        let problem = self.typed.trouble()?;
+        let problem = self.typed.trouble(&["title", "assignee", "status"])?;
         Some(match (problem.code(), self.operation) {
             ("stale_version", DELETE) => (
                 "Somebody else was quicker",
@@ -135,36 +145,59 @@ impl TaskPage {
     }
 }
 
-/// `GET /tasks`.
+/// Which tasks a page shows: all columns from their beginning, or one of them behind a task.
+#[derive(Debug, Default)]
+struct Part {
+    only: Option<&'static str>,
+    after: Option<String>,
+}
+
+impl Part {
+    fn of(query: &mut Form) -> Self {
+        let known = |name: String| STATUSES.iter().map(|(status, _)| *status).find(|status| *status == name);
+        let Some(only) = query.take("status").and_then(known) else { return Self::default() };
+        Self { only: Some(only), after: query.take("after").filter(|after| !after.is_empty()) }
+    }
+
+    fn columns(&self) -> Vec<(&'static str, &'static str)> {
+        STATUSES.into_iter().filter(|(status, _)| self.only.is_none_or(|only| only == *status)).collect()
+    }
+}
+
+/// `GET /tasks`; one column alone, as far as it goes on behind a task, with `?status=&after=`.
 pub(super) async fn columns(
     State(site): State<Shared>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    Reading::of(&Form::parse(query.unwrap_or_default())?)?.settle(&site).await?;
-    show(&site, &headers, Typed::nothing(&site).await?).await
+    let mut query = Form::parse(query.unwrap_or_default())?;
+    Reading::of(&query)?.settle(&site).await?;
+    show(&site, &headers, Part::of(&mut query), Typed::nothing(&site).await?).await
 }
 
-async fn show(site: &Site, headers: &HeaderMap, typed: Typed) -> Result<Response, Problem> {
+async fn show(site: &Site, headers: &HeaderMap, part: Part, typed: Typed) -> Result<Response, Problem> {
     let board = board::named(site, BOARD)?;
+    let (shown, after) = (part.columns(), part.after.clone());
     // One read for all columns: no task is in two of them, or in none.
     let (seq, lists) = site
         .look(move |connection| {
             let list = |status: &str| {
                 let filters = [("status", status.to_owned())].into();
-                board.list(connection, &ListQuery { limit: TASKS, filters, ..ListQuery::default() })
+                let after = after.clone();
+                board.list(connection, &ListQuery { limit: TASKS, after, filters, ..ListQuery::default() })
             };
-            STATUSES.iter().map(|(status, _)| list(status)).collect::<Result<Vec<_>, _>>()
+            shown.iter().map(|(status, _)| list(status)).collect::<Result<Vec<_>, _>>()
         })
         .await?;
     let mut columns = Vec::new();
-    for ((status, title), list) in STATUSES.into_iter().zip(lists) {
+    for ((status, title), list) in part.columns().into_iter().zip(lists) {
         let mut list = api::listed_rows(list)?;
-        let more = !list["next"].is_null();
-        columns.push(Column { status, title, tasks: board::rows(list["items"].take())?, more });
+        let next = list["next"].as_str().map(str::to_owned);
+        let (tasks, after) = (board::rows(list["items"].take())?, part.after.clone().unwrap_or_default());
+        columns.push(Column { status, title, tasks, after, next });
     }
-    let status = typed.status();
-    render(site, headers, status, seq, &TasksPage { frame: Frame::new(site, "Tasks", seq), columns, typed })
+    let (frame, alone) = (Frame::new(site, "Tasks", seq), part.only.is_some());
+    render(site, headers, typed.status(), seq, &TasksPage { frame, columns, alone, typed })
 }
 
 /// `POST /tasks`, the form: 303 to the columns, or the form again with what was typed.
@@ -173,13 +206,11 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut form = Form::parse(limits::body(body).await?)?;
-    let id = form.take("id").unwrap_or_default();
     let add = Action { board: BOARD, operation: "add", key: None, version: None };
-    let Err(problem) = add.carry_out(&site, &id, form.clone()).await else {
+    let Err(typed) = Sent::read(body).await?.submit(&site, &add).await? else {
         return Ok(Redirect::to("/tasks").into_response());
     };
-    show(&site, &headers, Typed::refused(&site, id, form, problem).await?).await
+    show(&site, &headers, Part::default(), typed).await
 }
 
 /// `GET /tasks/{id}`.
@@ -245,19 +276,18 @@ async fn act(
     operation: &'static str,
     body: Body,
 ) -> Result<Response, Problem> {
-    let mut form = Form::parse(limits::body(body).await?)?;
-    let id = form.take("id").unwrap_or_default();
+    let sent = Sent::read(body).await?;
     // What somebody saw is what they change or delete.
-    let version = form.number("version")?;
+    let version = sent.fields.number("version")?;
     let action = Action { board: BOARD, operation, key: Some(task.clone()), version };
-    let done = match title_taken_away(&form) {
-        Some(problem) => Err(problem),
-        None => action.carry_out(site, &id, form.clone()).await,
+    let done = match title_taken_away(&sent.fields) {
+        Some(problem) => Err(sent.refused(site, problem.into()).await?),
+        None => sent.submit(site, &action).await?,
     };
-    let Err(problem) = done else {
+    let Err(typed) = done else {
         return Ok(Redirect::to("/tasks").into_response());
     };
-    show_one(site, headers, task, (operation, Typed::refused(site, id, form, problem).await?)).await
+    show_one(site, headers, task, (operation, typed)).await
 }
 
 /// A program leaves out what is to stay; a form that shows the title and sends none has had it taken away.

@@ -4,12 +4,15 @@ use super::super::form::Form;
 use super::super::problem::Problem;
 use super::super::request::Key;
 use super::super::site::Site;
+use super::board::Refusal;
 
 /// One form.
 #[derive(Debug)]
 pub(super) struct Typed {
     /// The request's id, so that a form that is sent twice is carried out once.
     pub(super) id: String,
+    /// The id was sent, and may come to stand for something yet: only under it is another try harmless.
+    pub(super) asked: bool,
     fields: Form,
     problem: Option<Problem>,
 }
@@ -20,7 +23,7 @@ impl Typed {
     /// # Errors
     /// `internal` when the store fails.
     pub(super) async fn nothing(site: &Site) -> Result<Self, Problem> {
-        Ok(Self { id: fresh_id(site).await?, fields: Form::default(), problem: None })
+        Ok(Self { id: fresh_id(site).await?, asked: false, fields: Form::default(), problem: None })
     }
 
     /// A form that could not be taken.
@@ -31,14 +34,11 @@ impl Typed {
         site: &Site,
         id: String,
         fields: Form,
-        problem: Problem,
+        refusal: Refusal,
     ) -> Result<Self, Problem> {
-        // An id that stands for something else, for what the log has refused, or for nothing any more, must not come
-        // again: with other words it would be refused for that alone.
-        let spent = ["id_reused", "request_expired", "stale_version", "out_of_stock", "not_found"];
-        let stale = id.is_empty() || spent.contains(&problem.code());
-        let id = if stale { fresh_id(site).await? } else { id };
-        Ok(Self { id, fields, problem: Some(problem) })
+        let asked = !id.is_empty() && !refusal.spends_id();
+        let id = if asked { id } else { fresh_id(site).await? };
+        Ok(Self { id, asked, fields, problem: Some(refusal.problem) })
     }
 
     /// What was typed into a field.
@@ -56,9 +56,17 @@ impl Typed {
         self.problem.as_ref()?.error_of(field)
     }
 
-    /// A problem that no field is to blame for.
-    pub(super) fn trouble(&self) -> Option<&Problem> {
-        self.problem.as_ref().filter(|problem| problem.errors().is_empty())
+    /// What is not said beside a field of the page, which has a place for the errors of these.
+    pub(super) fn trouble(&self, places: &[&str]) -> Option<&Problem> {
+        self.problem.as_ref().filter(|problem| {
+            let errors = problem.errors();
+            errors.is_empty() || errors.iter().any(|error| !places.contains(&error.field.as_str()))
+        })
+    }
+
+    /// It was sent, and is shown again.
+    pub(super) fn is_refused(&self) -> bool {
+        self.problem.is_some()
     }
 
     /// The status under which the page is answered.
@@ -68,6 +76,6 @@ impl Typed {
 }
 
 /// An id that nobody has used.
-pub(super) async fn fresh_id(site: &Site) -> Result<String, Problem> {
+async fn fresh_id(site: &Site) -> Result<String, Problem> {
     Ok(Key::draw(site.log_time_ms().await?).id.to_string())
 }
