@@ -7,11 +7,11 @@
 /**
  * @typedef {{topic: string, kind: "created"|"changed"|"deleted", item: any}} Item
  * @typedef {Item & {seq: number}} Dated
- * @typedef {{epoch: string|null, cursor: number|null, leader: string|null, term: number, node: string|null, live: boolean}} State
- *   `cursor`: everything up to here is known. `live`: the node has answered our resume.
+ * @typedef {{epoch: string|null, told: string|null, cursor: number|null, leader: string|null, term: number, node: string|null, live: boolean}} State
+ *   `cursor`: everything up to here is known, of the cluster's life `epoch`. `told`: the life of which the node is. `live`: the node has answered our resume.
  * @typedef {{do: "resume", epoch: string|null, after: number|null}
  *   | {do: "apply", seq: number, item: Item}
- *   | {do: "refetch", epoch: string|null, seq: number}
+ *   | {do: "refetch", seq: number}
  *   | {do: "stored", id: string, seq: number}
  *   | {do: "refused", id: string, code: string, detail: string, retry_ms: number|null, errors: {field: string, detail: string}[]}
  *   | {do: "peers", peers: {name: string, url: string}[]}
@@ -24,7 +24,7 @@
  * @returns {State}
  */
 export function begin(epoch, cursor) {
-  return { epoch, cursor, leader: null, term: 0, node: null, live: false };
+  return { epoch, told: null, cursor, leader: null, term: 0, node: null, live: false };
 }
 
 /**
@@ -45,7 +45,7 @@ export function read(state, frame) {
       return tick(state, frame);
     case "reset":
       // Nothing that is shown goes before its replacement is here.
-      return [{ ...state, live: false }, [{ do: "refetch", epoch: frame.reason === "epoch" ? null : state.epoch, seq: frame.seq }]];
+      return [{ ...state, live: false }, [{ do: "refetch", seq: frame.seq }]];
     case "ack":
       return [state, [{ do: "stored", id: frame.id, seq: frame.seq }]];
     case "nack":
@@ -57,7 +57,7 @@ export function read(state, frame) {
 
 /** @param {State} state @param {any} frame @returns {[State, Effect[]]} */
 function hello(state, frame) {
-  const next = { ...state, node: frame.node, leader: frame.leader, term: frame.term, live: false };
+  const next = { ...state, told: frame.epoch, node: frame.node, leader: frame.leader, term: frame.term, live: false };
   if (state.epoch === null) next.epoch = frame.epoch;
   return [
     next,
@@ -106,12 +106,11 @@ export function lost(state) {
 }
 
 /**
- * After a reset everything was fetched anew.
+ * After a reset everything was fetched anew, from the node that said so: what is shown is of its life of the cluster.
  * @param {State} state
- * @param {string|null} epoch
  * @param {number} seq the applied index of that read
- * @returns {State}
+ * @returns {[State, Effect[]]} the new state, and what to do
  */
-export function fetched(state, epoch, seq) {
-  return { ...state, epoch, cursor: seq };
+export function fetched(state, seq) {
+  return [{ ...state, epoch: state.told, cursor: seq }, [{ do: "resume", epoch: state.told, after: seq }]];
 }

@@ -14,6 +14,8 @@ import * as state from "./state.js";
  * @property {string[]} topics
  * @property {(item: feed.Item) => void} apply what one change does to the page
  * @property {(url: string) => Promise<number>} refetch reads everything anew from the node at `url`; the index of that read
+ * @property {(effect: feed.Effect) => void} [heed] what the page does besides about anything that is to be done
+ * @property {(reader: feed.State) => void} [changed] what is known of the node may be something else now
  */
 
 const main = /** @type {HTMLElement} */ (document.getElementById("main"));
@@ -47,6 +49,7 @@ export function follow(page) {
 
   /** @param {feed.Effect} effect */
   function act(effect) {
+    page.heed?.(effect);
     switch (effect.do) {
       case "peers":
         connection.meet(effect.peers);
@@ -68,14 +71,16 @@ export function follow(page) {
 
   /** What is shown stays until its replacement is here. */
   async function refetch() {
-    const url = connection.url;
+    const { socket, url } = connection;
     try {
       const seq = await page.refetch(url);
-      if (connection.url !== url) return;
-      reader = feed.fetched(reader, null, seq);
-      connection.send({ t: "resume", epoch: null, after: seq, topics: page.topics, token: token(url) });
+      // Another connection has said hello since, and was answered.
+      if (connection.socket !== socket) return;
+      const [next, effects] = feed.fetched(reader, seq);
+      reader = next;
+      for (const effect of effects) act(effect);
     } catch {
-      connection.again();
+      if (connection.socket === socket) connection.again();
     }
   }
 
@@ -84,6 +89,7 @@ export function follow(page) {
     const { phase, heard_ms, next_ms } = connection;
     const { live, node, leader, term } = reader;
     state.show({ phase, live, node, leader, term, as_of_ms: heard_ms, online: navigator.onLine }, next_ms);
+    page.changed?.(reader);
   }
 }
 

@@ -4,11 +4,10 @@
  * @module
  */
 
-import { Connection } from "./connection.js";
+import { draw } from "./clock.js";
 import { element, forget, keep as store, kept, keptUnder, say } from "./dom.js";
-import * as feed from "./feed.js";
+import { follow, read } from "./live.js";
 import * as mail from "./outbox.js";
-import { ask, token } from "./reach.js";
 import * as state from "./state.js";
 import * as words from "./words.js";
 
@@ -22,30 +21,26 @@ const AUTHOR_KEY = "chorus.author";
 
 /** @param {string} id @returns {any} */
 const $ = (id) => document.getElementById(id);
-const main = $("main");
 const list = /** @type {HTMLOListElement} */ ($("quotes"));
 const form = /** @type {HTMLFormElement} */ ($("compose"));
 const older = /** @type {HTMLAnchorElement} */ ($("older"));
 const fresh = /** @type {HTMLButtonElement} */ ($("fresh"));
 const newest = $("board").dataset.newest === "true";
 
-let reader = feed.begin(main.dataset.epoch, Number(main.dataset.seq));
 let outbox = mail.restore(keptUnder(OUTBOX_KEY), Date.now());
+/** The rows of the posts on their way: what has not changed keeps its row, and whatever there has the focus. @type {Map<mail.Post, HTMLLIElement>} */
+let onTheWay = new Map();
+/** The node that was heard last; none yet: the form knows its own way. @type {string|null} */
+let node = null;
+/** The node has answered: posts can be sent. */
+let isLive = false;
 /** Quotes that came while the reader was further down. @type {any[]} */
 let unseen = [];
 /** Quotes that came faster than they are shown. @type {any[]} */
 let arriving = [];
 let arrival = false;
 
-const connection = new Connection({
-  home: location.origin,
-  peers: JSON.parse(main.dataset.peers || "[]"),
-  frame: take,
-  changed: showState,
-});
-
-state.localize(list);
-state.onRetry(() => connection.now());
+const connection = follow({ topics: ["quotes"], apply, refetch, heed, changed });
 fresh.addEventListener("click", showUnseen);
 addEventListener("scroll", () => unseen.length > 0 && atTop() && showUnseen(), { passive: true });
 form.addEventListener("submit", post);
@@ -56,65 +51,24 @@ addEventListener("storage", (change) => change.key?.startsWith(OUTBOX_KEY) && ad
 setInterval(send, 250);
 count();
 showOutbox();
-connection.open();
 
-/** @param {any} frame */
-function take(frame) {
-  const [next, effects] = feed.read(reader, frame);
-  reader = next;
-  if (reader.live) connection.settled();
-  for (const effect of effects) act(effect);
-  if (reader.live) send();
-  showState();
+/** What becomes of posts. @param {import("./feed.js").Effect} effect */
+function heed(effect) {
+  if (effect.do === "resume") keep(mail.broken(outbox, Date.now()));
+  if (effect.do === "stored") keep(mail.stored(outbox, effect.id));
+  if (effect.do === "refused") keep(mail.refused(outbox, effect, Date.now()));
 }
 
-/** @param {feed.Effect} effect */
-function act(effect) {
-  switch (effect.do) {
-    case "peers":
-      connection.meet(effect.peers);
-      break;
-    case "resume":
-      keep(mail.broken(outbox, Date.now()));
-      connection.send({ t: "resume", epoch: effect.epoch, after: effect.after, topics: ["quotes"], token: token(connection.url) });
-      break;
-    case "apply":
-      apply(effect.item);
-      break;
-    case "refetch":
-      refetch();
-      break;
-    case "stored":
-      keep(mail.stored(outbox, effect.id));
-      break;
-    case "refused":
-      keep(mail.refused(outbox, effect, Date.now()));
-      break;
-    case "again":
-      connection.again();
-      break;
-  }
-}
-
-function showState() {
-  if (connection.phase !== "open") reader = feed.lost(reader);
-  state.show(
-    {
-      phase: connection.phase,
-      live: reader.live,
-      node: reader.node,
-      leader: reader.leader,
-      term: reader.term,
-      as_of_ms: connection.heard_ms,
-      online: navigator.onLine,
-    },
-    connection.next_ms,
-  );
+/** @param {import("./feed.js").State} reader */
+function changed(reader) {
+  const wasLive = isLive;
+  ({ node, live: isLive } = reader);
+  if (isLive && !wasLive) send();
 }
 
 /* The board */
 
-/** @param {feed.Item} change */
+/** @param {import("./feed.js").Item} change */
 function apply(change) {
   const quote = change.item;
   if (change.kind === "deleted") {
@@ -245,29 +199,18 @@ function figure(quote, meta) {
   return element("figure", {}, element("blockquote", {}, quote.text), element("figcaption", {}, element("cite", {}, quote.author), " ", meta));
 }
 
-/**
- * Everything anew, from the node that said so; what is shown stays until it is here.
- */
-async function refetch() {
-  const url = connection.url;
-  try {
-    const answer = await ask(url, "/api/v1/quotes?limit=50", {});
-    if (!answer.ok) throw new Error(String(answer.status));
-    const { seq, items, next } = await answer.json();
-    if (connection.url !== url) return;
-    reader = feed.fetched(reader, null, seq);
-    if (newest) {
-      list.replaceChildren(...items.map(row));
-      [arriving, unseen] = [[], []];
-      fresh.hidden = true;
-      older.hidden = next === null;
-      if (next !== null) older.href = `/?before=${next}`;
-      $("empty").hidden = items.length > 0;
-    }
-    connection.send({ t: "resume", epoch: null, after: seq, topics: ["quotes"], token: token(url) });
-  } catch {
-    connection.again();
+/** @param {string} url @returns {Promise<number>} */
+async function refetch(url) {
+  const { seq, items, next } = await read(url, "/api/v1/quotes?limit=50");
+  if (newest) {
+    list.replaceChildren(...items.map(row));
+    [arriving, unseen] = [[], []];
+    fresh.hidden = true;
+    older.hidden = next === null;
+    if (next !== null) older.href = `/?before=${next}`;
+    $("empty").hidden = items.length > 0;
   }
+  return seq;
 }
 
 /* Posts */
@@ -278,7 +221,7 @@ function post(submit) {
   const text = form.text.value.trim();
   store(AUTHOR_KEY, author);
   // Never connected here: the form knows its own way.
-  if (reader.node === null) return;
+  if (node === null) return;
   submit.preventDefault();
   const faults = [];
   if (text === "") faults.push({ field: "text", detail: "is empty" });
@@ -287,8 +230,7 @@ function post(submit) {
   if ([...author].length > 80) faults.push({ field: "author", detail: `has ${[...author].length} characters; 80 are allowed` });
   blame(faults);
   if (faults.length > 0) return;
-  const id = words.uuid7(Date.now(), crypto.getRandomValues(new Uint8Array(10)));
-  keep(mail.add(outbox, { id, author, text }, Date.now()));
+  keep(mail.add(outbox, { id: draw(), author, text }, Date.now()));
   form.text.value = "";
   count();
   form.text.focus();
@@ -320,7 +262,7 @@ function count() {
 }
 
 function send() {
-  if (!reader.live) return;
+  if (!isLive) return;
   const now = Date.now();
   for (const { id, author, text } of mail.due(outbox, now)) {
     if (connection.send({ t: "post", id, topic: "quotes", body: { author, text } })) keep(mail.sent(outbox, id, now));
@@ -343,16 +285,29 @@ function adopt(id) {
   showOutbox();
 }
 
+/** Newest first. */
 function showOutbox() {
   const place = $("outbox");
-  place.replaceChildren(...[...outbox].reverse().map(pending));
+  const before = onTheWay;
+  onTheWay = new Map([...outbox].reverse().map((post) => [post, before.get(post) ?? pending(post)]));
+  for (const [post, item] of before) if (!onTheWay.has(post)) item.remove();
+  [...onTheWay].forEach(([post, item], at) => {
+    if (before.has(post)) return;
+    place.insertBefore(item, place.children[at] ?? null);
+    if (post.state === "failed") say($("news"), `Not stored: “${post.text}”. ${why(post)}`);
+  });
+}
+
+/** @param {mail.Post} one */
+function why(one) {
+  return one.errors.length > 0 ? one.errors.map(blamed).join("; ") : one.why;
 }
 
 /** @param {mail.Post} one */
 function pending(one) {
   const failed = one.state === "failed";
-  const why = one.errors.length > 0 ? one.errors.map(blamed).join("; ") : one.why;
-  const said = failed ? `Not stored. ${why}` : why ? `pending, trying again: ${why}` : "pending";
+  const reason = why(one);
+  const said = failed ? `Not stored. ${reason}` : reason ? `pending, trying again: ${reason}` : "pending";
   const meta = element("span", { className: "meta" }, said);
   const item = element("li", { className: failed ? "failed" : "pending" }, figure(one, meta));
   item.dataset.id = one.id;

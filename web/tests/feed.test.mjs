@@ -54,9 +54,21 @@ test("a gap is noticed by prev, and the cursor stays before it", () => {
 
 test("a reset asks for everything anew, and resumes after that read", () => {
   const [state, done] = readAll(feed.begin("ab.1", 5), [{ t: "reset", reason: "trimmed", seq: 900 }]);
-  assert.deepEqual(done, [{ do: "refetch", epoch: "ab.1", seq: 900 }]);
+  assert.deepEqual(done, [{ do: "refetch", seq: 900 }]);
   assert.equal(state.cursor, 5);
-  assert.equal(feed.fetched(state, "ab.2", 901).cursor, 901);
+  const [read, next] = feed.fetched(state, 901);
+  assert.equal(read.cursor, 901);
+  assert.deepEqual(next, [{ do: "resume", epoch: read.epoch, after: 901 }]);
+});
+
+test("after a reset a page still knows of which life of the cluster it is", () => {
+  const [slow] = readAll(feed.begin("ab.1", 5), [hello, { t: "reset", reason: "slow", seq: 9 }]);
+  const [read] = feed.fetched(slow, 9);
+  const restored = { ...hello, epoch: "ab.2" };
+  const [later, done] = readAll(read, [{ t: "tick", seq: 12, leader: "n4", term: 7 }, restored]);
+  assert.deepEqual(done.at(-1), { do: "resume", epoch: "ab.1", after: 12 }, "another life is noticed");
+  const [anew] = feed.fetched(readAll(later, [{ t: "reset", reason: "epoch", seq: 3 }])[0], 3);
+  assert.deepEqual([anew.epoch, anew.cursor], ["ab.2", 3], "and believed once everything was read from it");
 });
 
 test("acks and nacks name the post", () => {

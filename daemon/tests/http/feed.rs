@@ -136,6 +136,21 @@ async fn a_follower_ahead_of_the_node_waits_and_then_is_sent_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_node_without_a_cluster_sends_a_reader_of_one_elsewhere() {
+    let stage = Stage::open(64).await;
+    stage.view.send_modify(|view| {
+        let view = Arc::make_mut(view);
+        (view.cluster, view.epoch) = (String::new(), 0);
+    });
+    let mut reader = stage.feed().await;
+    resume(&mut reader, Some(1)).await;
+    assert_eq!(reader.close_code().await, 1013);
+    let mut its_own = stage.feed().await;
+    its_own.say(json!({"t": "resume", "epoch": ".0", "after": null, "topics": null})).await;
+    assert_eq!(its_own.frame().await["t"], "tick");
+}
+
+#[tokio::test]
 async fn a_change_of_leader_is_told_at_once() {
     let stage = Stage::open(64).await;
     let mut socket = stage.feed().await;

@@ -17,6 +17,7 @@ await withBrowser(async (browser) => {
   await step(browser, offlineAndOnline);
   await step(browser, theScrollIsNotStolen);
   await step(browser, aFailedPostIsTakenBack);
+  await step(browser, aWrongClockPostsAllTheSame);
   await step(browser, anotherEpoch);
   await step(browser, aSlowNode);
   await step(browser, slowScripts);
@@ -155,13 +156,13 @@ async function theScrollIsNotStolen(context) {
 
 async function aFailedPostIsTakenBack(context) {
   const page = await newTab(context);
+  let refusals = 2;
   await page.tab.routeWebSocket(/\/ws$/, (socket) => {
     const server = socket.connectToServer();
-    let refused = false;
     socket.onMessage((text) => {
       const frame = JSON.parse(String(text));
-      if (frame.t !== 'post' || refused) return server.send(text);
-      refused = true;
+      if (frame.t !== 'post' || refusals === 0) return server.send(text);
+      refusals -= 1;
       return socket.send(JSON.stringify({ t: 'nack', id: frame.id, code: 'disk_reserve', detail: 'the disk is nearly full', retry_ms: null }));
     });
   });
@@ -170,6 +171,21 @@ async function aFailedPostIsTakenBack(context) {
   await write(page, 'Ada', 'Refused at first.');
   const failed = page.tab.locator('#outbox .failed');
   await failed.getByText('Not stored. the disk is nearly full').waitFor();
+  const news = page.tab.locator('#news', { hasText: /^Not stored: “Refused at first.”. the disk is nearly full$/ });
+  await news.waitFor({ state: 'attached' });
+  // Whoever is on a button stays there whatever becomes of other posts.
+  await failed.getByRole('button', { name: 'Retry' }).focus();
+  await page.tab.evaluate(() => {
+    const form = document.querySelector('#compose');
+    form.querySelector('[name=text]').value = 'Refused as well.';
+    form.querySelector('[name=text]').focus = () => {};
+    form.requestSubmit();
+  });
+  await until(async () => await failed.count() === 2, 'another was refused');
+  assert.equal(await page.tab.evaluate(() => document.activeElement?.textContent), 'Retry');
+  assert.equal(await page.tab.evaluate(() => document.activeElement?.closest('li')?.querySelector('blockquote')?.textContent), 'Refused at first.');
+  await failed.first().getByRole('button', { name: 'Retry' }).click();
+  await shows(page, 'Refused as well.');
   await failed.getByRole('button', { name: 'Edit' }).click();
   assert.equal(await page.tab.locator('#text').inputValue(), 'Refused at first.');
   await page.tab.locator('#text').fill('Taken in the end.');
@@ -177,6 +193,24 @@ async function aFailedPostIsTakenBack(context) {
   await shows(page, 'Taken in the end.');
   assert.equal(await times(page, 'Refused at first.'), 0);
   silent(page);
+}
+
+/** The browser's clock is a day and more behind, or hours ahead: what is posted counts as posted now. */
+async function aWrongClockPostsAllTheSame(context) {
+  for (const wrong_ms of [-30 * 3_600_000, 5 * 3_600_000]) {
+    const page = await newTab(context);
+    await page.tab.addInitScript((by_ms) => {
+      const [now, origin] = [Date.now, performance.timeOrigin];
+      Date.now = () => now() + by_ms;
+      Object.defineProperty(performance, 'timeOrigin', { get: () => origin + by_ms });
+    }, wrong_ms);
+    await page.tab.goto(first.url);
+    await live(page);
+    const text = `By a clock that is ${wrong_ms} ms wrong.`;
+    await write(page, 'Ada', text);
+    await shows(page, text);
+    silent(page);
+  }
 }
 
 /** The cluster was restored: its indexes mean something else now, and everything must be read anew. */
@@ -206,7 +240,7 @@ async function anotherEpoch(context) {
   await page.cut();
   await until(() => resumed.length >= 3, 'the page read everything anew and resumed after it');
   await live(page);
-  assert.equal(resumed.at(-1), null);
+  assert.equal(resumed.at(-1), 'restored.2', 'it knows of which life it is now');
   assert.ok(await page.tab.locator('#quotes > li').count() >= Math.min(shown, 50), 'the board is there');
   await elsewhere(context, 'After the restore.');
   await shows(page, 'After the restore.');

@@ -22,7 +22,7 @@ use super::super::limits::{FRAME_BYTES_MAX, FRAMES, POSTS_WAITING_MAX, Rate, SOC
 use super::super::problem::Problem;
 use super::super::request::Key;
 use super::super::serve::Held;
-use super::super::site::Shared;
+use super::super::site::{self, Shared};
 use super::Seat;
 use super::follower::{Follower, Next};
 use super::frames::{Frame, Word};
@@ -217,6 +217,11 @@ impl Conversation {
                             return ControlFlow::Break(Some(BAD_TOKEN));
                         }
                     }
+                }
+                // Who belongs to no cluster has nothing to put in the place of what a reader of one shows.
+                let view = self.site.view();
+                if view.epoch == 0 && epoch.as_deref().is_some_and(|asked| asked != site::epoch(&view)) {
+                    return ControlFlow::Break(Some(ASK_ANOTHER));
                 }
                 ControlFlow::Continue(self.resume(epoch.as_deref(), after, topics))
             }
