@@ -27,6 +27,10 @@ let asking = false;
 let view = null;
 /** How each node sees it, by name. @type {Map<string, any>} */
 const views = new Map();
+/** Who led when, as each node told it last, by its name: it is told once, and whenever it is another. @type {Map<string, ring.Reign[]>} */
+const reigns = new Map();
+/** What of it is shown. @type {ring.Reign[]|undefined} */
+let shownReigns;
 
 const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const picture = new Picture(/** @type {any} */ (document.getElementById("ring")), still);
@@ -108,10 +112,12 @@ async function askOthers() {
 
 /** A node that is watched said how it is. @param {string} name @param {any} frame */
 function told(name, frame) {
+  if (frame.elections) reigns.set(name, frame.elections);
   if (view === null || pause.getAttribute("aria-pressed") === "true") return;
   if (name !== view.node) return;
   say(document.getElementById("watched"), name);
-  if (frame.elections) showReigns(frame.elections);
+  const led = reigns.get(name);
+  if (led && led !== shownReigns) showReigns(led);
   picture.show(view.nodes.map(withLife), name);
   picture.fly(frame.flights.flatMap((/** @type {ring.Flight} */ flight) => ring.arrows(flight, name, view.nodes)));
   const share = frame.one_in === 1 ? "each one is shown" : `one in ${frame.one_in} is shown, of votes each one`;
@@ -128,9 +134,10 @@ function withLife(node) {
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-/** @param {ring.Reign[]} reigns */
-function showReigns(reigns) {
-  const rows = ring.timeline(reigns).slice(0, 8).map(({ at_ms, term, leader, without_ms, lasted_ms }) =>
+/** @param {ring.Reign[]} told */
+function showReigns(told) {
+  shownReigns = told;
+  const rows = ring.timeline(told).slice(0, 8).map(({ at_ms, term, leader, without_ms, lasted_ms }) =>
     element(
       "li",
       {},
@@ -187,19 +194,21 @@ function fill(row, node, view) {
   role.className = "role";
   /** @type {HTMLElement} */ (role).dataset.role = node.role;
   say(role, node.role);
-  catchingUp(cells[1], node.catching_up);
+  note(cells[1], "no-voter", node.voter || node.role === "learner" ? "" : "no voter");
+  // How far a node has come that is behind; only the node itself knows.
+  note(cells[1], "catching-up", node.catching_up ? `catching up: ${node.catching_up}` : "");
   const lag = Math.max(0, view.commit_index - node.applied_index);
   [node.term, node.last_index, node.commit_index, node.applied_index, lag].forEach((number, place) => say(cells[place + 2], String(number)));
   say(cells[7], node.name === view.node ? "this node" : words.heard(node.heard_ms, node.heard_by));
   say(cells[8], words.lost(view.links.find((/** @type {any} */ link) => link.node === node.name) ?? null));
 }
 
-/** How far a node has come that is behind; only the node itself knows. @param {Element} cell @param {string | undefined} told */
-function catchingUp(cell, told) {
-  const line = cell.querySelector(".catching-up");
-  if (!told) return line?.remove();
-  const place = line ?? cell.appendChild(Object.assign(document.createElement("span"), { className: "meta catching-up" }));
-  say(place, `catching up: ${told}`);
+/** What is said beside a role, or no longer. @param {Element} cell @param {string} kind @param {string} text */
+function note(cell, kind, text) {
+  const line = cell.querySelector(`.${kind}`);
+  if (!text) return line?.remove();
+  const place = line ?? cell.appendChild(Object.assign(document.createElement("span"), { className: `meta ${kind}` }));
+  say(place, text);
 }
 
 /** @param {Element} cell @param {any} node */
