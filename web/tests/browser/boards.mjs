@@ -6,7 +6,7 @@
 // pictures.
 
 import assert from 'node:assert/strict';
-import { newTab, newWindow, nodes, openLive, silent, until, withBrowser } from './browser.mjs';
+import { live, newTab, newWindow, nodes, openLive, silent, until, withBrowser } from './browser.mjs';
 
 const [first, second, third] = nodes();
 
@@ -16,15 +16,20 @@ await withBrowser(async (browser) => {
   await aDonorIsSeenByTheOther(people);
   await donorsAreOrderedByTheirHeads(people[0]);
   await theLastCopyIsSoldOnce(people);
+  await aShelfChangesWhereItStands(people[0]);
+  await aPurchaseThatNobodyKnowsOfIsAskedForAgain(people[0]);
   await aTaskGoesFromColumnToColumn(people);
   await whatIsWrongIsSaidBesideItsField(people[0]);
   await recordsAndOrdersAreLive(people[0]);
+  await whoIsInUseOfAPageKeepsIt(people[0]);
   await pictures(browser);
   const plain = await newWindow(browser, { javaScriptEnabled: false });
   await donorsWithoutJavaScript(plain);
   await booksWithoutJavaScript(plain);
   await tasksWithoutJavaScript(plain);
   await whatIsWrongIsSaidBesideItsField(plain);
+  // Last: the tasks are many from now on.
+  await aFullColumnGoesOn(people[0]);
 });
 
 async function aDonorIsSeenByTheOther([one, other]) {
@@ -105,6 +110,66 @@ async function theLastCopyIsSoldOnce([one, other]) {
   }
 }
 
+/** Titles come, and go from topic to topic, without the page being loaded again. */
+async function aShelfChangesWhereItStands(person) {
+  const all = await openLive(person, first, '/books');
+  const systems = await openLive(person, second, '/books?topic=DistributedSystems');
+  const made = await ask('POST', '/api/v1/books', { title: 'Ropes & <Knots>', topic: 'Sailing', cost_minor: 1_250, stock: 4 });
+  const rope = all.tab.locator(`#b${made.id}`);
+  await rope.locator('.stock', { hasText: /^4 left$/ }).waitFor();
+  assert.equal(await rope.locator('h3').textContent(), 'Ropes & <Knots>');
+  assert.equal(await rope.locator('.price').textContent(), '12.50 USD');
+  await all.tab.locator('.topics').getByRole('link', { name: 'Sailing' }).waitFor();
+  await rope.getByRole('button', { name: 'Buy Ropes & <Knots>' }).click();
+  await rope.locator('.said.good').waitFor();
+  await rope.locator('.stock', { hasText: /^3 left$/ }).waitFor();
+
+  assert.equal(await systems.tab.locator(`#b${made.id}`).count(), 0, 'it is about something else');
+  await ask('PATCH', `/api/v1/books/${made.id}`, { topic: 'DistributedSystems' });
+  await systems.tab.locator(`#b${made.id}`).waitFor();
+  await rope.locator('.meta', { hasText: 'DistributedSystems' }).waitFor();
+  await ask('PATCH', `/api/v1/books/${made.id}`, { topic: 'Sailing' });
+  await systems.tab.locator(`#b${made.id}`).waitFor({ state: 'detached' });
+  for (const page of [all, systems]) {
+    assert.equal(page.loads, 1);
+    silent(page);
+    await page.tab.close();
+  }
+}
+
+/** The node dies with its answer: pressed again, the copy is asked for under the same id, and the next one under another. */
+async function aPurchaseThatNobodyKnowsOfIsAskedForAgain(person) {
+  const page = await openLive(person, first, '/books');
+  const keys = [];
+  await page.tab.route('**/api/v1/books/6/purchase', async (route) => {
+    keys.push(route.request().headers()['idempotency-key']);
+    const answer = await route.fetch();
+    if (keys.length > 2) return route.fulfill({ response: answer });
+    const [status, code] = keys.length === 1 ? [504, 'outcome_unknown'] : [429, 'too_many'];
+    return route.fulfill({ status, contentType: 'application/problem+json', body: JSON.stringify({ code, detail: 'nobody knows' }) });
+  });
+  const { stock: before } = await ask('GET', '/api/v1/books/6');
+  const press = async (said) => {
+    await page.tab.locator('#b6 button').click();
+    await page.tab.locator('#b6 .said', { hasText: said }).waitFor();
+    await page.tab.locator('#b6 button:enabled').waitFor();
+  };
+  await press('Not bought. nobody knows');
+  await until(() => keys.length === 1, 'it was asked');
+  await press('Not bought. nobody knows');
+  await until(() => keys.length === 2, 'it was asked again');
+  await press('Bought: one copy is yours.');
+  assert.equal(new Set(keys).size, 1, String(keys));
+  assert.equal((await ask('GET', '/api/v1/books/6')).stock, before - 1, 'one copy');
+  await press('Bought: one copy is yours.');
+  await until(() => keys.length === 4, 'another was asked for');
+  assert.notEqual(keys[3], keys[2], 'another copy, another id');
+  expected(page, '504');
+  expected(page, '429');
+  silent(page);
+  await page.tab.close();
+}
+
 async function aTaskGoesFromColumnToColumn([one, other]) {
   const pages = [await openLive(one, first, '/tasks'), await openLive(other, third, '/tasks')];
   const [{ tab: mine }, { tab: theirs }] = pages;
@@ -176,6 +241,90 @@ async function recordsAndOrdersAreLive(person) {
   }
 }
 
+/** What somebody typed, chose, reads or was told is not taken away by what others do. */
+async function whoIsInUseOfAPageKeepsIt(person) {
+  await ask('POST', '/api/v1/tasks', { title: 'Fought over', created_by: 'Ada' });
+  const { id } = (await ask('GET', '/api/v1/tasks?limit=500')).items.find((task) => task.title === 'Fought over');
+  const changed = ({ tab }) => tab.locator('#changed').getByRole('link').waitFor();
+
+  const chooser = await openLive(person, first, `/tasks/${id}`);
+  await chooser.tab.locator('#status').selectOption('done');
+  await chooser.tab.evaluate(() => document.activeElement?.blur());
+  const late = await openLive(person, second, `/tasks/${id}`);
+  await ask('PATCH', `/api/v1/tasks/${id}`, { assignee: 'Grace' });
+  await changed(chooser);
+  assert.equal(await chooser.tab.locator('#status').inputValue(), 'done', 'what was chosen stays');
+
+  // Refused for having been late, and shown again with what was typed: that stands in the fields as it came.
+  await until(async () => await late.tab.locator('#assignee').inputValue() === 'Grace', 'it is shown as it is now');
+  await live(late);
+  await late.tab.evaluate(() => { document.querySelector('[name=version]').value = '1'; });
+  await late.tab.locator('#title').fill('Mine');
+  await late.tab.getByRole('button', { name: 'Save' }).click();
+  await late.tab.locator('#trouble').waitFor();
+  await live(late);
+  await ask('PATCH', `/api/v1/tasks/${id}`, { assignee: 'Bob' });
+  await changed(late);
+  assert.equal(await late.tab.locator('#title').inputValue(), 'Mine');
+  expected(late, '412');
+
+  const sorry = await openLive(person, first, '/books/4');
+  await sorry.tab.locator('[name=quantity]').fill('many');
+  await sorry.tab.getByRole('button', { name: 'Buy' }).click();
+  await sorry.tab.locator('#quantity-error').waitFor();
+  await live(sorry);
+  await ask('POST', '/api/v1/books/4/purchase');
+  await changed(sorry);
+  assert.equal(await sorry.tab.locator('#changed a').evaluate((link) => new URL(link.href).pathname), '/books/4');
+  expected(sorry, '422');
+
+  // While the store sells, the list of orders is shown anew once, and then says that there is more; older ones stand still.
+  const { next } = await ask('GET', '/api/v1/orders?limit=1');
+  const older = await openLive(person, first, `/orders?before=${next}`);
+  const orders = await openLive(person, second, '/orders');
+  const begun = performance.now();
+  await until(async () => {
+    await ask('POST', '/api/v1/books/4/purchase');
+    return orders.tab.locator('#changed').isVisible().catch(() => false);
+  }, 'it says that there is more');
+  const often = 2 + Math.floor((performance.now() - begun) / 10_000);
+  assert.ok(orders.loads >= 2 && orders.loads <= often, `it was shown anew once: ${orders.loads} loads`);
+  assert.equal(older.loads, 1);
+  assert.equal(await older.tab.locator('#changed').isHidden(), true);
+  for (const page of [chooser, late, sorry, orders, older]) {
+    silent(page);
+    await page.tab.close();
+  }
+}
+
+/** More tasks than a column shows: the rest is behind a link, and stays there whatever changes. */
+async function aFullColumnGoesOn(person) {
+  for (let n = 0; n < 210; n += 1) await ask('POST', '/api/v1/tasks', { title: `One of many, ${n}`, created_by: 'Ada' });
+  const page = await openLive(person, first, '/tasks');
+  const { tab } = page;
+  const lane = tab.locator('.lane[data-status=todo]');
+  const count = lane.locator('.count');
+  assert.equal(await count.textContent(), '200+');
+  const last = await lane.locator('.card').last().getAttribute('data-id');
+  await ask('POST', '/api/v1/tasks', { title: 'Far down', created_by: 'Ada' });
+  await tab.locator('#news', { hasText: 'Far down: To do' }).waitFor({ state: 'attached' });
+  assert.equal(await count.textContent(), '200+');
+  assert.equal(await lane.locator('.card').last().getAttribute('data-id'), last);
+  await card(tab, 'todo', 'One of many, 0').first().getByRole('button', { name: 'Doing' }).click();
+  await card(tab, 'doing', 'One of many, 0').waitFor();
+  assert.equal(await count.textContent(), '199+');
+
+  await lane.getByRole('link', { name: 'More of: To do' }).click();
+  await tab.waitForURL('**/tasks?status=todo&after=*');
+  await live(page);
+  await card(tab, 'todo', 'Far down').waitFor();
+  assert.equal(await tab.locator('.lane').count(), 1);
+  await card(tab, 'todo', 'Far down').getByRole('button', { name: 'Doing' }).click();
+  await card(tab, 'todo', 'Far down').waitFor({ state: 'detached' });
+  silent(page);
+  await page.tab.close();
+}
+
 /** On the form of every board, with scripts and without: the words stand at the field, what was typed stays, nothing is stored. */
 async function whatIsWrongIsSaidBesideItsField(person) {
   const { items: [task] } = await ask('POST', '/api/v1/tasks', { title: 'Has a title', created_by: 'Ada' }).then(() => ask('GET', '/api/v1/tasks?limit=1'));
@@ -185,6 +334,7 @@ async function whatIsWrongIsSaidBesideItsField(person) {
     ['/donors', '#compose', { name: ' ', email: 'a@', amount: '0', currency: 'eur' }, ['name', 'email', 'amount', 'currency'], '/api/v1/donors'],
     ['/tasks', '#compose', { title: '', created_by: '', assignee: 'A'.repeat(81) }, ['title', 'created_by', 'assignee'], '/api/v1/tasks'],
     [`/tasks/${task.id}`, 'form.wide', { title: '' }, ['title'], `/api/v1/tasks/${task.id}/history`],
+    [`/tasks/${task.id}`, 'form.wide', { title: 'Still has', assignee: 'A'.repeat(81) }, ['assignee'], `/api/v1/tasks/${task.id}/history`],
     ['/books/3', '#buy', { quantity: 'many' }, ['quantity'], '/api/v1/orders'],
     ['/books/3', '#buy', { quantity: '0' }, ['quantity'], '/api/v1/orders'],
   ];
