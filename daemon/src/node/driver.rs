@@ -209,7 +209,7 @@ impl Driver {
                 let actions = self.core.loaded(now, read, entries);
                 self.carry_out(now, actions);
             }
-            Found::Replayed(command, Asker::Here, Some(outcome)) => self.requests.found(&command.id, outcome),
+            Found::Replayed(command, Asker::Here, Some(outcome)) => self.requests.found(&command, outcome),
             Found::Replayed(command, Asker::Here, None) => self.go_on(now, &command),
             Found::Replayed(command, Asker::Node(node), Some(outcome)) => {
                 let message = super::asked::outcome_message(command.id, &outcome);

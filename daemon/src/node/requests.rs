@@ -90,12 +90,14 @@ impl Requests {
         give(answer, Err(why));
     }
 
-    /// The command was not applied before, as far as this node can tell: it goes to the leader.
+    /// Whether somebody waits for this command. While it was looked up an answer may have come in, and another command under its
+    /// id since.
+    pub(super) fn waits_for(&self, command: &Command) -> bool {
+        self.waiting.get(&command.id).is_some_and(|waiting| waiting.command == *command)
+    }
+
+    /// The command, for which somebody waits, was not applied before, as far as this node can tell: it goes to the leader.
     pub(super) fn go_on(&mut self, now: Now, command: &Command) {
-        // An answer may have come in while the outcome was looked up.
-        if !self.waiting.contains_key(&command.id) {
-            return;
-        }
         let wait = Span(u64::try_from(ANSWER_WAIT_MAX.as_micros()).unwrap_or(u64::MAX));
         let bytes: Bytes = command.encode();
         if self.forwarder.submit(now, command.id.clone(), bytes, wait).is_err() {
@@ -104,9 +106,11 @@ impl Requests {
     }
 
     /// The command was found among the outcomes.
-    pub(super) fn found(&mut self, id: &RequestId, outcome: Outcome) {
-        self.forwarder.applied(id);
-        self.end(id, &Ok(Answer { outcome, replayed: true }));
+    pub(super) fn found(&mut self, command: &Command, outcome: Outcome) {
+        if self.waits_for(command) {
+            self.forwarder.applied(&command.id);
+            self.end(&command.id, &Ok(Answer { outcome, replayed: true }));
+        }
     }
 
     /// An entry was applied here that carries out a request. If it is the one that waits, its outcome is the answer,
@@ -247,5 +251,41 @@ fn known_code(code: &str) -> &'static str {
         reserve::CODE => reserve::CODE,
         quota::CODE => quota::CODE,
         _ => "overloaded",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boards::Change;
+
+    fn submission(body: &[u8]) -> Submission {
+        let id = RequestId::try_from("a".to_owned()).unwrap();
+        Submission { id, fresh: false, board: "store", op: "put", v: 1, body: body.to_vec() }
+    }
+
+    fn looked_up(taken: Taken) -> Command {
+        match taken {
+            Taken::LookUp(command) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_found_answers_only_the_command_that_was_looked_up() {
+        let mut requests = Requests::new("n1".parse().unwrap(), 1, Arc::default());
+        let (gone, _nobody) = oneshot::channel();
+        let former = looked_up(requests.submit(submission(b"former"), gone));
+        // Its wait is over before the reader comes back, and somebody sends something else under its id.
+        requests.end(&former.id, &Err(overloaded()));
+        let (to, mut answer) = oneshot::channel();
+        let latter = looked_up(requests.submit(submission(b"latter"), to));
+        let outcome = |index: u64| Outcome::Done { change: Change::Created, id: "k".to_owned(), index };
+        requests.found(&former, outcome(7));
+        assert!(answer.try_recv().is_err(), "the outcome of another command");
+        assert!(!requests.waits_for(&former) && requests.waits_for(&latter));
+        requests.found(&latter, outcome(8));
+        let answer = answer.try_recv().unwrap().unwrap();
+        assert_eq!((answer.outcome, answer.replayed), (outcome(8), true));
     }
 }

@@ -80,6 +80,9 @@ impl Driver {
     /// A request that was not applied before, as far as this node can tell, goes to the leader, if the disk here has room for
     /// what it would write.
     pub(super) fn go_on(&mut self, now: Now, command: &Command) {
+        if !self.requests.waits_for(command) {
+            return;
+        }
         if self.reserve.is_short() {
             let refused = Err(self.no_room());
             return self.requests.end(&command.id, &refused);
