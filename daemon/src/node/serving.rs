@@ -5,7 +5,7 @@ use std::time::Duration;
 use chorus_proto::forward::{GaveUp, Step};
 use chorus_proto::message::{Message, Read, Role};
 use chorus_proto::raft::To;
-use chorus_proto::types::Now;
+use chorus_proto::types::{NodeName, Now};
 use tracing::info;
 
 use super::Ended;
@@ -105,14 +105,11 @@ impl Driver {
         if without.is_empty() {
             return None;
         }
-        let names: Vec<_> = without.iter().map(ToString::to_string).collect();
-        Some(format!(
-            "'{}.{}' version {} is not taken yet: as far as this node has heard, an older Chorus runs at {}; upgrade it",
-            command.board,
-            command.op,
-            command.v,
-            names.join(", ")
-        ))
+        let told = told_without(&without, |name| {
+            let voter = self.core.configuration().voters.iter().find(|voter| voter.name == *name);
+            voter.is_some_and(|voter| self.core.presence().peer(voter.id()).is_some())
+        });
+        Some(format!("'{}.{}' version {} is not taken yet: {told}", command.board, command.op, command.v))
     }
 
     /// How far a node has come that is behind: by a snapshot, or by entries for more than 2 s.
@@ -209,6 +206,25 @@ impl Driver {
             }
         }
     }
+}
+
+/// Why these voters may not know a command: their program is older, or they have not said which it is.
+fn told_without(voters: &[NodeName], was_heard: impl Fn(&NodeName) -> bool) -> String {
+    let (older, unheard): (Vec<&NodeName>, Vec<&NodeName>) = voters.iter().partition(|name| was_heard(name));
+    let names = |names: &[&NodeName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    let mut told = Vec::new();
+    if !older.is_empty() {
+        let older = names(&older);
+        told.push(format!("as far as this node has heard, an older Chorus runs at {older}; upgrade it"));
+    }
+    if !unheard.is_empty() {
+        told.push(format!(
+            "this node has not heard {} since its start, and cannot know which Chorus runs there; bring it back, or \
+             `chorus members replace` it",
+            names(&unheard)
+        ));
+    }
+    told.join("; ")
 }
 
 fn excluded(detail: &str) -> NoAnswer {

@@ -124,6 +124,17 @@ async fn what_an_older_voter_does_not_know_waits_until_it_is_upgraded() {
     cluster.stop(2).await;
     let refused = refusal(cluster.handle(0).submit(new_put("away")).await);
     assert!(refused.detail.contains("n3"), "who is away has not said that it knows: {refused:?}");
+    // Whoever started after n3 had gone cannot know what runs there.
+    cluster.stop(0).await;
+    cluster.run(0);
+    let refused = wait_for("n1 to hear n2 and not n3", || async {
+        let refused = cluster.handle(0).submit(new_put("unheard")).await.err()?;
+        (refused.code == "catching_up" && !refused.detail.contains("n2")).then_some(refused)
+    })
+    .await;
+    assert!(refused.detail.contains("has not heard n3 since its start"), "{refused:?}");
+    assert!(refused.detail.contains("`chorus members replace`"), "{refused:?}");
+    assert!(!refused.detail.contains("older Chorus"), "{refused:?}");
     cluster.places[2].boards = next();
     cluster.run(2);
     let taken =
