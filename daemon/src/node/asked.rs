@@ -222,10 +222,12 @@ impl Driver {
 
     /// A command that the core did not take.
     pub(super) fn on_proposal_refused(&mut self, now: Now, proposal: Proposal, refusal: Refusal) {
+        // This node's own request under this id may have been left out, because somebody else's was queued.
+        self.requests.forwarder.proposal_refused(now, &proposal.id, overloaded);
         let overloaded = refusal == Refusal::Overloaded;
         self.proposals.refused(&proposal.id);
         match (proposal.asker, refusal) {
-            (Asker::Here, _) => self.requests.forwarder.proposal_refused(now, &proposal.id, overloaded),
+            (Asker::Here, _) => {}
             (asker, Refusal::Overloaded) => {
                 self.reply(asker, try_again(proposal.id, "overloaded", &refusal.to_string()));
             }
