@@ -12,7 +12,7 @@ use chorus_proto::wire::control::Verb;
 use chorus_proto::wire::{Under, fit_log};
 use serde_json::json;
 
-use super::commands::{done, refused};
+use super::commands::{done, refused, try_again};
 use super::driver::Driver;
 use super::handle::NoAnswer;
 use super::proposals::Proposal;
@@ -22,8 +22,6 @@ use super::speech::Heard;
 use crate::boards::{Boards, Change, Command, Input, Outcome, made_at_ms};
 use crate::store::{self, AppliedEntry};
 
-/// A refusal is worth a new try after so long.
-const RETRY_MS: u64 = 50;
 /// How old a controller's start may be whose STORE bears an id that does not tell when it was made: half as long as outcomes
 /// are kept, so that a STORE that somebody recorded meets its outcome or is refused.
 const CONTROLLER_AGE_MS_MAX: u64 = 12 * 60 * 60 * 1_000;
@@ -222,10 +220,10 @@ impl Driver {
 
     /// A command that the core did not take.
     pub(super) fn on_proposal_refused(&mut self, now: Now, proposal: Proposal, refusal: Refusal) {
-        // This node's own request under this id may have been left out, because somebody else's was queued.
-        self.requests.forwarder.proposal_refused(now, &proposal.id, overloaded);
         let overloaded = refusal == Refusal::Overloaded;
         self.proposals.refused(&proposal.id);
+        // This node's own request under this id may have been left out, because somebody else's was queued.
+        self.requests.forwarder.proposal_refused(now, &proposal.id, overloaded);
         match (proposal.asker, refusal) {
             (Asker::Here, _) => {}
             (asker, Refusal::Overloaded) => {
@@ -316,11 +314,6 @@ fn in_term(message: Message, term: Term) -> Message {
         Message::Refused(refused) => Message::Refused(Refused { term: Some(term), ..refused }),
         other => other,
     }
-}
-
-fn try_again(request_id: RequestId, code: &str, detail: &str) -> Message {
-    let (code, detail) = (code.to_owned(), detail.to_owned());
-    Message::Refused(Refused { request_id, code, detail, retry_ms: Some(RETRY_MS), term: None })
 }
 
 /// DONE or REFUSED, as the state machine decided.

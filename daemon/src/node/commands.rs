@@ -143,13 +143,14 @@ impl Commands {
         self.remember(request_id, state);
     }
 
-    /// Settles what waits: `leads` is whether this node leads now, `fate` what became of an entry that it appended. Gives who
-    /// asked for what, and the answer.
+    /// Settles what waits: `leads` is whether this node leads now, `fate` what became of an entry that it appended, `why` what
+    /// keeps it from leading, in words. Gives who asked for what, and the answer.
     pub(super) fn settle(
         &mut self,
         now: Time,
         leads: bool,
         fate: impl Fn(EntryId) -> Option<bool>,
+        why: impl Fn() -> Option<String>,
     ) -> Vec<(Order, Message)> {
         let mut settled = Vec::new();
         for remembered in &mut self.remembered {
@@ -163,7 +164,7 @@ impl Commands {
                 }
                 Awaits::Settled(entry) if fate(*entry) == Some(false) => {
                     let detail = "another leader took the change back; ask again";
-                    Message::Refused(try_again(id, "taken_back", detail))
+                    try_again(id, "taken_back", detail)
                 }
                 _ if *give_up_at > now => continue,
                 Awaits::HandedOver => {
@@ -172,19 +173,20 @@ impl Commands {
                 }
                 Awaits::Settled(_) => {
                     let detail = "the change is under way, and not committed in time";
-                    Message::Refused(try_again(id, "outcome_unknown", detail))
+                    try_again(id, "outcome_unknown", detail)
                 }
                 Awaits::InForce(_) => {
                     let detail = "the new key is on its way, and not in force in time";
-                    Message::Refused(try_again(id, "outcome_unknown", detail))
+                    try_again(id, "outcome_unknown", detail)
                 }
                 Awaits::Retired(_) => {
                     let detail = "the key is being retired, and that is not committed in time";
-                    Message::Refused(try_again(id, "outcome_unknown", detail))
+                    try_again(id, "outcome_unknown", detail)
                 }
                 Awaits::Lead(_) => {
-                    let detail = "this node was not elected in time; ask again";
-                    Message::Refused(refused(id, "not_elected", detail))
+                    let why = why().map(|why| format!(" ({why})")).unwrap_or_default();
+                    let detail = format!("this node was not elected in time{why}; ask again");
+                    Message::Refused(refused(id, "not_elected", &detail))
                 }
             };
             settled.push((order.clone(), answer.clone()));
@@ -280,9 +282,9 @@ pub(super) fn done(request_id: RequestId, detail: String) -> Message {
     Message::Done(Done { request_id, result: Report::Obeyed { detail } })
 }
 
-/// REFUSED, worth asking again soon, under another id.
-pub(super) fn try_again(request_id: RequestId, code: &str, detail: &str) -> Refused {
-    Refused { retry_ms: Some(RETRY_MS), ..refused(request_id, code, detail) }
+/// REFUSED, worth asking again soon; a signed command under another id.
+pub(super) fn try_again(request_id: RequestId, code: &str, detail: &str) -> Message {
+    Message::Refused(Refused { retry_ms: Some(RETRY_MS), ..refused(request_id, code, detail) })
 }
 
 /// REFUSED, not worth repeating as it is.
@@ -314,6 +316,11 @@ mod tests {
 
     /// Nothing was appended.
     fn nothing(_: EntryId) -> Option<bool> {
+        None
+    }
+
+    /// Nothing keeps this node from leading.
+    fn all_well() -> Option<String> {
         None
     }
 
@@ -359,14 +366,22 @@ mod tests {
         assert_eq!(commands.due_to_pass(Time(0)), std::slice::from_ref(&control));
         assert_eq!(commands.due_to_pass(Time(1)), []);
         assert_eq!(commands.due_to_pass(Time(0) + PASS_AGAIN), std::slice::from_ref(&control));
-        assert_eq!(commands.settle(Time(5), false, nothing), []);
+        assert_eq!(commands.settle(Time(5), false, nothing, all_well), []);
         let leads = done(id("a"), "leads now".to_owned());
-        assert_eq!(commands.settle(Time(6), true, nothing), [(lead, leads.clone())]);
+        assert_eq!(commands.settle(Time(6), true, nothing, all_well), [(lead, leads.clone())]);
         assert_eq!(commands.judge(Verb::TryLead, &control), Verdict::Answer(Box::new(leads)));
 
         commands.wait(Time(10), order(Verb::Follow, "b"), Awaits::HandedOver);
-        let settled = commands.settle(Time(10) + WAIT_MAX, true, nothing);
+        let settled = commands.settle(Time(10) + WAIT_MAX, true, nothing, all_well);
         assert!(matches!(&settled[..], [(_, Message::Refused(refused))] if refused.code == "no_successor"));
+
+        let control = key.sign(Verb::TryLead, NODE, BOOT, id("c"));
+        commands.wait(Time(20), order(Verb::TryLead, "c"), Awaits::Lead(control));
+        let alone = || Some("heard 1 of 3 voters".to_owned());
+        let settled = commands.settle(Time(20) + WAIT_MAX, false, nothing, alone);
+        let [(_, Message::Refused(refused))] = &settled[..] else { panic!("{settled:?}") };
+        assert_eq!(refused.code, "not_elected");
+        assert!(refused.detail.contains("(heard 1 of 3 voters)"), "{refused:?}");
         assert_eq!(commands.deadline(), None);
     }
 
@@ -376,7 +391,7 @@ mod tests {
         let answer_of = |now: Time, fate: Option<bool>| {
             let mut commands = Commands::new(NODE, BOOT, None);
             commands.wait(Time(0), order(Verb::Members, "a"), Awaits::Settled(entry));
-            let settled = commands.settle(now, true, |asked| fate.filter(|_| asked == entry));
+            let settled = commands.settle(now, true, |asked| fate.filter(|_| asked == entry), all_well);
             settled.into_iter().next().map(|(_, answer)| match answer {
                 Message::Refused(refused) => (refused.code, refused.retry_ms.is_some()),
                 _ => ("done".to_owned(), false),
@@ -437,7 +452,7 @@ mod tests {
             assert_eq!(details, told.into_iter().collect::<Vec<_>>(), "{change:?}");
         }
         commands.wait(Time(0), order(Verb::Rotate, "c"), Awaits::InForce(3));
-        let late = commands.settle(Time(0) + WAIT_MAX, true, |_| None);
+        let late = commands.settle(Time(0) + WAIT_MAX, true, nothing, all_well);
         assert!(matches!(&late[..], [(_, Message::Refused(refused))] if refused.retry_ms.is_some()));
     }
 

@@ -87,11 +87,22 @@ impl Driver {
             let answer = Message::Refused(refused(order.request_id.clone(), "playing_dead", detail));
             return self.end(&order, answer);
         }
+        if let Some(detail) = self.votes_not() {
+            let answer = Message::Refused(refused(order.request_id.clone(), "not_a_voter", &detail));
+            return self.end(&order, answer);
+        }
         self.commands.wait(now.time, order, Awaits::Lead(control));
         if self.core.standing().leader.is_none() {
             let actions = self.core.campaign(now);
             self.carry_out(now, actions);
         }
+    }
+
+    /// Why this node can be no leader, if the log names voters and it is none of them.
+    fn votes_not(&self) -> Option<String> {
+        let (voters, name) = (&self.core.configuration().voters, &self.oneself.name);
+        let votes = voters.is_empty() || voters.iter().any(|voter| voter.id() == self.oneself.id);
+        (!votes).then(|| format!("{name} does not vote: `chorus members add {name}` first"))
     }
 
     /// One voter more, or one less: done when that is committed. A leader that is to go itself hands over first, and the
@@ -109,6 +120,7 @@ impl Driver {
             Err(answer) => return self.end(&order, answer.into_message(id())),
         };
         let changed = self.core.change_members(now, &change);
+        self.carry_out(now, changed.actions);
         match changed.entry {
             Ok(entry) => {
                 info!(index = entry.index.0, %name, add = matches!(change, Change::Add(_)), "changes the voters");
@@ -118,7 +130,7 @@ impl Driver {
                 let actions = self.core.resign(now, None);
                 self.carry_out(now, actions);
                 let detail = "this node leads, and hands over first: ask the next leader";
-                let answer = Message::Refused(try_again(id(), "handing_over", detail));
+                let answer = try_again(id(), "handing_over", detail);
                 self.end(&order, answer);
             }
             Err(refusal) => {
@@ -126,7 +138,6 @@ impl Driver {
                 self.end(&order, answer);
             }
         }
-        self.carry_out(now, changed.actions);
     }
 
     /// The nodes that a change means: one that was heard, or one that votes.
@@ -189,7 +200,8 @@ impl Driver {
     /// Answers the commands whose end is known now, and passes on what the leader has to hear.
     pub(super) fn settle_commands(&mut self, now: Now) {
         let leads = self.leads();
-        for (order, answer) in self.commands.settle(now.time, leads, |entry| self.core.fate(entry)) {
+        let (fate, why) = (|entry| self.core.fate(entry), || self.oneself.why(&self.core, now));
+        for (order, answer) in self.commands.settle(now.time, leads, fate, why) {
             self.tell_end(&order, &answer);
             self.speech.answer(order.from, &answer);
         }
@@ -215,7 +227,7 @@ impl Unknown {
         match self {
             Self::Newcomer => {
                 let detail = "the leader has not heard the new voter yet";
-                Message::Refused(try_again(request_id, "not_current", detail))
+                try_again(request_id, "not_current", detail)
             }
             Self::Voter => done(request_id, "does not vote".to_owned()),
         }
@@ -236,9 +248,9 @@ fn answer_to(refusal: &ChangeRefusal, request_id: RequestId) -> Message {
         ChangeRefusal::TooMany => ("too_many_voters", false),
     };
     let detail = refusal.to_string();
-    Message::Refused(if soon {
+    if soon {
         try_again(request_id, code, &detail)
     } else {
-        refused(request_id, code, &detail)
-    })
+        Message::Refused(refused(request_id, code, &detail))
+    }
 }

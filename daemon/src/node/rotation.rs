@@ -242,8 +242,7 @@ impl Driver {
 
     fn may_rotate(&self, now: Now, order: &Order, number: Option<u32>) -> Result<(), Box<Message>> {
         let id = || order.request_id.clone();
-        let refuse_soon =
-            |code: &str, detail: &str| Box::new(Message::Refused(try_again(id(), code, detail)));
+        let refuse_soon = |code: &str, detail: &str| Box::new(try_again(id(), code, detail));
         if !self.leads() {
             return Err(refuse_soon("no_leader", "this node does not lead"));
         }
@@ -282,8 +281,7 @@ impl Driver {
 
     fn may_retire(&self, now: Now, order: &Order, number: Option<u32>) -> Result<KeyId, Box<Message>> {
         let id = || order.request_id.clone();
-        let refuse_soon =
-            |code: &str, detail: &str| Box::new(Message::Refused(try_again(id(), code, detail)));
+        let refuse_soon = |code: &str, detail: &str| Box::new(try_again(id(), code, detail));
         let refuse =
             |code: &str, detail: String| Err(Box::new(Message::Refused(refused(id(), code, &detail))));
         if !self.leads() {

@@ -163,6 +163,27 @@ async fn a_node_told_to_lead_leads_and_a_leader_told_to_follow_hands_over() {
 }
 
 #[tokio::test]
+async fn a_learner_told_to_lead_says_at_once_that_it_does_not_vote() {
+    let mut cluster = Cluster::prepare(2, 1, 0.0);
+    cluster.run(0);
+    cluster.run(1);
+    assert_eq!(cluster.leader().await, 0);
+    let mut controller = Controller::new(cluster.hub.join());
+    wait_for("the learner to know who votes", || async {
+        let view = cluster.handle(1).view.borrow().clone();
+        view.nodes.iter().any(|node| node.name.as_str() == "n1" && node.voter).then_some(())
+    })
+    .await;
+    let report = controller.report_of(2, &cluster.places[1].config.name, "status").await;
+    let (id, boot) = (node_id(&report.id), report.boot.expect("STATUS names the boot"));
+    let command = control_key().sign(Verb::TryLead, id, boot, request_id("lead"));
+    let answer = controller.ask(&Message::TryLead(command), answer_to("lead")).await;
+    let Message::Refused(refused) = answer else { panic!("{answer:?}") };
+    assert_eq!((refused.code.as_str(), refused.retry_ms), ("not_a_voter", None));
+    assert!(refused.detail.contains("`chorus members add n2` first"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_command_that_is_not_signed_for_this_start_is_not_obeyed() {
     let cluster = Cluster::start(3, 0.0);
     let leader = cluster.leader().await;
