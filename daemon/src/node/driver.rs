@@ -11,6 +11,7 @@ use chorus_proto::raft::{Actions, Raft, To};
 use chorus_proto::types::{Boot, Now, Span, Time};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::aside::Aside;
 use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
@@ -74,8 +75,8 @@ pub(super) struct Driver {
     pub(super) links: Links,
     pub(super) progress: Progress,
     pub(super) reports: mpsc::Receiver<Report>,
-    /// For what is done on other threads.
-    pub(super) report_to: mpsc::Sender<Report>,
+    /// For what would make the loop wait.
+    pub(super) aside: Aside,
     /// The end, when the disk failed.
     pub(super) failed: Failed,
     pub(super) demands: mpsc::Receiver<Demand>,
@@ -199,7 +200,8 @@ impl Driver {
             Report::SnapshotMade(made) => self.on_snapshot_made(now, made),
             Report::Fetched(fetched) => self.on_fetched(now, fetched),
             Report::Marked(Ok(())) => self.leave(now, Ended::StartAgain),
-            Report::Marked(Err(error)) => (self.failed)(error),
+            Report::Tidied(Ok(())) => {}
+            Report::Marked(Err(error)) | Report::Tidied(Err(error)) => (self.failed)(error),
         }
     }
 
@@ -267,7 +269,7 @@ impl Driver {
             self.metrics.catchup(catchup.entries.len(), Direction::Received);
         }
         if let Message::CatchMeUp(pull) = &message
-            && self.spares(now.time, from.id, pull)
+            && self.spares(now, from.id, pull)
         {
             return;
         }

@@ -1,11 +1,8 @@
 //! What has to be done from time to time, whatever comes in.
 
-use std::sync::Arc;
-
 use chorus_proto::message::Role;
 use chorus_proto::presence::Peer;
 use chorus_proto::types::{Index, NodeId, Now, Span};
-use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::digests::Verdict;
@@ -19,8 +16,8 @@ const HOUSEKEEPING: Span = Span::from_millis(500);
 const EACH_SECOND: u64 = 2;
 /// Rounds of housekeeping between two looks at the kernel's counters.
 const LOOK_AT_KERNEL: u64 = 20;
-/// Rounds of housekeeping between two notes of what was heard of the others.
-const NOTE_HEARD: u64 = 10;
+/// Rounds of housekeeping between two looks at the disk of an idle node, and two notes of what was heard of the others.
+const NOW_AND_THEN: u64 = 10;
 
 impl Driver {
     pub(super) fn housekeep(&mut self, now: Now) {
@@ -35,10 +32,12 @@ impl Driver {
         self.look_after_snapshots(now);
         self.compare_states();
         self.look_after_keys(now);
-        if self.reserve.is_short() {
-            // Nothing else may be written that would look.
+        let now_and_then = self.state.housekeepings.is_multiple_of(NOW_AND_THEN);
+        if self.reserve.is_short() || now_and_then {
+            // Others fill disks too, and nothing else may be written here that would look.
             self.look_at_room(now);
-        } else if self.state.housekeepings.is_multiple_of(NOTE_HEARD) {
+        }
+        if now_and_then && !self.reserve.is_short() {
             self.note_heard(now);
         }
         for (reason, Drops { count, last_from }) in self.speech.dropped.due(now.time) {
@@ -70,8 +69,14 @@ impl Driver {
         if ours.is_none() || heard.is_empty() {
             return;
         }
-        let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
-        spawn_blocking(move || stores.note_heard(&heard).unwrap_or_else(|error| failed(error)));
+        let stores = self.stores.clone();
+        self.aside.tidy(move || {
+            if let Err(error) = stores.note_heard(&heard) {
+                // Nothing that this node promised depends on it.
+                warn!("what was heard of the others is not kept: {error}");
+            }
+            Ok(())
+        });
     }
 
     /// Hears what others name as the digests of their states. A state that is wrong serves nobody any more.
@@ -92,8 +97,8 @@ impl Driver {
         match verdict {
             Verdict::Unknown => {}
             Verdict::Shared => {
-                let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
-                spawn_blocking(move || stores.trust().unwrap_or_else(|error| failed(error)));
+                let stores = self.stores.clone();
+                self.aside.tidy(move || stores.trust());
             }
             Verdict::Open(index) => error!(
                 index = index.0,

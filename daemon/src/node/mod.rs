@@ -10,7 +10,8 @@
 //!   `silence` is playing dead, `leaving` the way out, `dropped` tells of what was not worth an answer.
 //! - `digests` shows when the state is another than that of the others.
 //! - `snapshots` go to those who are below the log, and come when this node is.
-//! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk.
+//! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk; what else would wait is
+//!   done `aside`.
 //! - `rotation` brings the cluster's keys to every node, and the new one in force.
 //! - `reserve` refuses writes before the disk is full, `quota` what may add to a board that is.
 //! - `lookout` is where the loop can be watched, `links` counts what is lost on the way, `commits` how long they take;
@@ -21,6 +22,7 @@
 
 mod addresses;
 mod allowance;
+mod aside;
 mod asked;
 mod clock;
 mod commands;

@@ -4,7 +4,6 @@ use chorus_proto::message::{Message, ReadIndex, Role};
 use chorus_proto::presence::Standing;
 use chorus_proto::raft::{Actions, Event, To};
 use chorus_proto::types::{Cluster, Index, NodeId, Now, Term};
-use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::driver::Driver;
@@ -159,7 +158,7 @@ impl Driver {
                 self.oneself.ailment = self.state.excluded.clone();
                 self.state.view_changed = true;
             }
-            Event::SnapshotWanted { by } => self.on_snapshot_wanted(by),
+            Event::SnapshotWanted { by } => self.on_snapshot_wanted(now, by),
             Event::FetchSnapshot { source, offer } => self.on_fetch_snapshot(now, source, offer),
             Event::SnapshotUnused { ticket } => self.on_snapshot_unused(ticket),
             // `carry_out` looked at it first; the stores have told of it.
@@ -215,11 +214,8 @@ impl Driver {
         &self,
         mark: impl FnOnce(&Stores) -> Result<(), StoreError> + Send + 'static,
     ) {
-        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
-        spawn_blocking(move || {
-            // An error means that the loop has ended.
-            let _ended = reports.blocking_send(Report::Marked(mark(&stores)));
-        });
+        let stores = self.stores.clone();
+        self.aside.work(Report::Marked, move || mark(&stores));
     }
 
     /// This node neither votes nor serves any more.

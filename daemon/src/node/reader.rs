@@ -11,6 +11,7 @@ use chorus_proto::wire::Secret;
 use tokio::sync::mpsc;
 
 use super::Failed;
+use super::aside::caught;
 use super::reports::Report;
 use crate::boards::{Command, Outcome};
 use crate::keyring;
@@ -118,13 +119,14 @@ fn run(
     failed: &Failed,
 ) {
     for errand in errands {
-        match carry_out(stores, data_dir, errand) {
+        match caught(|| carry_out(stores, data_dir, errand)) {
             Ok(found) => {
                 if reports.blocking_send(Report::Found(found)).is_err() {
                     return;
                 }
             }
-            // A log or state that cannot be read is as final as one that cannot be written.
+            // A log or state that cannot be read is as final as one that cannot be written; and without this thread the
+            // loop would wait for ever.
             Err(error) => return failed(error),
         }
     }

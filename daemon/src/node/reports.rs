@@ -1,5 +1,6 @@
 //! What comes to the loop from other threads: the stores' reports, and what the reader found.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +32,14 @@ pub(super) enum Report {
     Stuck(String),
     /// The reader's answer.
     Found(Found),
-    /// A snapshot for others.
-    SnapshotMade(Result<Arc<Snapshot>, StoreError>),
+    /// A snapshot for others, and its file; none if they are better off without.
+    SnapshotMade(Result<Option<(Arc<Snapshot>, File)>, StoreError>),
     /// What came of fetching and examining one.
     Fetched(Result<Fetched, NotFetched>),
     /// It is marked on disk what the next start does without.
     Marked(Result<(), StoreError>),
+    /// Something is done that nobody waited for.
+    Tidied(Result<(), StoreError>),
 }
 
 /// The loop's ear in the stores. The feed is told from the store's own thread: one hop less on the way of a post.

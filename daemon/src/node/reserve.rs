@@ -2,7 +2,7 @@
 //! would end it (a failed write is final); this way it goes on to vote, to follow and to serve, and says what to do.
 //!
 //! What is written meanwhile is little: terms, votes, and what other nodes' clients still get into the log. How much is free
-//! is looked at by the reader's thread, and only when something is written or asked for.
+//! is looked at by the reader's thread: when something is written or asked for, and now and then.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(super) const CODE: &str = "disk_reserve";
 /// Room is made by people, or by what old entries leave.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
+/// What a file that can do without leaves free, where less is kept in reserve.
+const KEPT_MIN: u64 = 64 << 20;
 /// A look holds for so long.
 const LOOK_AGE_MAX: Span = Span::from_millis(200);
 /// So much more than the reserve must be free before writes are taken again: else each of them would end it.
@@ -43,9 +45,9 @@ impl Reserve {
         self.short
     }
 
-    /// So many bytes more would leave the reserve whole, of those that are free.
-    pub(super) fn has_room_for(&self, bytes: u64, free: u64) -> bool {
-        free >= self.bytes.saturating_add(bytes)
+    /// What has to stay free when a large file is made, in bytes: the databases go on growing beside it.
+    pub(super) fn kept_beside_files(&self) -> u64 {
+        self.bytes.max(KEPT_MIN)
     }
 
     /// Whether somebody has to look again; he is taken to do it now.
@@ -117,7 +119,8 @@ mod tests {
     fn writes_are_taken_again_only_with_a_margin() {
         let mut reserve = Reserve::new(800 << 20, 900 << 20);
         assert!(!reserve.is_short() && reserve.told().is_none());
-        assert!(reserve.has_room_for(100 << 20, 900 << 20) && !reserve.has_room_for(101 << 20, 900 << 20));
+        assert_eq!(reserve.kept_beside_files(), 800 << 20);
+        assert_eq!(Reserve::new(0, 0).kept_beside_files(), 64 << 20);
         assert!(reserve.see(799 << 20) && reserve.is_short());
         assert!(reserve.told().unwrap().contains("799 MiB free and 800 MiB"));
         assert!(!reserve.see(899 << 20), "a hundred MiB more are asked for");

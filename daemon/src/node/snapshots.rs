@@ -7,25 +7,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chorus_proto::message::{CatchMeUp, SnapshotOffer};
 use chorus_proto::raft::Fetched;
-use chorus_proto::types::{EntryId, NodeId, Now, Span, Time};
-use tokio::task::spawn_blocking;
+use chorus_proto::types::{EntryId, Index, NodeId, Now, Span, Time};
 use tracing::{info, warn};
 
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reports::Report;
-use crate::store::{Snapshot, StoreError};
+use crate::store::{Snapshot, StoreError, Stores, free_bytes};
 use crate::transfer::{FetchError, Fetching, Wanted};
 
 /// Those who wait while one is made; more ask again.
 const WAITING_MAX: usize = 64;
 /// A snapshot that nobody has asked for or fetched for so long is let go of.
 const KEPT: Span = Span::from_millis(60_000);
+/// One that is older is made anew.
+const AGE_MAX: Span = Span::from_millis(60_000);
+/// After one that could not be made none is for so long: whoever wants one asks every half second, and room takes longer.
+const REFUSED_FOR: Span = Span::from_millis(5_000);
 
 /// Who pulls so many entries or more may be better off with a snapshot.
 const LACKS_MIN: u64 = 200_000;
@@ -43,18 +46,29 @@ const SPARED_PULL: Span = Span::from_millis(100);
 /// What the loop knows of them.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
+    data_dir: PathBuf,
     /// Who waits for the one that is being made; none: none is.
     making: Option<BTreeSet<NodeId>>,
-    /// Who is to be spared entries, or was.
+    /// Who was thought of as better off with one than with entries.
     spared: BTreeMap<NodeId, Spared>,
-    /// The last one that was made, and when it was last of use. Held, so that it stays on disk.
-    made: Option<(Arc<Snapshot>, Time)>,
+    made: Option<Made>,
+    /// When one could not be made.
+    refused: Option<Time>,
     coming: Option<Coming>,
     /// Why the last one did not come, in words; none once one did.
     trouble: Option<String>,
 }
 
-/// Somebody for whom a snapshot was made instead of many entries.
+/// The last one that was made. Held, so that it stays on disk.
+#[derive(Debug)]
+struct Made {
+    snapshot: Arc<Snapshot>,
+    since: Time,
+    /// When it was last of use.
+    used: Time,
+}
+
+/// Somebody who lacks very many entries: a snapshot was made for it, if it is current sooner by that.
 #[derive(Clone, Copy, Debug)]
 struct Spared {
     since: Time,
@@ -97,6 +111,17 @@ pub(super) struct Arrival {
 }
 
 impl Snapshots {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned(), ..Self::default() }
+    }
+
+    /// The one that was made, if it is young and a log that begins with `first` leads on from it.
+    fn of_use(&self, now: Time, first: Index) -> Option<&Made> {
+        self.made
+            .as_ref()
+            .filter(|made| now.since(made.since) < AGE_MAX && made.snapshot.id.index.next() >= first)
+    }
+
     pub(super) fn arrival(&self) -> Arrival {
         self.coming
             .as_ref()
@@ -136,85 +161,99 @@ impl Driver {
 
     /// A node pulls entries that this one retains: it is offered a snapshot besides, if it is current sooner by that. Says
     /// whether these entries can wait.
-    pub(super) fn spares(&mut self, now: Time, by: NodeId, pull: &CatchMeUp) -> bool {
+    pub(super) fn spares(&mut self, now: Now, by: NodeId, pull: &CatchMeUp) -> bool {
         let lacks = self.core.standing().commit_index.0.saturating_sub(pull.from.0);
         if pull.snapshot || lacks < LACKS_MIN {
             return false;
         }
         let making = self.snapshots.making.as_ref().is_some_and(|waiting| waiting.contains(&by));
-        self.snapshots.spared.retain(|_, spared| now.since(spared.since) < SPARED_AGAIN);
+        self.snapshots.spared.retain(|_, spared| now.time.since(spared.since) < SPARED_AGAIN);
+        let has_place = self.snapshots.spared.len() < WAITING_MAX;
         match self.snapshots.spared.get_mut(&by) {
-            Some(spared) if making && now.since(spared.answered) < SPARED_PULL => return true,
-            Some(spared) => spared.answered = now,
-            None => self.maybe_spare(now, by, lacks),
+            Some(spared) if making && now.time.since(spared.answered) < SPARED_PULL => return true,
+            Some(spared) => spared.answered = now.time,
+            None if has_place => {
+                self.snapshots.spared.insert(by, Spared { since: now.time, answered: now.time });
+                self.want_snapshot(now, by, Why::Spares(lacks));
+            }
+            None => {}
         }
         false
     }
 
-    fn maybe_spare(&mut self, now: Time, by: NodeId, lacks: u64) {
-        let Ok((bytes, free)) = self.stores.state_and_free_bytes() else { return };
-        // It is a kindness: the disk must have room for it twice, beside the reserve.
-        let has_room = self.reserve.has_room_for(bytes.saturating_mul(2), free);
-        let is_wanted = self.snapshots.spared.len() < WAITING_MAX && is_sooner_by_snapshot(lacks, bytes);
-        if has_room && is_wanted {
-            self.snapshots.spared.insert(by, Spared { since: now, answered: now });
-            self.on_snapshot_wanted(by);
-        }
+    /// A node is to get a snapshot of the state as it is now, or was a moment ago.
+    pub(super) fn on_snapshot_wanted(&mut self, now: Now, by: NodeId) {
+        self.want_snapshot(now, by, Why::Needed);
     }
 
-    /// A node is to get a snapshot of the state as it is now, or was a moment ago.
-    pub(super) fn on_snapshot_wanted(&mut self, by: NodeId) {
+    fn want_snapshot(&mut self, now: Now, by: NodeId, why: Why) {
         if let Some(waiting) = &mut self.snapshots.making {
             if waiting.len() < WAITING_MAX {
                 waiting.insert(by);
             }
             return;
         }
+        if let Some(made) = self.snapshots.of_use(now.time, self.core.standing().first_index) {
+            if why.is_served_by(made.snapshot.size) {
+                self.offer(now, by);
+            }
+            return;
+        }
+        if self.snapshots.refused.is_some_and(|refused| now.time.since(refused) < REFUSED_FOR) {
+            return;
+        }
         self.snapshots.making = Some(BTreeSet::from([by]));
-        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
-        spawn_blocking(move || {
-            let made = stores.snapshot();
-            // An error means that the loop has ended.
-            let _ended = reports.blocking_send(Report::SnapshotMade(made));
-        });
+        let (stores, data_dir) = (self.stores.clone(), self.snapshots.data_dir.clone());
+        let kept = self.reserve.kept_beside_files();
+        self.aside.work(Report::SnapshotMade, move || make(&stores, &data_dir, kept, why));
     }
 
-    pub(super) fn on_snapshot_made(&mut self, now: Now, made: Result<Arc<Snapshot>, StoreError>) {
+    pub(super) fn on_snapshot_made(
+        &mut self,
+        now: Now,
+        made: Result<Option<(Arc<Snapshot>, File)>, StoreError>,
+    ) {
         let waiting = self.snapshots.making.take().unwrap_or_default();
-        let shelved = made.and_then(|made| self.shelve(now, made));
-        let offer = match shelved {
-            Ok(offer) => offer,
-            Err(error) => return self.no_snapshot(error),
-        };
-        for by in waiting {
-            let actions = self.core.offer_snapshot(now, by, offer.clone());
-            self.carry_out(now, actions);
+        match made {
+            Ok(Some((snapshot, file))) => {
+                self.shelve(now, snapshot, file);
+                for by in waiting {
+                    self.offer(now, by);
+                }
+            }
+            Ok(None) => {}
+            Err(StoreError::Refused(why)) => {
+                warn!("no snapshot for a node that is far behind: {why}");
+                self.snapshots.refused = Some(now.time);
+            }
+            Err(error) => (self.failed)(error),
         }
     }
 
     /// Has it given away from now on.
-    fn shelve(&mut self, now: Now, made: Arc<Snapshot>) -> Result<SnapshotOffer, StoreError> {
-        let known = self.snapshots.made.as_ref().is_some_and(|(held, _)| held.digest == made.digest);
+    fn shelve(&mut self, now: Now, snapshot: Arc<Snapshot>, file: File) {
+        let known = self.snapshots.made.as_ref().is_some_and(|made| made.snapshot.digest == snapshot.digest);
         if !known {
-            let file = File::open(&made.path)
-                .map_err(|error| StoreError::Disk { path: made.path.clone(), detail: error.to_string() })?;
-            self.transfer.offer(made.digest.0, file, made.size);
+            let outdated = self.transfer.offer(snapshot.digest.0, file, snapshot.size);
+            self.let_go(outdated);
             info!(
-                index = made.id.index.0,
-                bytes = made.size,
+                index = snapshot.id.index.0,
+                bytes = snapshot.size,
                 "made a snapshot for nodes that are far behind"
             );
         }
-        let Snapshot { id, size, digest, .. } = *made;
-        self.snapshots.made = Some((made, now.time));
-        Ok(SnapshotOffer { id, size, digest, address: self.transfer.address().to_string() })
+        let made = Made { snapshot, since: now.time, used: now.time };
+        let before = self.snapshots.made.replace(made);
+        self.let_go(before);
     }
 
-    fn no_snapshot(&mut self, error: StoreError) {
-        match error {
-            StoreError::Refused(why) => warn!("no snapshot for a node that is far behind: {why}"),
-            error => (self.failed)(error),
-        }
+    fn offer(&mut self, now: Now, to: NodeId) {
+        let Some(made) = &mut self.snapshots.made else { return };
+        made.used = now.time;
+        let Snapshot { id, size, digest, .. } = *made.snapshot;
+        let offer = SnapshotOffer { id, size, digest, address: self.transfer.address().to_string() };
+        let actions = self.core.offer_snapshot(now, to, offer);
+        self.carry_out(now, actions);
     }
 
     // --- for this node ---
@@ -230,14 +269,9 @@ impl Driver {
         };
         info!(index = id.index.0, bytes = size, %address, "fetches a snapshot");
         let wanted = Wanted { address, digest: digest.0, size, directory: self.stores.incoming() };
-        let (stores, reports) = (self.stores.clone(), self.report_to.clone());
+        let (stores, aside) = (self.stores.clone(), self.aside.clone());
         let fetching = self.transfer.fetch(cluster, wanted, move |came| {
-            spawn_blocking(move || {
-                let examine = |path: &Path| stores.verify(path, id).map_err(NotFetched::Store);
-                let fetched = came.map_err(NotFetched::Fetch).and_then(|path| examine(&path));
-                // An error means that the loop has ended.
-                let _ended = reports.blocking_send(Report::Fetched(fetched));
-            });
+            aside.work(Report::Fetched, move || Ok(stores.verify(&came?, id)?));
         });
         let coming = Coming { source, id, size, began: now.time, fetching: Some(fetching), had: None };
         self.snapshots.coming = Some(coming);
@@ -283,12 +317,8 @@ impl Driver {
         info!("the snapshot came too late to be of use");
         self.snapshots.coming = None;
         self.state.view_changed = true;
-        let (stores, failed) = (self.stores.clone(), Arc::clone(&self.failed));
-        spawn_blocking(move || {
-            if let Err(error) = stores.discard(ticket) {
-                failed(error);
-            }
-        });
+        let stores = self.stores.clone();
+        self.aside.tidy(move || stores.discard(ticket));
     }
 
     /// The snapshot is the state now. What this node's requests came to may be in it.
@@ -310,13 +340,13 @@ impl Driver {
     /// Lets go of what nobody fetches any more, and looks how far the one is that comes.
     pub(super) fn look_after_snapshots(&mut self, now: Now) {
         let sending = self.transfer.is_sending();
-        if let Some((_, used)) = &mut self.snapshots.made {
+        if let Some(made) = &mut self.snapshots.made {
             if sending {
-                *used = now.time;
+                made.used = now.time;
             }
-            if now.time.since(*used) >= KEPT {
-                self.snapshots.made = None;
-                self.transfer.clear();
+            if now.time.since(made.used) >= KEPT {
+                let unused = (self.snapshots.made.take(), self.transfer.clear());
+                self.let_go(unused);
             }
         }
         if let Some(coming) = &mut self.snapshots.coming {
@@ -329,6 +359,65 @@ impl Driver {
         self.metrics.snapshot_received_bytes.set(received);
         self.metrics.snapshot_bytes.set(size);
     }
+}
+
+/// Why somebody is to get a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// What it lacks is in no log any more.
+    Needed,
+    /// It lacks so many entries, which it can have too.
+    Spares(u64),
+}
+
+impl Why {
+    /// Whether it is better off with a snapshot of so many bytes.
+    fn is_served_by(self, bytes: u64) -> bool {
+        match self {
+            Self::Needed => true,
+            Self::Spares(lacks) => is_sooner_by_snapshot(lacks, bytes),
+        }
+    }
+}
+
+/// Makes one, beside which `kept` bytes stay free; none for somebody who is better off with entries. A disk that it filled would
+/// end this node, and the next one that is asked.
+fn make(
+    stores: &Stores,
+    data_dir: &Path,
+    kept: u64,
+    why: Why,
+) -> Result<Option<(Arc<Snapshot>, File)>, StoreError> {
+    let files = stores.file_bytes(data_dir);
+    let bytes_of =
+        |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, bytes)| *bytes);
+    // What is in the WAL may be in the copy besides; and while the copy is made the WAL cannot be emptied.
+    let (state, wal) = (bytes_of("state"), bytes_of("state_wal"));
+    match has_room(state.saturating_add(wal), free_bytes(data_dir)?, kept, why) {
+        _ if !why.is_served_by(state) => return Ok(None),
+        // It is a kindness.
+        Err(_) if why != Why::Needed => return Ok(None),
+        has_room => has_room?,
+    }
+    let snapshot = stores.snapshot()?;
+    let file = File::open(&snapshot.path).map_err(|error| {
+        StoreError::Refused(format!("{} cannot be opened: {error}", snapshot.path.display()))
+    })?;
+    Ok(Some((snapshot, file)))
+}
+
+/// Whether a disk with so many bytes free has room for a snapshot beside what is `kept`: once for who needs it, twice as a kindness.
+fn has_room(bytes: u64, free: u64, kept: u64, why: Why) -> Result<(), StoreError> {
+    let times = if why == Why::Needed { 1 } else { 2 };
+    if free >= kept.saturating_add(bytes.saturating_mul(times)) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!(
+        "it takes up to {} MiB, and the disk has {} MiB free, of which {} MiB stay so: make room",
+        bytes.div_ceil(1 << 20),
+        free >> 20,
+        kept >> 20
+    )))
 }
 
 /// Whoever lacks so many entries is current sooner by a snapshot of so many bytes.
@@ -379,6 +468,22 @@ mod tests {
         );
         assert!(is_sooner_by_snapshot(LACKS_MIN, 50 << 20));
         assert!(!is_sooner_by_snapshot(LACKS_MIN - 1, 0), "so few entries are made up for at once");
+    }
+
+    #[test]
+    fn a_snapshot_is_made_only_where_it_leaves_room() {
+        let room = |mib: u64, why: Why| has_room(500 << 20, mib << 20, 64 << 20, why);
+        assert!(room(564, Why::Needed).is_ok());
+        let why = room(563, Why::Needed).unwrap_err().to_string();
+        assert!(
+            why.contains("up to 500 MiB") && why.contains("563 MiB free") && why.contains("64 MiB stay"),
+            "{why}"
+        );
+        assert!(
+            room(1_063, Why::Spares(LACKS_MIN)).is_err(),
+            "a kindness takes no more than half of what is free"
+        );
+        assert!(room(1_064, Why::Spares(LACKS_MIN)).is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use chorus_proto::wire::Endpoint;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::allowance::Allowance;
+use super::aside::Aside;
 use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
@@ -199,7 +200,7 @@ fn prepare(
         links: Links::default(),
         stores,
         transfer,
-        snapshots: Snapshots::default(),
+        snapshots: Snapshots::new(&config.data_dir),
         reader,
         boards,
         metrics: Arc::clone(&metrics),
@@ -214,7 +215,7 @@ fn prepare(
         digests: Digests::default(),
         progress,
         reports,
-        report_to,
+        aside: Aside::new(report_to),
         failed,
         demands,
         view: view_to,

@@ -72,6 +72,9 @@ pub enum FetchError {
         /// What the system said.
         source: io::Error,
     },
+    /// Our own bug.
+    #[error("fetching it panicked: a bug of Chorus; the lines above say where")]
+    Panicked,
 }
 
 /// A fetch under way; dropped, it ends.

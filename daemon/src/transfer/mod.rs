@@ -20,6 +20,7 @@ mod shelf;
 mod tests;
 mod words;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +38,7 @@ pub use channel::ChannelError;
 pub use fetch::{FetchError, Fetching, Received, Wanted};
 pub use words::No;
 
-use shelf::Shelf;
+use shelf::{Offered, Shelf};
 
 /// BLAKE3 of a whole file.
 pub type FileDigest = [u8; 32];
@@ -93,6 +94,14 @@ pub enum TransferError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+/// Files that are not offered any more. Dropped, they are closed: if they have no name either, the system frees their room before it
+/// goes on.
+#[derive(Debug)]
+#[must_use = "closing them may take long"]
+pub struct Outdated {
+    _files: VecDeque<Arc<Offered>>,
 }
 
 /// The two ends of this node: it gives away what is on its shelf, and fetches. Both stop when this is dropped.
@@ -178,8 +187,8 @@ impl Transfer {
 
     /// Gives this file away from now on, to whoever names its digest. The file may lose its name meanwhile; its bytes
     /// must not change.
-    pub fn offer(&self, digest: FileDigest, file: File, size: u64) {
-        self.shelf.put(digest, file, size);
+    pub fn offer(&self, digest: FileDigest, file: File, size: u64) -> Outdated {
+        Outdated { _files: self.shelf.put(digest, file, size).into_iter().collect() }
     }
 
     /// Somebody is fetching what is offered here.
@@ -189,11 +198,11 @@ impl Transfer {
     }
 
     /// Offers nothing any more. Who fetches goes on as long as his connection lasts.
-    pub fn clear(&self) {
-        self.shelf.clear();
+    pub fn clear(&self) -> Outdated {
+        Outdated { _files: self.shelf.clear() }
     }
 
-    /// Fetches a file, on the transfers' own thread; `done` is called there.
+    /// Fetches a file, on the transfers' own thread; `done` is called there, unless nobody wants the file any more.
     pub fn fetch(
         &self,
         cluster: Cluster,
@@ -203,10 +212,17 @@ impl Transfer {
         let keys = self.keys(cluster);
         let received = Received::default();
         let (wait_max, counted) = (self.limits.wait_max, received.clone());
-        let task = self.runtime.spawn(async move {
-            done(fetch::fetch(wanted, &keys, wait_max, &counted).await);
+        let task = self.runtime.spawn(async move { fetch::fetch(wanted, &keys, wait_max, &counted).await });
+        let fetching = Fetching::new(task.abort_handle(), received);
+        self.runtime.spawn(async move {
+            match task.await {
+                Ok(came) => done(came),
+                Err(ended) if ended.is_panic() => done(Err(FetchError::Panicked)),
+                // Nobody wants it any more.
+                Err(_aborted) => {}
+            }
         });
-        Fetching::new(task.abort_handle(), received)
+        fetching
     }
 }
 

@@ -44,15 +44,16 @@ impl Shelf {
         Arc::clone(&self.lock().keys)
     }
 
-    pub(super) fn put(&self, digest: FileDigest, file: File, size: u64) {
+    /// What leaves the shelf for it, if anything does.
+    pub(super) fn put(&self, digest: FileDigest, file: File, size: u64) -> Option<Arc<Offered>> {
+        let offered = Arc::new(Offered { digest, file, size });
         let mut inner = self.lock();
-        if inner.offered.iter().any(|offered| offered.digest == digest) {
-            return;
+        if inner.offered.iter().any(|other| other.digest == digest) {
+            return Some(offered);
         }
-        if inner.offered.len() >= FILES_MAX {
-            inner.offered.pop_front();
-        }
-        inner.offered.push_back(Arc::new(Offered { digest, file, size }));
+        let outdated = if inner.offered.len() >= FILES_MAX { inner.offered.pop_front() } else { None };
+        inner.offered.push_back(offered);
+        outdated
     }
 
     pub(super) fn find(&self, digest: &FileDigest) -> Option<Arc<Offered>> {
@@ -63,8 +64,9 @@ impl Shelf {
         self.lock().offered.iter().any(|offered| Arc::strong_count(offered) > 1)
     }
 
-    pub(super) fn clear(&self) {
-        self.lock().offered.clear();
+    /// What was on it.
+    pub(super) fn clear(&self) -> VecDeque<Arc<Offered>> {
+        std::mem::take(&mut self.lock().offered)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

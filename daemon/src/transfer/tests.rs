@@ -38,7 +38,7 @@ fn offer(source: &Transfer, bytes: &[u8]) -> FileDigest {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     let digest = *blake3::hash(bytes).as_bytes();
-    source.offer(digest, file, bytes.len() as u64);
+    drop(source.offer(digest, file, bytes.len() as u64));
     digest
 }
 
@@ -333,4 +333,13 @@ fn a_port_that_is_taken_is_named() {
     let error = Transfer::start(address, Secret::from([1; 32]), quick()).unwrap_err();
     assert!(matches!(error, TransferError::InUse { .. }));
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn a_fetch_that_panics_is_heard_of() {
+    let (source, mut puller) = (node(1, quick()), Puller::new(1));
+    let digest = offer(&source, b"what nobody may fetch without a key");
+    puller.transfer.set_secrets(Vec::new());
+    let ended = puller.fetch(source.address(), digest, 35);
+    assert!(matches!(ended, Err(FetchError::Panicked)), "{ended:?}");
 }

@@ -9,12 +9,15 @@ use reqwest::StatusCode;
 
 use crate::client::problem;
 use crate::cluster::{Cluster, Options};
+use crate::puts::put;
 use crate::wait::wait_for;
 
 /// The disk of one node, in MiB,
 const DISK_MIB: u64 = 64;
 /// and what has to stay free.
 const RESERVE_MIB: u64 = 16;
+/// Or, so that a snapshot does not find room above it.
+const SMALL_RESERVE_MIB: u64 = 4;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lead_and_follow() {
@@ -27,6 +30,12 @@ async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lea
     lead(&cluster, 1).await;
 
     disk.fill(RESERVE_MIB - 4);
+    // Nobody writes anything: another program has taken the room.
+    wait_for("an idle node to notice that its disk is almost full", async || {
+        let why = cluster.client(0).view().await?.why?;
+        why.contains("MiB free").then_some(())
+    })
+    .await;
     refused(&cluster, 0, "full-here").await;
     let view = cluster.client(0).view().await.expect("it answers");
     let why = view.why.unwrap_or_default();
@@ -65,6 +74,70 @@ async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lea
     let quotes = cluster.same_rows("SELECT text FROM quotes ORDER BY seq");
     assert_eq!(quotes.len(), 4, "{quotes:?}");
     assert_eq!(cluster.client(0).view().await.expect("it answers").why, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_node_outlives_a_disk_that_others_fill_to_the_last_byte() {
+    // No election, in which a vote would have to be kept, on however busy a machine.
+    let options = ["--disk-reserve", "0", "--election-timeout-min", "3s", "--election-timeout-max", "6s"];
+    let arguments = options.map(str::to_owned).to_vec();
+    let mut cluster = Cluster::prepare(3, Options { arguments, ..Options::default() });
+    let disk = Disk::mount(&cluster.data_dir(0));
+    cluster.spawn_all();
+    cluster.leader().await;
+    lead(&cluster, 1).await;
+    cluster.settled().await;
+
+    disk.fill_whole();
+    wait_for("n1 to say that it cannot keep what it heard", async || {
+        cluster.talk(0).contains("what was heard of the others is not kept").then_some(())
+    })
+    .await;
+    assert!(cluster.client(0).text("/livez").await.contains("ok"), "it lives");
+    disk.empty();
+    cluster.client(0).quote("after", "Ada", "Room again.").await;
+    cluster.settled().await;
+}
+
+/// What a node whose state is larger than what is free beside the reserve says to who needs a snapshot of it.
+const NO_SNAPSHOT: &str = "no snapshot for a node that is far behind: it takes up to";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_for_which_there_is_no_room_is_not_made_and_another_node_gives_one() {
+    let reserve = format!("{SMALL_RESERVE_MIB}MiB");
+    let options = ["--disk-reserve", &reserve, "--log-keep-entries", "50", "--log-keep-bytes", "64KiB"];
+    let arguments = options.map(str::to_owned).to_vec();
+    let mut cluster = Cluster::prepare(3, Options { arguments, ..Options::default() });
+    let disk = Disk::mount(&cluster.data_dir(1));
+    cluster.spawn_all();
+    cluster.leader().await;
+    lead(&cluster, 0).await;
+    cluster.settled().await;
+    let lacks = metric(&cluster, 2, "chorus_applied_index").await + 1;
+    cluster.kill(2);
+    // A state of 9 MB.
+    put(&cluster, &[0, 1], "large", 150, 60_000).await;
+    for k in [0, 1] {
+        let what = format!("{} to delete entry {lacks}", cluster.name(k));
+        wait_for(&what, async || (metric(&cluster, k, "chorus_first_index").await > lacks).then_some(()))
+            .await;
+    }
+
+    // Less than the state takes, and more than what the node itself writes meanwhile.
+    disk.fill(2 * SMALL_RESERVE_MIB);
+    cluster.spawn(2);
+    let mut least_free = u64::MAX;
+    wait_for("n3 to go on from a snapshot of n1", async || {
+        least_free = least_free.min(disk.free());
+        cluster.talk(2).contains("goes on from a snapshot").then_some(())
+    })
+    .await;
+    assert!(least_free > SMALL_RESERVE_MIB << 20, "{least_free} bytes of n2's disk were free");
+    let refusals = cluster.talk(1).matches(NO_SNAPSHOT).count();
+    // It is asked for ten seconds, and then the leader is.
+    assert!((1..=4).contains(&refusals), "{refusals}: {}", cluster.talk(1));
+    cluster.settled().await;
+    assert_eq!(cluster.running(), [0, 1, 2]);
 }
 
 /// A write to node `k` is soon refused, with the reason and when to come back.
@@ -117,11 +190,21 @@ impl Disk {
     fn fill(&self, left_mib: u64) {
         let mut filler = File::create(self.filler()).expect("a file");
         let mib = vec![0; 1 << 20];
-        let free =
-            || rustix::fs::statvfs(&self.0).map(|found| found.f_bavail * found.f_frsize).expect("statvfs");
-        while free() > left_mib << 20 {
+        while self.free() > left_mib << 20 {
             filler.write_all(&mib).expect("there is room");
         }
+    }
+
+    /// Leaves not a byte free.
+    fn fill_whole(&self) {
+        self.fill(1);
+        let mut filler = File::options().append(true).open(self.filler()).expect("the filler is there");
+        while filler.write_all(&[0; 4_096]).is_ok() {}
+    }
+
+    /// Bytes that are free.
+    fn free(&self) -> u64 {
+        rustix::fs::statvfs(&self.0).map(|found| found.f_bavail * found.f_frsize).expect("statvfs")
     }
 
     fn empty(&self) {
