@@ -30,6 +30,8 @@ pub const EXIT_DISK: u8 = 74;
 const LINE_BYTES_MAX: u64 = 256;
 /// How long the loop may take to hand over leadership and end.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// How long the last sentence of a node whose disk failed may take.
+const SAY_MAX: Duration = Duration::from_millis(500);
 /// How long the stores may take to close. What was acknowledged is on disk whether they do or not.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
 
@@ -276,10 +278,21 @@ fn public_url(scheme: &str, address: SocketAddr, interface: &Interface) -> Optio
 /// The sentence of a failed write, and the end: not one word more to the other nodes.
 fn exit_when_the_disk_fails() -> Failed {
     Arc::new(|error| {
+        let code = if matches!(error, StoreError::Disk { .. }) { EXIT_DISK.into() } else { 1 };
+        exit_after(SAY_MAX, code);
         tracing::error!("{error}; the node stops, because what it says must be on disk");
-        let disk = matches!(error, StoreError::Disk { .. });
-        std::process::exit(if disk { EXIT_DISK.into() } else { 1 });
+        std::process::exit(code);
     })
+}
+
+/// Ends the process after so long at most: where nobody reads the log, a sentence may wait for ever.
+fn exit_after(limit: Duration, code: i32) {
+    let ending = std::thread::Builder::new().name("chorus-end".to_owned()).spawn(move || {
+        std::thread::sleep(limit);
+        std::process::exit(code);
+    });
+    // Without a thread the sentence has to come first.
+    drop(ending);
 }
 
 fn say_where(config: &Config) {
@@ -452,6 +465,48 @@ fn close(close: impl FnOnce() + Send + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Set for the copy of this program whose disk fails.
+    const FAILS: &str = "CHORUS_TEST_DISK_FAILS";
+
+    #[test]
+    fn a_node_whose_disk_failed_ends_though_nobody_reads_its_last_sentence() {
+        if std::env::var_os(FAILS).is_some() {
+            tracing_subscriber::fmt().with_writer(io::stderr).init();
+            exit_when_the_disk_fails()(StoreError::Disk {
+                path: PathBuf::from("log.db"),
+                detail: String::new(),
+            });
+            unreachable!("it ends the process");
+        }
+        let (_unread, full) = io::pipe().unwrap();
+        fill(&full);
+        let test = "run::tests::a_node_whose_disk_failed_ends_though_nobody_reads_its_last_sentence";
+        let mut failing = std::process::Command::new(std::env::current_exe().unwrap());
+        failing.args(["--exact", test, "--nocapture"]).env(FAILS, "1");
+        let mut failing = failing.stdout(std::process::Stdio::null()).stderr(full).spawn().unwrap();
+        let begun = std::time::Instant::now();
+        let ended = loop {
+            if let Some(ended) = failing.try_wait().unwrap() {
+                break Some(ended);
+            }
+            if begun.elapsed() > Duration::from_secs(20) {
+                break None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        // Should it hang, it is not left behind.
+        drop((failing.kill(), failing.wait()));
+        assert_eq!(ended.and_then(|ended| ended.code()), Some(EXIT_DISK.into()));
+    }
+
+    /// Whoever writes to the pipe from now on waits.
+    fn fill(mut pipe: &io::PipeWriter) {
+        use rustix::fs::{OFlags, fcntl_setfl};
+        fcntl_setfl(pipe, OFlags::NONBLOCK).unwrap();
+        while pipe.write(b"x").is_ok() {}
+        fcntl_setfl(pipe, OFlags::empty()).unwrap();
+    }
 
     #[test]
     fn only_a_number_is_a_loss() {
