@@ -22,6 +22,17 @@ const PAUSE: Duration = Duration::from_secs(1);
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// What a wrong flag, file or value ends with: it is as wrong the next time.
 const EXIT_WRONG: i32 = 2;
+/// Settings in the environment of `up` that would mean the same to each of its nodes, and cannot. Some are one node's alone; what
+/// stands in a file would be too; and that a node listens only, or serves by TLS, `up` itself has to know.
+const ONE_NODES: [&str; 7] = [
+    "CHORUS_CONFIG",
+    "CHORUS_LEARNER",
+    "CHORUS_PUBLIC_URL",
+    "CHORUS_TLS_CERTIFICATE",
+    "CHORUS_TLS_KEY",
+    "CHORUS_TRANSFER_LISTEN",
+    "CHORUS_UNICAST",
+];
 
 /// What happens to a node.
 #[derive(Debug)]
@@ -126,14 +137,12 @@ impl Keeper {
     /// The node's standard input is a pipe that ends when this process does, whatever ends it: then the node stops.
     /// A group of its own keeps a Ctrl-C in the terminal from reaching it before this process has decided what to do.
     fn spawn(&self) -> std::io::Result<Child> {
-        Command::new(&self.program)
-            .arg("node")
-            .args(&self.arguments)
-            .arg("--stop-with-stdin")
-            // These would mean the same to every node, and cannot.
-            .env_remove("CHORUS_CONFIG")
-            .env_remove("CHORUS_UNICAST")
-            .env_remove("CHORUS_PUBLIC_URL")
+        let mut command = Command::new(&self.program);
+        command.arg("node").args(&self.arguments).arg("--stop-with-stdin");
+        for variable in ONE_NODES {
+            command.env_remove(variable);
+        }
+        command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
