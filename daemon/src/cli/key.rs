@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::control::{Said, command_of};
 use super::controller::{Controller, Heard, request_id};
-use super::patience::until;
+use super::patience::{insist, until};
 use super::place::{Cluster, Place};
 use super::survey::Survey;
 use super::table::table;
@@ -26,8 +26,6 @@ const LOOK_WAIT: Duration = Duration::from_millis(1_500);
 const LIST_WAIT: Duration = Duration::from_millis(600);
 /// How long a node may take to hand out a key.
 const FETCH_WAIT: Duration = Duration::from_secs(3);
-/// Between two tries of what is too early.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
 
 /// A cluster's keys
 #[derive(Debug, Subcommand)]
@@ -123,7 +121,7 @@ impl Rotate {
         let before = keeper.leader(until).await?.key_in_force.ok_or_else(no_keys)?;
         let detail = keeper.command(Verb::Rotate, before + 1, until).await?;
         output::data(&detail)?;
-        let (key, secret) = keeper.fetch(until.max(Instant::now() + FETCH_WAIT)).await?;
+        let (key, secret) = keeper.fetch_after(before, until.max(Instant::now() + FETCH_WAIT)).await?;
         match keys::replace(cluster.key_file(), before, secret.bytes()) {
             Ok(older) => output::talk(&format!(
                 "{} holds key {key} now, {} the one before it. That stays valid until `chorus key retire {before}`: \
@@ -236,26 +234,29 @@ impl<'a> Keeper<'a> {
     /// Commands whoever leads, again and again, until it is done or refused for good. The number makes that harmless.
     async fn command(&mut self, verb: Verb, number: u32, until: Instant) -> Result<String, Failure> {
         let key = self.cluster.control_key()?;
-        let mut told = String::new();
-        loop {
+        insist(until, async || {
             let leader = self.leader(until).await?;
             let sign = |id, boot| key.sign_key(verb, id, boot, request_id(), number);
-            let said =
-                command_of(&mut self.controller, &leader, sign, |control| verb.message(control)).await?;
-            let reason = match said {
-                Said::Done(detail) => return Ok(detail),
-                Said::Later(reason) => reason,
-                Said::Never(failure) => return Err(failure),
-            };
-            if Instant::now() >= until {
-                return Err(Failure::refused(format!("given up after --wait: {reason}")));
+            match command_of(&mut self.controller, &leader, sign, |control| verb.message(control)).await? {
+                Said::Done(detail) => Ok(Ok(detail)),
+                Said::Later(reason) => Ok(Err(reason)),
+                Said::Never(failure) => Err(failure),
             }
-            if told != reason {
-                output::talk(&format!("waits: {reason}"));
-                told = reason;
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-        }
+        })
+        .await
+    }
+
+    /// The key that came into force after the one of number `before`: whoever leads by now may not have applied that yet.
+    async fn fetch_after(&mut self, before: u32, until: Instant) -> Result<(KeyId, Secret), Failure> {
+        insist(until, async || {
+            let (key, secret) = self.fetch(until).await?;
+            Ok(if key.number > before {
+                Ok((key, secret))
+            } else {
+                Err(format!("key {key} is in force there"))
+            })
+        })
+        .await
     }
 
     /// The key in force, from whoever leads.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::control::{Said, command_of, node_id};
 use super::controller::{Controller, request_id};
-use super::patience::until;
+use super::patience::{insist, until};
 use super::place::{Cluster, Place};
 use super::survey::Survey;
 use super::table::table;
@@ -22,8 +22,6 @@ use super::{Failure, output};
 const LOOK_WAIT: Duration = Duration::from_millis(1_500);
 /// How long everybody may take to answer `list`.
 const LIST_WAIT: Duration = Duration::from_millis(600);
-/// Between two tries of a change that is too early.
-const TRY_AGAIN: Duration = Duration::from_millis(100);
 /// How long a change may take in all: a learner may have much to catch up with.
 const CHANGE_WAIT: &str = "60s";
 
@@ -180,21 +178,7 @@ impl Changer<'_> {
         key: &chorus_proto::wire::control::ControlKey,
         step: &Step,
     ) -> Result<(NodeName, String), Failure> {
-        let mut told = String::new();
-        loop {
-            let reason = match self.try_once(key, step).await? {
-                Ok(done) => return Ok(done),
-                Err(reason) => reason,
-            };
-            if Instant::now() >= self.until {
-                return Err(Failure::refused(format!("given up after --wait: {reason}")));
-            }
-            if told != reason {
-                output::talk(&format!("waits: {reason}"));
-                told = reason;
-            }
-            tokio::time::sleep(TRY_AGAIN).await;
-        }
+        insist(self.until, async || self.try_once(key, step).await).await
     }
 
     /// One try: done, or why not yet.
