@@ -29,6 +29,10 @@ impl Up {
     }
 
     fn start_in(directory: TempDir, nodes: u16, more: &[&str], drop_received: &str) -> Self {
+        Self::start_with(directory, nodes, more, &[("CHORUS_DROP_RECEIVED", drop_received)])
+    }
+
+    fn start_with(directory: TempDir, nodes: u16, more: &[&str], environment: &[(&str, &str)]) -> Self {
         // The kernel ends `up` if the test dies without a chance to.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json", "--nodes", &nodes.to_string()]);
@@ -37,7 +41,7 @@ impl Up {
             .args(more)
             .arg("--data-dir")
             .arg(directory.path());
-        command.env("CHORUS_DROP_RECEIVED", drop_received);
+        command.envs(environment.iter().copied());
         let talk = std::fs::File::create(directory.path().join("talk.txt")).expect("a file");
         let mut process =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(talk).spawn().expect("up starts");
@@ -222,6 +226,48 @@ fn a_node_that_was_shut_down_stays_away_and_up_ends_with_the_last_one() {
     up.run(&["shutdown", "--all"], 0);
     assert_eq!(up.ended(), Some(0), "{}", up.talk());
     assert!(pids.iter().all(|pid| !runs(*pid)));
+}
+
+/// How often `status` is asked: once it might name the learners by luck.
+const LOOKS: usize = 12;
+
+#[test]
+fn learners_are_shown_and_shut_down_with_the_voters() {
+    let mut up = Up::start(3, &["--learners", "3"], "0");
+    let nodes = || up.view()["nodes"].as_array().map(Vec::len);
+    wait_for("all six to be there", || (nodes() == Some(6)).then_some(()));
+    for _ in 0..LOOKS {
+        let view = up.view();
+        let names: Vec<&str> = view["nodes"]
+            .as_array()
+            .expect("nodes")
+            .iter()
+            .filter_map(|node| node["name"].as_str())
+            .collect();
+        assert_eq!(names, ["n1", "n2", "n3", "n4", "n5", "n6"], "{view}");
+    }
+    let (left, _) = up.run(&["shutdown", "--all"], 0);
+    for name in ["n1", "n2", "n3", "n4", "n5", "n6"] {
+        assert!(left.contains(&format!("{name}: ")), "{left}");
+    }
+    assert_eq!(up.ended(), Some(0), "{}", up.talk());
+}
+
+#[test]
+fn what_is_one_nodes_alone_is_not_handed_to_all_by_the_environment_of_up() {
+    let port =
+        TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let transfer_listen = format!("127.0.0.1:{port}");
+    let environment = [
+        ("CHORUS_TRANSFER_LISTEN", transfer_listen.as_str()),
+        ("CHORUS_LEARNER", "true"),
+        ("CHORUS_TLS_CERTIFICATE", "nowhere.pem"),
+        ("CHORUS_TLS_KEY", "nowhere.key"),
+    ];
+    let up = Up::start_with(tempfile::tempdir().expect("a directory"), 2, &[], &environment);
+    let view = up.view();
+    let votes = view["nodes"].as_array().expect("nodes").iter().filter(|node| node["voter"] == true).count();
+    assert_eq!(votes, 2, "{view}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::controller::{Controller, Heard, request_id};
 use super::place::{Cluster, Place};
-use super::survey::Survey;
+use super::survey::{LEARNERS_WAIT_LONG, Survey};
 use super::{Failure, output};
 
 /// How long a node that is to be commanded may take to show itself.
@@ -78,7 +78,7 @@ async fn shutdown_all(place: &Place) -> Result<(), Failure> {
     let key = cluster.control_key()?;
     let mut controller = Controller::open(&cluster)?;
     let until = Instant::now() + SEARCH_WAIT;
-    let survey = Survey::take(&mut controller, [], until, Survey::is_complete).await?;
+    let survey = Survey::of_all(&mut controller, [], until, LEARNERS_WAIT_LONG).await?;
     let mut targets: Vec<&NodeReport> = survey.reports().collect();
     if targets.is_empty() {
         return Err(Failure::not_found(format!("nobody answers on {}", cluster.whereabouts())));

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::controller::Controller;
 use super::place::Place;
-use super::survey::Survey;
+use super::survey::{LEARNERS_WAIT, Survey};
 use super::table::table;
 use super::{Failure, live, output};
 use crate::config;
@@ -49,7 +49,7 @@ impl Status {
         // One look at the end of the wait at the latest, and then one of its whole length.
         while survey.leader().is_none() && (begun.elapsed() < wait || survey.reports().next().is_none()) {
             let until = Instant::now() + ANSWER_WAIT;
-            survey = Survey::take(&mut controller, cluster.founders(), until, Survey::is_complete).await?;
+            survey = Survey::of_all(&mut controller, cluster.founders(), until, LEARNERS_WAIT).await?;
             if wait.is_zero() {
                 break;
             }

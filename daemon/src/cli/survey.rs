@@ -13,6 +13,10 @@ use crate::node::ClusterView;
 
 /// A round of questions lasts so long; the next one has an id of its own, so that what is late tells of its own round.
 const ROUND: Duration = Duration::from_millis(250);
+/// A learner that hears a question has answered it by then, unless its machine is very busy.
+pub(super) const LEARNERS_WAIT: Duration = Duration::from_millis(100);
+/// So long a learner is asked again and again, should questions or answers be lost.
+pub(super) const LEARNERS_WAIT_LONG: Duration = Duration::from_millis(600);
 
 /// What was heard, by name.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +51,21 @@ impl Survey {
                 break;
             }
         }
+        Ok(survey)
+    }
+
+    /// Asks everyone: until all who vote have answered and one leads, and then for `longer`, because learners stand in no list.
+    /// Not longer than `until` in all.
+    pub(super) async fn of_all(
+        controller: &mut Controller,
+        expected: impl IntoIterator<Item = NodeName>,
+        until: Instant,
+        longer: Duration,
+    ) -> Result<Self, Failure> {
+        let mut survey = Self::take(controller, expected, until, Self::is_complete).await?;
+        let until = until.min(Instant::now() + longer);
+        let later = Self::take(controller, [], until, |_| false).await?;
+        survey.reports.extend(later.reports);
         Ok(survey)
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::controller::Controller;
 use super::place::Cluster;
-use super::survey::Survey;
+use super::survey::{LEARNERS_WAIT, Survey};
 use super::{Failure, clock, output, status};
 use history::History;
 use screen::Screen;
@@ -74,7 +74,7 @@ async fn tell(cluster: &Cluster, controller: &mut Controller, json: bool) -> Res
 
 async fn ask(cluster: &Cluster, controller: &mut Controller) -> Result<Survey, Failure> {
     let expected = cluster.founders();
-    Survey::take(controller, expected, Instant::now() + ANSWER_WAIT, Survey::is_complete).await
+    Survey::of_all(controller, expected, Instant::now() + ANSWER_WAIT, LEARNERS_WAIT).await
 }
 
 /// What ends the watch: keys and signals.

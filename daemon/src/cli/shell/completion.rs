@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::super::controller::Controller;
 use super::super::place::Place;
-use super::super::survey::Survey;
+use super::super::survey::{LEARNERS_WAIT, Survey};
 use super::super::{Failure, runtime};
 
 /// How long a Tab may take: all nodes of a cluster that is well answer in a few milliseconds.
@@ -73,7 +73,7 @@ fn ask(place: &Place) -> Result<Vec<String>, Failure> {
     let survey = runtime()?.block_on(async {
         let mut controller = Controller::open(&cluster)?;
         let until = Instant::now() + ANSWER_WAIT;
-        Survey::take(&mut controller, [], until, Survey::is_complete).await
+        Survey::of_all(&mut controller, [], until, LEARNERS_WAIT).await
     })?;
     nodes.extend(survey.reports().map(|report| report.name.to_string()));
     Ok(nodes)

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::controller::Controller;
 use super::doctor::Doctor;
 use super::place::{Cluster, Place};
-use super::survey::Survey;
+use super::survey::{LEARNERS_WAIT_LONG, Survey};
 use super::{Failure, clock, output, web};
 use crate::config::Settings;
 use crate::store;
@@ -152,7 +152,7 @@ fn version() -> String {
 async fn survey(cluster: &Cluster) -> Result<Survey, Failure> {
     let mut controller = Controller::open(cluster)?;
     let until = Instant::now() + STATUS_WAIT;
-    Survey::take(&mut controller, cluster.founders(), until, Survey::is_complete).await
+    Survey::of_all(&mut controller, cluster.founders(), until, LEARNERS_WAIT_LONG).await
 }
 
 async fn metrics(cluster: &Cluster, url: &str) -> Result<String, Failure> {
