@@ -24,6 +24,7 @@ fn the_package_installs_runs_and_leaves_as_debians_own_do() {
     the_sandbox_is_tight(&machine);
     a_node_that_stands_still_is_started_again(&machine);
     a_stop_hands_over(&machine);
+    an_address_may_come_late(&machine);
     a_full_disk_ends_a_node_for_good(&machine);
     data_outlives_a_removal_and_not_a_purge(&machine);
 }
@@ -122,6 +123,21 @@ fn a_stop_hands_over(machine: &Machine) {
     assert!(journal.contains("handing leadership over has ended"), "{journal}");
     machine.sh(&format!("systemctl start chorus@{leader}"));
     machine.status(&format!("chorus@{leader}"), |line| line.starts_with("follows "));
+}
+
+/// As after a power outage, when the machine is there before its network is. Here the setting changes, not the network.
+fn an_address_may_come_late(machine: &Machine) {
+    machine.sh("sed -i s/127.0.0.1/192.0.2.7/ /etc/chorus/n3.env");
+    machine.try_sh("systemctl restart chorus@n3");
+    wait_for("n3 to be started again and again", || {
+        let tries: u32 = machine.property("chorus@n3", "NRestarts").parse().expect("a number");
+        (tries >= 2).then_some(())
+    });
+    let journal = machine.sh("journalctl --unit=chorus@n3 --lines=50");
+    assert!(journal.contains("192.0.2.7:8003 is not an address of this machine"), "{journal}");
+    assert_eq!(machine.property("chorus@n3", "ExecMainStatus"), "2");
+    machine.sh("sed -i s/192.0.2.7/127.0.0.1/ /etc/chorus/n3.env");
+    machine.status("chorus@n3", |line| line.contains(" in term ") && line.contains("3 of 3 voters heard"));
 }
 
 fn a_full_disk_ends_a_node_for_good(machine: &Machine) {
