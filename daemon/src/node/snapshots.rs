@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reports::Report;
-use crate::store::{Snapshot, StoreError, Stores, free_bytes};
+use crate::store::{Snapshot, StoreError, Stores};
 use crate::transfer::{FetchError, Fetching, Wanted};
 
 /// Those who wait while one is made; more ask again.
@@ -388,12 +388,11 @@ fn make(
     kept: u64,
     why: Why,
 ) -> Result<Option<(Arc<Snapshot>, File)>, StoreError> {
-    let files = stores.file_bytes(data_dir);
-    let bytes_of =
-        |wanted: &str| files.iter().find(|(name, _)| *name == wanted).map_or(0, |(_, bytes)| *bytes);
+    let (state, free) = stores.state_and_free_bytes()?;
     // What is in the WAL may be in the copy besides; and while the copy is made the WAL cannot be emptied.
-    let (state, wal) = (bytes_of("state"), bytes_of("state_wal"));
-    match has_room(state.saturating_add(wal), free_bytes(data_dir)?, kept, why) {
+    let files = stores.file_bytes(data_dir);
+    let wal = files.iter().find(|(name, _)| *name == "state_wal").map_or(0, |(_, bytes)| *bytes);
+    match has_room(state.saturating_add(wal), free, kept, why) {
         _ if !why.is_served_by(state) => return Ok(None),
         // It is a kindness.
         Err(_) if why != Why::Needed => return Ok(None),
