@@ -147,6 +147,7 @@ mod list {
             PromiseNotCompared "a node that starts does not compare its log with its promise",
             HadForgotten "nobody tells a node that its disk held more before",
             LossForgotten "a start is not told what an earlier one had lost and not made good",
+            ForeignerTakenForMember "a node of another cluster under the same secret is asked for what it says to have",
             HadComparedLate "what a disk held before is compared with what it holds by now, not with what it began with",
 
             // --- the wire ---

@@ -26,11 +26,11 @@ use std::collections::BTreeSet;
 pub use peers::Peer;
 
 use crate::message::{HeardBy, Hello, Message, Role, Sender, StateDigest, Versions, Welcome};
-use crate::planted;
 use crate::raft::{Config, Durable};
 use crate::types::{
     Boot, Cluster, Configuration, EntryId, Held, Index, NodeId, NodeName, Now, Span, Term, Time, Voter,
 };
+use crate::{planted, wire};
 use founding::{Inside, Place};
 use newcomers::Newcomers;
 use peers::{HEARD_WITHIN, Noted, Peers};
@@ -76,12 +76,6 @@ const HEARD_MAX: usize = 256;
 
 /// Most nodes that one HELLO tells what they had.
 const HAD_MAX: usize = 4;
-
-/// Bytes of a HELLO that leave room for header, tag and the map's fixed part.
-const HELLO_BYTES: usize = 560;
-
-/// Bytes of one heard node, its boot, and its place in `direct_only` in MessagePack.
-const HEARD_BYTES: usize = 20;
 
 /// A start that was first heard within this span is named before the others: it waits for that.
 const NEWCOMER_FOR: Span = Span::from_millis(5_000);
@@ -142,11 +136,24 @@ struct Heard {
     by: HeardBy,
 }
 
-/// Those that one HELLO names: `heard`, and places in it.
+/// Those that one HELLO may name, in the order in which it does.
 struct Named {
-    heard: Vec<(NodeId, Boot)>,
-    direct_only: Vec<u8>,
-    unproven: Vec<u8>,
+    /// The later start of this node's own identity, before all others.
+    later: Option<(NodeId, Boot)>,
+    others: Vec<Heard>,
+}
+
+impl Named {
+    /// `heard` of HELLO.
+    fn heard(&self) -> Vec<(NodeId, Boot)> {
+        self.later.into_iter().chain(self.others.iter().map(|one| (one.id, one.boot))).collect()
+    }
+
+    /// The places in `heard` of those of whom it is true.
+    fn places(&self, is: impl Fn(&Heard) -> bool) -> Vec<u8> {
+        let first = u8::from(self.later.is_some());
+        (first..=u8::MAX).zip(&self.others).filter(|(_, one)| is(one)).map(|(place, _)| place).collect()
+    }
 }
 
 /// The table of nodes heard, and the founding.
@@ -176,6 +183,8 @@ pub struct Presence {
     last: Time,
     last_hello: Option<Time>,
     next_hello: Time,
+    /// It votes, as its last HELLO said, or is to found a cluster.
+    votes: bool,
     /// Hurried HELLOs left to a voter without a leader.
     hurried_left: u32,
     next_review: Time,
@@ -220,6 +229,7 @@ impl Presence {
             last: now.time,
             last_hello: None,
             next_hello: now.time,
+            votes: !config.voters.is_empty(),
             hurried_left: HURRIED_MAX,
             next_review: now.time,
             next_ear: None,
@@ -318,7 +328,8 @@ impl Presence {
             Noted::Known => {}
         }
         self.listen(now.time, from);
-        if lacks_group != self.copies_to.contains(&from.id) {
+        let lacks_copies = lacks_group && !self.peers.one(from.id).is_some_and(|peer| self.is_foreign(peer));
+        if lacks_copies != self.copies_to.contains(&from.id) {
             self.count_copies(now.time);
         }
         let mut observed = match self.place {
@@ -379,22 +390,32 @@ impl Presence {
     pub fn hello(&mut self, now: Now, standing: &Standing) -> Hello {
         self.last = now.time;
         self.last_hello = Some(now.time);
-        self.hello_to = self.draw_direct(now.time, standing);
+        let outside = self.cluster().is_none();
+        self.votes = standing.role != Role::Learner || outside && !self.config.voters.is_empty();
+        self.hello_to = self.draw_direct(now.time);
         let answers = !self.waiting.is_empty();
         self.next_hello = now.time + self.draw_interval(standing);
-        let Named { heard, direct_only, unproven } = self.draw_heard(now.time);
-        self.common = !self.common || !unproven.is_empty() || answers;
+        let mut named = self.draw_heard(now.time);
+        let mut hello = self.compose(now, standing, &named);
+        wire::fit_heard(&mut hello);
+        named.others.truncate(hello.heard.len() - usize::from(named.later.is_some()));
+        self.note_named(now.time, &named);
+        self.common = !self.common || !hello.unproven.is_empty() || answers;
         if !self.waiting.is_empty() {
             self.answer(now.time);
         }
+        hello
+    }
+
+    fn compose(&self, now: Now, standing: &Standing, named: &Named) -> Hello {
         let (empty, founded) = match &self.place {
             Place::Outside(outside) => (outside.empty, false),
             Place::Inside(inside) => (false, inside.founded),
         };
         let mut voters = self.config.voters.clone();
         voters.sort();
-        let lost = self.peers.fresh(now.time).filter_map(|(id, peer)| Some((id, peer.lost()?)));
-        let had = lost.take(HAD_MAX).collect();
+        let members = self.members().filter(|(_, peer)| peer.is_fresh(now.time));
+        let had = members.filter_map(|(id, peer)| Some((id, peer.lost()?))).take(HAD_MAX).collect();
         Hello {
             name: self.config.name.clone(),
             identity: self.config.identity,
@@ -415,9 +436,9 @@ impl Presence {
             public_url: self.config.public_url.clone(),
             receive_buffer_bytes: self.config.receive_buffer_bytes,
             pid: self.config.pid,
-            heard,
-            direct_only,
-            unproven,
+            heard: named.heard(),
+            direct_only: named.places(|one| one.by == HeardBy::Unicast),
+            unproven: named.places(|one| one.class == 1),
             began: Some(self.began),
             made_good: self.made_good,
             had,
@@ -503,6 +524,22 @@ impl Presence {
         self.peers.all()
     }
 
+    /// Those of them that belong to this node's cluster, as it is now. Whoever has the secret is heard, also a node of another
+    /// cluster: it holds nothing for this one, and takes nothing from it.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, &Peer)> {
+        self.peers.all().filter(|(_, peer)| self.is_member(peer))
+    }
+
+    fn is_member(&self, peer: &Peer) -> bool {
+        planted!(ForeignerTakenForMember) || peer.hello.cluster.is_some_and(|its| Some(its) == self.cluster())
+    }
+
+    /// It belongs to another cluster than this node.
+    fn is_foreign(&self, peer: &Peer) -> bool {
+        let own = self.cluster();
+        own.is_some() && peer.hello.cluster.is_some() && peer.hello.cluster != own
+    }
+
     /// The other voters that may not know this version of the commands: who was not heard may be of the first.
     #[must_use]
     pub fn without_commands(&self, version: u32, configuration: &Configuration) -> Vec<NodeName> {
@@ -530,7 +567,7 @@ impl Presence {
     /// That node was heard lately, in a HELLO too, as a founded member of this node's cluster.
     #[must_use]
     pub fn is_fresh_member(&self, now: Now, peer: &Peer) -> bool {
-        peer.is_fresh(now.time) && peer.hello.founded && peer.hello.cluster == self.cluster()
+        peer.is_fresh(now.time) && peer.hello.founded && self.is_member(peer)
     }
 
     /// The median of the clocks of these voters and this node, each as last heard and moved on by the time since;
@@ -640,7 +677,7 @@ impl Presence {
 
     /// A voter answers a newcomer soon: the two know each other within a fraction of a second.
     fn answer_newcomer(&mut self, now: Time) {
-        if !self.config.voters.is_empty() {
+        if self.votes {
             let soon = now + Span(self.rng.u64(0..=HELLO_TO_NEWCOMER.0));
             self.next_hello = self.next_hello.min(soon);
         }
@@ -649,8 +686,8 @@ impl Presence {
     /// Somebody waits to be named by this node: as soon as may be, and by who does not vote a little later.
     fn answer(&mut self, now: Time) {
         let each = HELLO_INTERVAL_EACH.times(self.hello_to.len() as u64);
-        let learner = if self.config.voters.is_empty() { ANSWER_OF_LEARNER } else { Span(0) };
-        let spread = Span(self.rng.u64(0..=learner.0));
+        let longest = if self.votes { Span(0) } else { ANSWER_OF_LEARNER };
+        let spread = Span(self.rng.u64(0..=longest.0));
         self.hurry_hello(now + spread, ANSWER_AFTER.max(each));
     }
 
@@ -685,25 +722,26 @@ impl Presence {
         }
     }
 
-    /// Those who say that they hear this start of this node by unicast alone; voters first, if there are too many.
+    /// Those who say that they hear this start of this node by unicast alone, but for other clusters' nodes: they could open
+    /// nothing of it. Voters first, if there are too many.
     fn count_copies(&mut self, now: Time) {
         let (own, boot) = (self.id, self.config.boot);
         let lacks_group = |peer: &Peer| peer.hello.hears(own, boot) == Some(HeardBy::Unicast);
-        let lacking = self.peers.fresh(now).filter(|(_, peer)| lacks_group(peer));
+        let ours = self.peers.fresh(now).filter(|(_, peer)| !self.is_foreign(peer));
+        let lacking = ours.filter(|(_, peer)| lacks_group(peer));
         self.copies_to = first_of(lacking.map(|(id, peer)| (u8::from(!peer.votes()), id)).collect());
     }
 
     /// Whom a HELLO goes to direct: the voters, whether heard or not; who hears this node by unicast alone or is heard so;
     /// and, from a voter, who hears the group and not this node, or neither.
-    fn draw_direct(&self, now: Time, standing: &Standing) -> Vec<NodeId> {
+    fn draw_direct(&self, now: Time) -> Vec<NodeId> {
         let (own, boot) = (self.id, self.config.boot);
-        let votes = standing.role != Role::Learner || !self.config.voters.is_empty();
         let class = |peer: &Peer| match peer.hello.hears(own, boot) {
             _ if self.may_be_voter(peer) => Some(0),
             _ if !peer.is_fresh(now) => None,
             _ if peer.heard_by() == HeardBy::Unicast => Some(1),
             Some(HeardBy::Unicast) => Some(1),
-            None if votes => Some(2),
+            None if self.votes => Some(2),
             _ => None,
         };
         let peers = self.peers.all().filter_map(|(id, peer)| Some((class(peer)?, id)));
@@ -714,9 +752,10 @@ impl Presence {
         first_of(to)
     }
 
-    /// It votes, or is one of those who shall found the cluster.
+    /// It votes in this node's cluster, or is one of those who shall found it.
     fn may_be_voter(&self, peer: &Peer) -> bool {
-        peer.votes() || self.config.voters.contains(&peer.hello.name)
+        let voter = peer.votes() || self.config.voters.contains(&peer.hello.name);
+        voter && !self.is_foreign(peer)
     }
 
     fn draw_interval(&mut self, standing: &Standing) -> Span {
@@ -737,12 +776,13 @@ impl Presence {
         Span(self.rng.u64(interval.0 * 4 / 5..=interval.0 * 6 / 5))
     }
 
-    /// Those heard in the last 3 s, as many as one HELLO holds: who waits to be named, then starts of which nothing counts
-    /// yet, the voters, newcomers, and the others in turn.
-    fn draw_heard(&mut self, now: Time) -> Named {
+    /// Those heard in the last 3 s, in the order in which HELLO names them: who waits to be named, then starts of which
+    /// nothing counts yet, the voters, newcomers, and the others. Where not all of a class fit, they are named in turn.
+    fn draw_heard(&self, now: Time) -> Named {
+        let before = |id: NodeId| id <= self.heard_cursor;
         let newcomers = self.newcomers.fresh(now).map(|(id, boot)| Heard {
             class: 1,
-            before: false,
+            before: before(id),
             id,
             boot,
             by: HeardBy::Multicast,
@@ -755,40 +795,29 @@ impl Presence {
                 () if now.since(peer.since) <= NEWCOMER_FOR => 3,
                 () => 4,
             },
-            before: id <= self.heard_cursor,
+            before: before(id),
             id,
             boot: peer.boot,
             by: peer.heard_by(),
         });
-        let mut heard: Vec<Heard> = newcomers.chain(peers).collect();
+        let mut others: Vec<Heard> = newcomers.chain(peers).collect();
+        others.sort_unstable_by_key(|one| (one.class, one.before, one.id));
         // First of all the later start of this node's own identity: that process learns of this one from nobody else.
         let later = self.later_start.map(|boot| (self.id, boot));
-        heard.sort_unstable_by_key(|one| (one.class, one.before, one.id));
-        heard.truncate(self.heard_max() - usize::from(later.is_some()));
-        if let Some(last) = heard.last().filter(|last| last.class == 4) {
+        others.truncate(HEARD_MAX - usize::from(later.is_some()));
+        Named { later, others }
+    }
+
+    /// These found room: the next HELLO goes on after the last of them, and none of them waits any more.
+    fn note_named(&mut self, now: Time, named: &Named) {
+        if let Some(last) = named.others.last() {
             self.heard_cursor = last.id;
         }
         // Who is not heard any more waits no more.
-        let unnamed = |id: &NodeId| heard.iter().all(|one| one.id != *id);
+        let unnamed = |id: &NodeId| named.others.iter().all(|one| one.id != *id);
         let peers = &self.peers;
         let is_heard = |id: &NodeId| peers.one(*id).is_some_and(|peer| now.since(peer.heard) <= HEARD_WITHIN);
         self.waiting.retain(|id| unnamed(id) && is_heard(id));
-        let first = u8::from(later.is_some());
-        let places = |wanted: fn(&Heard) -> bool| {
-            (first..=u8::MAX).zip(&heard).filter(|(_, one)| wanted(one)).map(|(place, _)| place).collect()
-        };
-        Named {
-            direct_only: places(|one| one.by == HeardBy::Unicast),
-            unproven: places(|one| one.class == 1),
-            heard: later.into_iter().chain(heard.iter().map(|one| (one.id, one.boot))).collect(),
-        }
-    }
-
-    /// How many of those heard fit one datagram beside this node's own names.
-    fn heard_max(&self) -> usize {
-        let list: usize = self.config.voters.iter().map(|name| name.as_str().len() + 2).sum();
-        let url = self.config.public_url.as_ref().map_or(0, String::len);
-        (HELLO_BYTES.saturating_sub(list + url) / HEARD_BYTES).clamp(8, HEARD_MAX)
     }
 }
 

@@ -55,7 +55,7 @@ impl Peer {
 
     /// What its disk held before this start of it, if that began with less, or an earlier one had; until it says that this is
     /// made good. What it holds by now proves nothing: it may have caught up, and its votes do not come back with the entries.
-    pub(super) fn lost(&self) -> Option<Held> {
+    pub(crate) fn lost(&self) -> Option<Held> {
         let holds = Held { term: self.hello.term, index: self.hello.durable.index };
         let began = if planted!(HadComparedLate) { Some(holds) } else { self.hello.began };
         let by_this_start = began.is_some_and(|began| self.had_before.exceeds(began));

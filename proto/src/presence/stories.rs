@@ -8,6 +8,7 @@ use crate::raft::{Config, Durable};
 use crate::types::{
     Boot, Cluster, EntryId, HardState, Held, Identity, Index, NodeId, NodeName, Now, Span, Term, Time,
 };
+use crate::wire;
 
 /// One node: its disk, and its presence while it runs.
 struct Node {
@@ -305,6 +306,53 @@ fn three_and_five_found_one_cluster_together_well_under_a_second() {
         assert_eq!(founders.values().sum::<usize>(), 1);
         assert!(table.nodes.iter().all(|node| node.troubles().is_empty()), "a quick founding has no trouble");
     }
+}
+
+#[test]
+fn every_list_that_is_accepted_founds() {
+    let names = |n: u8, bytes: usize| (1..=n).map(|i| format!("n{i:0>width$}", width = bytes - 1)).collect();
+    let urls = [
+        None,
+        Some("http://192.168.100.100:8080"),
+        Some("https://a-node-with-a-long-name.example.org:8443/"),
+    ];
+    for (bytes, url) in [3, 12, 32].into_iter().zip(urls) {
+        let lists = (8..=40).map(|n| -> Vec<String> { names(n, bytes) });
+        let fits = |list: &Vec<String>| {
+            let list: Vec<NodeName> = list.iter().map(|text| name(text)).collect();
+            wire::voters_fit(&list, url, "0")
+        };
+        let longest = lists.take_while(fits).last().expect("a list that fits");
+        let list: Vec<&str> = longest.iter().map(String::as_str).collect();
+        let node = |(own, identity): (&&str, u8)| Config {
+            public_url: url.map(str::to_owned),
+            ..config(own, identity, &list)
+        };
+        let mut table = Table::of(list.iter().zip(1..).map(node).collect());
+        let took = table.until("founded", 10_000, Node::may_vote);
+        println!("measured: {} voters with names of {bytes} bytes, {took} ms", list.len());
+    }
+}
+
+#[test]
+fn a_node_of_another_cluster_is_named_after_the_voters_and_gets_no_copies() {
+    let mut table = acquainted();
+    let cluster = Some(Cluster { id: [9; 16], epoch: 1 });
+    let (own, boot) = (table.nodes[0].config.id(), table.nodes[0].config.boot);
+    let now = table.now;
+    let mut said = table.running(1).hello(now, &standing());
+    for number in 100..200 {
+        let identity = Identity([number; 16]);
+        said = Hello { identity, cluster, heard: vec![(own, boot)], direct_only: vec![0], ..said };
+        let from = Sender { id: identity.node_id(), boot: Boot(1), direct: false };
+        let _ = table.running(0).on_hello(now, from, said.clone());
+    }
+    assert_eq!(table.running(0).members().count(), 2);
+    assert!(table.running(0).copies_to().is_empty(), "{:?}", table.running(0).copies_to());
+    let others: Vec<NodeId> = table.nodes[1..].iter().map(|node| node.config.id()).collect();
+    let mut hello = table.running(0).hello(now, &standing());
+    hello.heard.truncate(2);
+    assert!(hello.heard.iter().all(|(id, _)| others.contains(id)), "{:?} of {others:?}", hello.heard);
 }
 
 #[test]

@@ -188,6 +188,20 @@ pub(super) fn fitted<'a>(sender_name: &str, recipient: &Recipient, message: &'a 
     }
 }
 
+/// Shortens what a HELLO says it heard to what fits one datagram, whomever it is for, and whatever key it will name.
+pub(crate) fn fit_heard(hello: &mut Hello) {
+    let sender_name = hello.name.as_str().to_owned();
+    let longest = "x".repeat(NAME_BYTES_MAX).parse().expect("a name of the greatest length");
+    let key = Some(KeyId { number: u32::MAX, fingerprint: Fingerprint([0; 8]) });
+    let message = Message::Hello(Box::new(Hello { key, ..hello.clone() }));
+    let Message::Hello(whole) = &message else { return };
+    if let Cow::Owned(Message::Hello(fitted)) =
+        fitted_hello(&sender_name, &Recipient::Name(longest), &message, whole)
+    {
+        *hello = Hello { key: hello.key, ..*fitted };
+    }
+}
+
 fn fitted_hello<'a>(
     sender_name: &str,
     recipient: &Recipient,

@@ -19,6 +19,7 @@ mod secret;
 mod sense;
 
 pub use entry::BadPayload;
+pub(crate) use fit::fit_heard;
 pub use fit::{
     ENTRIES_BYTES_MAX, PART_BYTES_MAX, STORE_COMMAND_BYTES_MAX, carried_bytes, fit_log, voters_fit,
 };
