@@ -1,6 +1,6 @@
 //! One node: the core while it runs, its disk, and its state machine.
 
-use chorus_proto::message::Versions;
+use chorus_proto::message::{Hello, Role, Versions};
 use chorus_proto::planted;
 use chorus_proto::raft::{Actions, Config, Raft};
 use chorus_proto::text::Names;
@@ -145,6 +145,42 @@ pub fn config(name: &str, number: u8, voters: &[&str]) -> Config {
         versions: Versions::FIRST,
         pid: 0,
         seed: 0,
+    }
+}
+
+/// HELLO of a node that follows in another cluster under the same secret, and hears that start of another. It holds the
+/// entries from `first` to `commit`, all of them committed and applied there.
+#[must_use]
+pub fn foreign_hello(config: &Config, heard: (NodeId, Boot), commit: u64, first: u64) -> Hello {
+    Hello {
+        name: config.name.clone(),
+        identity: config.identity,
+        cluster: Some(Cluster { id: [9; 16], epoch: 1 }),
+        empty: false,
+        founded: true,
+        voters: config.voters.clone(),
+        version: config.version.clone(),
+        role: Role::Follower,
+        term: Term(1),
+        leader: None,
+        clock_ms: 0,
+        durable: EntryId::new(1, commit),
+        commit_index: Index(commit),
+        applied_index: Index(commit),
+        first_index: Index(first),
+        configuration_index: Index(1),
+        public_url: None,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+        pid: config.pid,
+        heard: vec![heard],
+        direct_only: Vec::new(),
+        unproven: Vec::new(),
+        began: None,
+        made_good: None,
+        had: Vec::new(),
+        state: None,
+        versions: Some(config.versions),
+        key: None,
     }
 }
 

@@ -104,6 +104,8 @@ invariants! {
     CloneIsFenced "clone-is-fenced",
     /// A node that comes back with an old copy of its disk learns in time that it is one, if anybody can know.
     OldCopyIsFound "old-copy-is-found",
+    /// Nobody turns to a node of another cluster under the same secret.
+    OnlyMembersAreAsked "only-members-are-asked",
     /// Nothing panics.
     NoPanic "no-panic",
     /// Deadlines move on, and a life ends.

@@ -114,6 +114,7 @@ pub fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::CloneUnnoticed | Bug::CloneVotes => &[I::CloneIsFenced],
         Bug::BehindVotes | Bug::PromiseNotCompared => &[I::BehindIsSilent],
         Bug::HadForgotten | Bug::HadComparedLate | Bug::LossForgotten => &[I::OldCopyIsFound],
+        Bug::ForeignerTakenForMember => &[I::OnlyMembersAreAsked],
         Bug::WindowBeforeAuthentication => &[I::LeaderReturns, I::AllConverge, I::EveryCallEnds],
         Bug::ReplayInWindow
         | Bug::ReplayOfOlderBoot

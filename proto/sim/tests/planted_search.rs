@@ -2,7 +2,8 @@
 #![cfg(feature = "mutants")]
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::time::Instant;
 
 use chorus_proto::planted::{Bug, plant};
@@ -27,8 +28,26 @@ const BUGS: &[Bug] = &[
     Bug::CommitBeyondMatched,
 ];
 
+thread_local! {
+    /// The file in which this thread last panicked, and the words.
+    static PANICKED: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// What the core said of itself, if it was the core that stopped: a panic of the search or of its models finds nothing.
+fn own_assertion() -> String {
+    let panicked = PANICKED.take();
+    let (file, words) = panicked.expect("a panic has a place");
+    assert!(file.contains("proto/src/"), "not the core's, but {file}: {words}");
+    format!("a core's own assertion: {words}")
+}
+
 #[test]
 fn every_planted_bug_is_found() {
+    set_hook(Box::new(|panic| {
+        let file = panic.location().map(|place| place.file().to_owned()).unwrap_or_default();
+        PANICKED.set(Some((file, panic.to_string())));
+        eprintln!("{panic}");
+    }));
     for bug in BUGS {
         let begun = Instant::now();
         plant(Some(*bug));
@@ -37,7 +56,7 @@ fn every_planted_bug_is_found() {
         plant(None);
         let (states, shown) = match found {
             Ok(found) => (found.states, found.broken),
-            Err(_) => (0, Some("a core's own assertion".to_owned())),
+            Err(_) => (0, Some(own_assertion())),
         };
         let shown = shown.unwrap_or_else(|| panic!("{}: not found in {states} states", bug.name()));
         let rule = shown.lines().next().unwrap_or_default();

@@ -176,7 +176,8 @@ pub enum Event {
         /// Who votes.
         configuration: Configuration,
     },
-    /// Entries that this node appended were cut away by another leader's: their commands may come again.
+    /// Entries that this node appended were cut away by another leader's, or went with the log when a snapshot took its place:
+    /// their commands may come again.
     Cut {
         /// The first that is gone.
         from: Index,

@@ -364,10 +364,21 @@ impl Stage {
     fn say(&mut self, from: &str, to: &str, message: &str, words: &Words<'_>) -> Result<(), String> {
         self.unchecked = true;
         let (from, to) = (self.at(from)?, self.at(to)?);
-        let message = parse::message(message, words, |name| self.at(name).map(|at| self.hosts[at].id))?;
+        let message = match message {
+            "HELLO" => self.foreign_hello(from, to, words)?,
+            _ => parse::message(message, words, |name| self.at(name).map(|at| self.hosts[at].id))?,
+        };
         let sender = Sender { id: self.hosts[from].id, boot: self.hosts[from].config.boot, direct: false };
         let cluster = self.hosts[to].cluster();
         self.arrive(UnderWay { to, from, sender, cluster, message })
+    }
+
+    /// HELLO of a node of another cluster, which hears the receiver.
+    fn foreign_hello(&self, from: usize, to: usize, words: &Words<'_>) -> Result<Message, String> {
+        let (from, to) = (&self.hosts[from].config, &self.hosts[to].config);
+        let heard = (to.id(), to.boot);
+        let hello = host::foreign_hello(from, heard, words.number("commit")?, words.number("first")?);
+        Ok(Message::Hello(Box::new(hello)))
     }
 
     // --- a node's inputs, and what comes of them ---
@@ -423,6 +434,9 @@ impl Stage {
             image.hard_state = HardState { term: Term(words.number("term")?), vote: None };
         }
         host.disk = Disk::new(image);
+        if let Some(promised) = words.named("promised") {
+            host.disk.promise(parse::entry_id(promised)?);
+        }
         host.machine.fall_back(Index(to));
         self.unchecked = true;
         Ok(())

@@ -132,6 +132,7 @@ impl World {
             (Some(raft), To::Group) => raft.presence().besides(&message).to_vec(),
             _ => Vec::new(),
         };
+        self.turns_to_members(from, to, &besides, &message)?;
         // A HELLO is sealed anew for each, the group's last: the first to come may be a proof, before which nothing counts.
         let hellos = if matches!(message, Message::Hello(_)) { besides.clone() } else { Vec::new() };
         let hellos: Vec<Datagram> = hellos

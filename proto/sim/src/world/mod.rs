@@ -14,6 +14,7 @@ mod clones;
 mod copies;
 mod faults;
 mod feeds;
+mod foreigner;
 mod lives;
 mod members;
 mod reads;
@@ -45,6 +46,7 @@ use clones::Clones;
 use copies::OldCopy;
 use faults::Cut;
 use feeds::Subscriber;
+use foreigner::Foreigner;
 use lives::Life;
 use members::Changes;
 use reads::Reading;
@@ -203,6 +205,8 @@ enum What {
     },
     /// The copy of a disk is taken, or started.
     Clone,
+    /// A node of another cluster says HELLO.
+    ForeignHello,
 }
 
 #[derive(Debug)]
@@ -270,6 +274,8 @@ struct World {
     changes: Option<Changes>,
     /// Nodes straggle.
     stragglers: Option<Stragglers>,
+    /// A node of another cluster is heard.
+    foreigner: Option<Foreigner>,
     /// Role and term of each node as the trace told them last.
     told: Vec<(Role, Term)>,
     steps: u64,
@@ -324,6 +330,11 @@ impl World {
             climate.end(Class::RottenDisk);
             climate.end(Class::LostState);
         }
+        let foreigner = Foreigner::draw(seed).filter(|_| !unjudged && !founds);
+        if foreigner.is_some() {
+            // An empty node that hears two clusters joins none.
+            climate.end(Class::WipedDisk);
+        }
         let founding = host::founding(&configs);
         let clones = cloned.then(|| Clones::draw(&mut rng, voters, configs.len()));
         if let Some(clones) = &clones {
@@ -371,6 +382,7 @@ impl World {
             old_copy,
             changes,
             stragglers: Stragglers::draw(seed).filter(|_| !unjudged),
+            foreigner,
             steps: 0,
             report: Report::default(),
             hash: 0,
@@ -404,6 +416,7 @@ impl World {
         self.after(first_fault, What::Fault);
         self.begin_changes();
         self.begin_straggling();
+        self.meet_foreigner();
         self.after(Span(100_000), What::Read);
     }
 
@@ -512,6 +525,7 @@ impl World {
                 Ok(())
             }
             What::Clone => self.clone_moves(),
+            What::ForeignHello => self.foreign_hello(),
         }
     }
 

@@ -97,11 +97,9 @@ impl Raft {
 
     pub(super) fn answer_due(&mut self) {
         let now = self.now.time;
-        let (due, later) =
-            std::mem::take(&mut self.repair.answers).into_iter().partition(|answer| answer.at <= now);
-        self.repair.answers = later;
-        for Answer { what, .. } in due {
-            match what {
+        // One after the other: what one says the next need not say again.
+        while let Some(place) = self.repair.answers.iter().position(|answer| answer.at <= now) {
+            match self.repair.answers.remove(place).what {
                 Lacked::Entries { from, to } => self.say_catchup(ReadFor::Group, from, to, ANSWER_BYTES_MAX),
                 Lacked::Parts { index, digest, parts } => self.say_named_parts(index, digest, &parts),
                 Lacked::Leader => self.say_leader_info(),
@@ -110,6 +108,7 @@ impl Raft {
     }
 
     fn say_leader_info(&mut self) {
+        self.repair.heard_leader_info();
         let info = self.leader_info();
         self.send(To::Group, Message::LeaderInfo(info));
     }
@@ -147,6 +146,9 @@ impl Raft {
     fn say_catchup(&mut self, reason: ReadFor, from: Index, to: Index, bytes_max: usize) {
         if !self.log.remembers(from) {
             let to = to.min(self.log.durable_index());
+            if reason == ReadFor::Group {
+                self.repair.heard_catchup(from, to);
+            }
             self.actions.read.push(ReadLog { reason, from, to, bytes_max });
             return;
         }
@@ -198,6 +200,11 @@ impl Raft {
                 carried.iter().zip(&entries).filter(|(carried, _)| matches!(carried, Carried::Named { .. }));
             large.for_each(|(_, entry)| self.say_parts_of(to, entry, &[]));
         }
+        if to == To::Group
+            && let Some(last) = entries.last()
+        {
+            self.repair.heard_catchup(previous.index.next(), last.id.index);
+        }
         for (previous, entries) in pack(previous, carried) {
             let last = entries.last().map_or(previous.index, |carried| carried.id().index);
             let commit_index =
@@ -226,7 +233,11 @@ impl Raft {
         let Payload::Command(command) = &entry.payload else { return };
         let parts = wire::split(command).into_iter();
         let wanted = parts.filter(|part| numbers.is_empty() || numbers.contains(&part.part));
-        wanted.for_each(|part| self.send(to, Message::Part(part)));
+        let wanted: Vec<Part> = wanted.collect();
+        if to == To::Group {
+            self.repair.said_parts(&wanted, numbers.is_empty());
+        }
+        wanted.into_iter().for_each(|part| self.send(to, Message::Part(part)));
     }
 
     /// Says pieces that somebody lacks, if the command at `index` is the one that they belong to.
@@ -244,7 +255,7 @@ impl Raft {
 }
 
 impl Repair {
-    /// Another node answered for these entries.
+    /// Another node answered for these entries, or this one does.
     pub(super) fn heard_catchup(&mut self, first: Index, last: Index) {
         self.answers.retain_mut(|answer| match &mut answer.what {
             Lacked::Entries { from, to } if first <= *from && *from <= last => {
@@ -255,7 +266,20 @@ impl Repair {
         });
     }
 
-    /// Another node said this piece.
+    /// Who leads was said.
+    pub(super) fn heard_leader_info(&mut self) {
+        self.answers.retain(|answer| !matches!(answer.what, Lacked::Leader));
+    }
+
+    /// This node said these pieces of one command; perhaps all that there are.
+    fn said_parts(&mut self, said: &[Part], all: bool) {
+        said.iter().for_each(|part| self.heard_part(part));
+        let whole = said.first().filter(|_| all).map(|part| part.digest);
+        self.answers
+            .retain(|answer| !matches!(&answer.what, Lacked::Parts { digest, .. } if Some(*digest) == whole));
+    }
+
+    /// This piece was said.
     pub(super) fn heard_part(&mut self, part: &Part) {
         self.answers.retain_mut(|answer| match &mut answer.what {
             Lacked::Parts { digest, parts, .. } if *digest == part.digest && !parts.is_empty() => {

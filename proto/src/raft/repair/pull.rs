@@ -1,7 +1,7 @@
 //! Long ranges: which source a node that is far behind chooses, and the pace at which it pulls (CATCHMEUP).
 
 use super::Repair;
-use super::answer::{Lacked, PULL_BYTES_MAX};
+use super::answer::PULL_BYTES_MAX;
 use crate::mark;
 use crate::message::{CatchMeUp, LeaderInfo, Message};
 use crate::presence::Peer;
@@ -39,7 +39,7 @@ pub(super) struct Pull {
 
 impl Raft {
     pub(in crate::raft) fn on_leader_info(&mut self, from: NodeId, info: LeaderInfo) {
-        self.repair.answers.retain(|answer| !matches!(answer.what, Lacked::Leader));
+        self.repair.heard_leader_info();
         if info.commit_index <= self.matched || self.repair.infos.len() >= INFOS_MAX {
             return;
         }
@@ -79,12 +79,12 @@ impl Raft {
         self.go_on_pulling();
     }
 
-    /// Those who were heard a moment ago and know of committed entries that this node lacks. Of those who do not hear this
+    /// Members that were heard a moment ago and know of committed entries that this node lacks. Of those who do not hear this
     /// node nothing can be had: they count only while nobody else is known. A leader that hears it has all that there is, also
     /// while it knows of fewer commits.
     fn further(&self) -> Vec<(NodeId, &Peer)> {
-        let fresh =
-            self.presence.peers().filter(|(_, peer)| self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN);
+        let members = self.presence.members();
+        let fresh = members.filter(|(_, peer)| self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN);
         let all: Vec<_> = fresh.filter(|(_, peer)| peer.hello.commit_index > self.matched).collect();
         let hearing: Vec<_> = all.iter().copied().filter(|(_, peer)| !self.is_deaf(peer)).collect();
         if hearing.is_empty() && !self.leader_hears() { all } else { hearing }

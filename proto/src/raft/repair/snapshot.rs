@@ -77,7 +77,7 @@ impl Raft {
         let of_use = |index: Index| {
             if self.needs_state() { index >= self.log.base().index } else { index > self.matched }
         };
-        let fresh = self.presence.peers().filter(|(_, peer)| {
+        let fresh = self.presence.members().filter(|(_, peer)| {
             self.now.time.since(peer.heard) < SOURCE_HEARD_WITHIN && of_use(peer.hello.applied_index)
         });
         // By choice none that does not hear this node, nor the one that failed last, nor the leader, which has enough to do.
@@ -166,6 +166,21 @@ impl Raft {
         }
     }
 
+    /// It is said to be committed where the log, as the term's leader holds it too, has another entry: who says so errs or
+    /// lies. Nothing may come of it, for the log would end before what is matched.
+    fn contradicts(&self, id: EntryId) -> bool {
+        let known = self.log.base().index..=self.matched;
+        known.contains(&id.index) && !self.log.holds(id) && !planted!(TwoSnapshots)
+    }
+
+    fn deny(&mut self, source: NodeId, id: EntryId) {
+        let ours = self.log.id_at(id.index).expect("what is matched is in the log");
+        self.violation(format!(
+            "{source} offers a snapshot that ends with {id}, where {ours} is known to stand"
+        ));
+        self.give_up(source);
+    }
+
     pub(super) fn on_offer(&mut self, from: NodeId, offer: SnapshotOffer) {
         let asked = matches!(self.repair.snapshot, Some(Wanted::Asked { source, .. }) if source == from);
         let again = planted!(TwoSnapshots) && self.repair.snapshot.is_some();
@@ -173,7 +188,9 @@ impl Raft {
         if !asked && !pulls && !again {
             return;
         }
-        if self.is_of_use(offer.id) {
+        if self.contradicts(offer.id) {
+            self.deny(from, offer.id);
+        } else if self.is_of_use(offer.id) {
             self.repair.pull = None;
             self.repair.snapshot = Some(Wanted::Fetching { source: from });
             self.event(Event::FetchSnapshot { source: from, offer });
@@ -195,18 +212,23 @@ impl Raft {
     /// useless: then `Event::SnapshotUnused` says so.
     pub fn fetched(&mut self, now: Now, snapshot: Fetched) -> Actions {
         self.now = now;
-        let expected =
-            matches!(self.repair.snapshot, Some(Wanted::Fetching { .. })) || planted!(TwoSnapshots);
+        let source = match self.repair.snapshot {
+            Some(Wanted::Fetching { source }) => Some(source),
+            _ => None,
+        };
+        let expected = source.is_some() || planted!(TwoSnapshots);
         if expected {
             self.repair.snapshot = None;
         }
+        let denied = source.filter(|_| self.contradicts(snapshot.id));
         // A leader holds all that is committed (thesis 3.6.3): it needs nothing of it.
-        let of_use = self.is_of_use(snapshot.id) || planted!(TwoSnapshots);
+        let of_use = denied.is_none() && self.is_of_use(snapshot.id) || planted!(TwoSnapshots);
         let fits = expected && of_use && !self.silent && !self.leads();
         if fits && self.presence.cluster() == Some(snapshot.cluster) {
             self.install(snapshot);
         } else {
             self.event(Event::SnapshotUnused { ticket: snapshot.ticket });
+            denied.into_iter().for_each(|source| self.deny(source, snapshot.id));
             self.note_gaps();
         }
         self.finish()
@@ -244,6 +266,11 @@ impl Raft {
         let Fetched { ticket, id, time_ms, configuration, .. } = snapshot;
         self.repair.snapshot = None;
         if !keep_tail {
+            let from = self.commit_index.next();
+            if self.log.last_index() >= from {
+                // What this node had proposed may be in the snapshot, or nowhere.
+                self.event(Event::Cut { from });
+            }
             self.log.restart(id, time_ms);
         } else if id != self.log.base() {
             self.log.compact(id);
