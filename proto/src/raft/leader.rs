@@ -22,9 +22,13 @@ struct HandOver {
     /// When this node goes on leading.
     until: Time,
     repeat_at: Time,
-    /// RESIGN was said at least once.
-    said: bool,
+    /// Whom RESIGN named last, and how often in a row.
+    named: Option<(NodeId, u32)>,
 }
+
+/// RESIGN names one successor so often before it names another: it may be lost, or a disk slow; and it may be said to one
+/// that cannot lead, which says nothing.
+const NAMED_IN_A_ROW: u32 = 2;
 
 /// What a leader keeps for the length of its term.
 #[derive(Clone, Debug)]
@@ -370,7 +374,7 @@ impl Raft {
     fn begin_hand_over(&mut self, wanted: Option<NodeId>, until: Time) {
         let repeat_at = self.now.time;
         if let Office::Leader(leader) = &mut self.office {
-            leader.hand_over = Some(HandOver { wanted, until, repeat_at, said: false });
+            leader.hand_over = Some(HandOver { wanted, until, repeat_at, named: None });
             self.tick_hand_over();
         }
     }
@@ -379,8 +383,11 @@ impl Raft {
         let now = self.now.time;
         let Office::Leader(leader) = &self.office else { return };
         let Some(hand_over) = leader.hand_over else { return };
-        mark!(NobodyToHandTo, now >= hand_over.until && !hand_over.said && !leader.in_flight.is_empty());
-        mark!(SuccessorFailed, now >= hand_over.until && hand_over.said);
+        mark!(
+            NobodyToHandTo,
+            now >= hand_over.until && hand_over.named.is_none() && !leader.in_flight.is_empty()
+        );
+        mark!(SuccessorFailed, now >= hand_over.until && hand_over.named.is_some());
         if now >= hand_over.until || leader.progress.is_empty() {
             self.end_hand_over(false);
         } else if now >= hand_over.repeat_at {
@@ -391,7 +398,7 @@ impl Raft {
     /// A voter answered: perhaps it is the first that holds the whole log.
     fn go_on_handing_over(&mut self) {
         let Office::Leader(leader) = &self.office else { return };
-        if leader.hand_over.is_some_and(|hand_over| !hand_over.said) {
+        if leader.hand_over.is_some_and(|hand_over| hand_over.named.is_none()) {
             self.say_resign();
         }
     }
@@ -403,22 +410,33 @@ impl Raft {
         let Some(hand_over) = &mut leader.hand_over else { return };
         hand_over.repeat_at = repeat_at;
         if let Some(successor) = successor {
-            hand_over.said = true;
+            let before = hand_over.named.filter(|(named, _)| *named == successor);
+            hand_over.named = Some((successor, before.map_or(0, |(_, times)| times) + 1));
             self.send(To::Group, Message::Resign(Resign { term: self.term, successor }));
         }
     }
 
-    /// The voter that takes over: the wanted one, or the one heard last, if it holds the whole log.
+    /// The voter that takes over: the wanted one; or first the one heard last, then the others in turn, as whoever lost its
+    /// state, say, cannot lead. Each must hold the whole log.
     fn successor(&self) -> Option<NodeId> {
         let Office::Leader(leader) = &self.office else { return None };
-        let wanted = leader.hand_over?.wanted;
+        let HandOver { wanted, named, .. } = leader.hand_over?;
+        let able = self.able(leader, wanted);
+        let Some((last, times)) = named else { return latest(leader, &able) };
+        if times < NAMED_IN_A_ROW && able.contains(&last) {
+            return Some(last);
+        }
+        able.iter().find(|id| **id > last).or(able.first()).copied()
+    }
+
+    /// Those that hold the whole log, by id; of them none that is known to have lost something, if there are others.
+    fn able(&self, leader: &Leader, wanted: Option<NodeId>) -> Vec<NodeId> {
         let last_index = self.log.last_index();
-        let mut able = leader.progress.iter().filter(|(id, progress)| {
-            progress.match_index == last_index && wanted.is_none_or(|wanted| wanted == **id)
-        });
-        let first = able.next()?;
-        let latest = able.fold(first, |best, next| if next.1.heard > best.1.heard { next } else { best });
-        Some(*latest.0)
+        let whole = leader.progress.iter().filter(|(_, progress)| progress.match_index == last_index);
+        let ids = whole.map(|(id, _)| *id).filter(|id| wanted.is_none_or(|wanted| wanted == *id));
+        let lost = |id: &NodeId| self.presence.peer(*id).is_some_and(|peer| peer.lost().is_some());
+        let (lossy, sound): (Vec<NodeId>, Vec<NodeId>) = ids.partition(lost);
+        if sound.is_empty() { lossy } else { sound }
     }
 
     pub(super) fn end_hand_over(&mut self, done: bool) {
@@ -428,6 +446,12 @@ impl Raft {
             self.event(Event::HandedOver { done });
         }
     }
+}
+
+/// Of these the one that was heard last, the lowest among equals.
+fn latest(leader: &Leader, of: &[NodeId]) -> Option<NodeId> {
+    let heard = |id: &NodeId| leader.progress.get(id).map(|progress| progress.heard);
+    of.iter().rev().max_by_key(|id| heard(id)).copied()
 }
 
 /// Never before the previous entry's time, and not far from most voters' clocks: a leader whose clock is ahead would take
