@@ -363,7 +363,7 @@ impl Raft {
     #[must_use]
     pub fn election_at(&self) -> Option<Time> {
         match &self.office {
-            Office::Follower(follower) if !self.silent => self.may_vote().then_some(follower.election_at),
+            Office::Follower(follower) if !self.silent => self.may_campaign().then_some(follower.election_at),
             _ => None,
         }
     }
@@ -661,24 +661,27 @@ impl Raft {
     /// Another node remembers that this one's disk held more than a start of it began with: it is an old copy, or lost its end
     /// together with the promise. What it acknowledged may be gone, and whom it voted for is not known any more.
     fn lost_what_it_had(&mut self, had: Held) {
-        if let Some(Behind { promised, start_term }) = &mut self.behind {
-            promised.index = promised.index.max(had.index);
-            *start_term = had.term.max(*start_term);
-            return;
+        let last = self.log.durable_id();
+        let known = self.behind;
+        let before = known.unwrap_or(Behind {
+            promised: EntryId { term: last.term, index: Index(0) },
+            start_term: self.term,
+        });
+        let promised = EntryId { index: before.promised.index.max(had.index), ..before.promised };
+        let start_term = before.start_term.max(had.term);
+        self.behind = Some(Behind { promised, start_term });
+        if known.is_none() {
+            self.fence(Event::Behind { last, promised });
         }
-        let promised = EntryId { term: self.log.durable_id().term, index: had.index };
-        self.behind = Some(Behind { promised, start_term: self.term.max(had.term) });
-        self.fence(Event::Behind { last: self.log.durable_id(), promised });
-        self.spend_vote(had.term);
+        self.spend_vote(start_term);
     }
 
-    /// Up to `term` this node may have voted for somebody, or up to its own if that is later: it gives no vote there any more,
-    /// after another start neither.
+    /// Up to `term` this node may have voted for somebody: it gives no vote there any more, after another start neither.
     fn spend_vote(&mut self, term: Term) {
         if term > self.term {
             self.become_follower(term, None);
         }
-        if self.vote.is_none() {
+        if term == self.term && self.vote.is_none() {
             self.vote = Some(self.id);
             self.write.hard_state = Some(HardState { term: self.term, vote: self.vote });
         }
