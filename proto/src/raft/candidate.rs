@@ -158,7 +158,7 @@ impl Raft {
             consenting.insert(from);
             self.maybe_start_election();
         } else if consent.term > self.term {
-            // Asked again with a term that the voter could grant; the time of this round runs on.
+            // Asks again after a timeout, with a term that the voter could grant.
             self.become_follower(consent.term, None);
         }
     }
@@ -308,7 +308,13 @@ impl Raft {
     /// for ever: it may be one that no vote reaches.
     fn wait_for_candidate(&mut self) {
         let (now, span) = (self.now.time, self.quorum_span());
-        if self.vote_said.is_none_or(|said| now.since(said) <= span) {
+        if self.vote_said.is_some_and(|said| now.since(said) > span) {
+            return;
+        }
+        if let Office::Candidate(_) = self.office {
+            // It was asking for a later term itself.
+            self.become_follower(self.term, None);
+        } else {
             self.restart_election_timer();
         }
     }
