@@ -219,11 +219,12 @@ impl Raft {
     }
 
     /// What became of an entry that this node appended as leader: true once it is committed, false once another stands in
-    /// its place, none as long as that is open.
+    /// its place, none as long as that is open, and where a snapshot took the place of both.
     #[must_use]
     pub fn fate(&self, id: EntryId) -> Option<bool> {
         let held = self.log.holds(id);
-        (self.commit_index >= id.index || !held).then_some(held)
+        let known = id.index >= self.log.base().index;
+        (known && (self.commit_index >= id.index || !held)).then_some(held)
     }
 
     fn may_change(&self, change: &Change) -> Result<Configuration, ChangeRefusal> {
