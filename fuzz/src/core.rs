@@ -66,7 +66,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A member of a founded cluster with up to three entries, or an empty disk, or a learner.
+    /// A member of a founded cluster with up to three entries, its state lost or not, or an empty disk, or a learner.
     fn open(choices: &mut Choices<'_>) -> Self {
         let opening = choices.byte();
         let learns = opening & 12 == 12;
@@ -84,6 +84,11 @@ impl Scene {
         let neighbours = [1, 2].map(|number| Neighbour::new(&configs[number - 1], &record));
         let ear = neighbour::listener();
         let mut host = Host::new(own, image);
+        if opening & 16 > 0 {
+            // The log begins where it ends, if there is one, and the state that it went on from is gone.
+            host.disk.compact(host.disk.synced.last_id().index);
+            host.lose_state();
+        }
         let promises = Promises::new(&host);
         let now = Now::default();
         let started = host.start(now, u64::from(opening));

@@ -573,7 +573,7 @@ pub enum Report {
     Stored {
         /// The entry that decided it.
         index: Index,
-        /// `created`, `changed`, `deleted` or `unchanged`.
+        /// `created`, `changed` or `deleted`.
         outcome: String,
     },
     /// A piece of the committed log.
