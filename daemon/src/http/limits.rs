@@ -20,6 +20,10 @@ const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A request's head, and the pause between two requests of a connection, may take so long.
 pub(super) const HEAD_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// A client that takes nothing for so long of what is written to it is gone: an answer that nobody reads, a feed too, holds
+/// what it holds no longer.
+pub(super) const TAKE_WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// TLS may take so long until it is agreed on.
 pub(super) const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
 

@@ -15,13 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_rustls::TlsAcceptor;
 
 use super::addresses::{Connected, Peer};
 use super::gate::Local;
 use super::limits::{
     CONNECTIONS_MAX, FEED_CLIENTS_MAX, HANDSHAKE_WAIT_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, SOCKET_BYTES,
-    STOP_WAIT_MAX,
+    STOP_WAIT_MAX, TAKE_WAIT_MAX,
 };
 use super::site::{Shared, Site, WebState};
 use super::{elections, router};
@@ -122,6 +123,7 @@ async fn converse(
     // An answer is one small write: waiting for a fuller segment would only add its delay.
     let _best_effort = stream.set_nodelay(true);
     let said = Said { local: stream.local_addr().ok().map(Local), peer, held };
+    let stream = bounded(stream);
     site.metrics.connections.inc();
     match site.guard.tls() {
         None => answer(stream, said, app, stopping).await,
@@ -136,6 +138,13 @@ async fn converse(
         }
     }
     site.metrics.connections.dec();
+}
+
+/// Breaks when its client takes nothing of what is written for too long: below TLS, where each bit that it takes is seen.
+fn bounded(stream: TcpStream) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(TAKE_WAIT_MAX));
+    Box::pin(stream)
 }
 
 /// What the server says of a connection with each of its requests.

@@ -1,16 +1,27 @@
 //! Clients that stall: they are gone before long, cost little memory, and the others hardly notice them.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::wait::wait_for;
 
 const SOCKETS: usize = 200;
 const HEADS: usize = 500;
+/// Of each of the two: those that take nothing of the feed's events, and those that take nothing of a long answer.
+const DEAF: usize = 40;
+/// What is there to be told: together more than the kernel keeps of a connection.
+const VALUES: usize = 24;
+const VALUE_BYTES: usize = 60_000;
+/// What the kernel of a deaf one takes in its stead, in bytes.
+const DEAF_BYTES: u32 = 8 * 1024;
 /// The stalled are gone within this time.
 const GONE: Duration = Duration::from_secs(30);
 /// What each of them holds at most.
@@ -24,13 +35,19 @@ const NOISE: Duration = Duration::from_millis(5);
 async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
     let cluster = Cluster::start(1).await;
     let client = cluster.client(0);
+    for n in 0..VALUES {
+        let put = client.request(Method::PUT, &format!("/api/v1/store/{n}"));
+        let put = put.json(&json!({ "value": "x".repeat(VALUE_BYTES) })).send().await.expect("an answer");
+        assert!(put.status().is_success(), "{}", put.status());
+    }
     healthy("warm", &client, 100).await;
     let before = healthy("before", &client, 400).await;
     let resident = resident_bytes(cluster.pid(0));
 
-    let begun = Instant::now();
+    let here = connected(&client).await;
+    assert_eq!(here.feed_clients, 0, "nobody follows yet");
     let address = cluster.listen(0);
-    let mut stalled = Vec::new();
+    let (mut sockets, mut heads, mut deaf) = (Vec::new(), Vec::new(), Vec::new());
     for n in 0..SOCKETS {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         stream.write_all(upgrade(&address.to_string()).as_bytes()).await.expect("it is taken");
@@ -38,42 +55,100 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
         if n % 2 == 0 {
             stream.write_all(&masked(br#"{"t":"resume","after":0}"#)).await.expect("it is taken");
         }
-        stalled.push(tokio::spawn(reads_late(stream, begun)));
+        sockets.push(stream);
     }
     for _ in 0..HEADS {
         let mut stream = TcpStream::connect(address).await.expect("a connection");
         let head = format!("GET / HTTP/1.1\r\nHost: {address}\r\nX-Slow: ");
         stream.write_all(head.as_bytes()).await.expect("it is taken");
-        stalled.push(tokio::spawn(speaks_slowly(stream, begun)));
+        heads.push(tokio::spawn(speaks_slowly(stream)));
     }
+    for path in ["/api/v1/feed?after=0", "/api/v1/store?limit=500"].repeat(DEAF) {
+        deaf.push(deaf_to(address, path).await);
+    }
+    wait_for("all to be there", async || {
+        let all = connected(&client).await;
+        let connections = here.connections + HEADS + 2 * DEAF;
+        (all.feed_clients >= SOCKETS + DEAF && all.connections >= connections).then_some(())
+    })
+    .await;
+    let begun = Instant::now();
     let during = healthy("during", &client, 400).await;
-    let held = resident_bytes(cluster.pid(0)).saturating_sub(resident) / (SOCKETS + HEADS) as u64;
-    println!("measured: {} stalled clients hold {} KiB each", SOCKETS + HEADS, held / 1024);
+    let count = SOCKETS + HEADS + 2 * DEAF;
+    let held = resident_bytes(cluster.pid(0)).saturating_sub(resident) / count as u64;
+    println!("measured: {count} stalled clients hold {} KiB each", held / 1024);
     println!(
         "measured: p99 of a healthy client's post and read {before:?} without them, {during:?} with them"
     );
     assert!(held <= HELD_BYTES_MAX, "{held} bytes each");
     assert!(during <= (before.max(NOISE)) * 2 * BUSY, "{during:?} after {before:?}");
 
+    let last = all_gone(&client, begun, here).await;
+    println!(
+        "measured: the last stalled client was gone after {:.1} s (promised {})",
+        last.as_secs_f64(),
+        GONE.as_secs()
+    );
     let mut longest = Duration::ZERO;
-    for client in stalled {
-        longest = longest.max(client.await.expect("its end"));
+    for head in heads {
+        longest = longest.max(head.await.expect("its end"));
     }
-    println!("measured: the last stalled client was gone after {:.1} s", longest.as_secs_f64());
+    println!("measured: a head that does not end was waited for {:.1} s at most", longest.as_secs_f64());
+    for stream in sockets.into_iter().chain(deaf) {
+        ends(stream).await;
+    }
     healthy("after", &client, 20).await;
 }
 
-/// Reads nothing for as long as it may be there; then there must be an end.
-async fn reads_late(mut stream: TcpStream, begun: Instant) -> Duration {
-    sleep_until((begun + GONE).into()).await;
+/// Who is there, as the node counts it.
+#[derive(Clone, Copy, Debug)]
+struct Connected {
+    feed_clients: usize,
+    connections: usize,
+}
+
+async fn connected(client: &Client) -> Connected {
+    let metrics = client.text("/metrics").await;
+    let of = |name: &str| {
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+    };
+    Connected { feed_clients: of("chorus_feed_clients "), connections: of("chorus_http_connections ") }
+}
+
+/// Waits until nobody is there who was not `before`; how long that took since `begun`.
+async fn all_gone(client: &Client, begun: Instant, before: Connected) -> Duration {
+    loop {
+        let now = connected(client).await;
+        let elapsed = begun.elapsed();
+        if now.feed_clients == 0 && now.connections <= before.connections {
+            return elapsed;
+        }
+        assert!(elapsed < GONE, "there are still {now:?}, of {before:?} before");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Asks, and reads nothing.
+async fn deaf_to(address: SocketAddr, path: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(DEAF_BYTES).expect("a small buffer");
+    let mut stream = socket.connect(address).await.expect("a connection");
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.expect("it is taken");
+    stream
+}
+
+/// What is left of a connection has an end.
+async fn ends(mut stream: TcpStream) {
     let mut left = Vec::new();
-    let ended = timeout(Duration::from_secs(2), stream.read_to_end(&mut left)).await;
-    assert!(ended.is_ok(), "a websocket that reads nothing is still open after {:?}", begun.elapsed());
-    GONE
+    let ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut left)).await;
+    assert!(ended.is_ok(), "a connection is still open after {} bytes", left.len());
 }
 
 /// A byte a second, until it is cut off.
-async fn speaks_slowly(mut stream: TcpStream, begun: Instant) -> Duration {
+async fn speaks_slowly(mut stream: TcpStream) -> Duration {
+    let begun = Instant::now();
     let mut answer = [0; 1024];
     loop {
         let ended = match timeout(Duration::from_secs(1), stream.read(&mut answer)).await {
