@@ -130,7 +130,7 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Disk { .. } => Self { code: 74, sentence: error.to_string() },
-            StoreError::Refused(sentence) => Self::refused(sentence),
+            StoreError::Refused(sentence) | StoreError::Busy(sentence) => Self::refused(sentence),
         }
     }
 }

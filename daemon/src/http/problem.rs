@@ -143,6 +143,9 @@ const KINDS: &[Kind] = &[
     ),
 ];
 
+/// A read that found no room is worth another try after so long.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+
 /// A code of a board that the table does not know: a rule said no.
 const REFUSED: Kind = kind("refused", StatusCode::CONFLICT, "It was refused", "see detail");
 
@@ -295,6 +298,9 @@ impl From<NoAnswer> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Busy(detail) = error {
+            return Self::new("overloaded", detail).retry_after(BUSY_WAIT);
+        }
         tracing::error!(%error, "a read failed");
         Self::new("internal", "this node could not read its own store; its log says why")
     }

@@ -71,7 +71,7 @@ pub(super) struct Site {
     hosts: Vec<String>,
     public_url: Option<String>,
     listen: SocketAddr,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     /// The latest index at which state.db was read for an answer.
     told: AtomicU64,
 }
@@ -95,7 +95,7 @@ impl Site {
             hosts: state.hosts,
             public_url: state.public_url,
             listen,
-            reads: Semaphore::new(READS_MAX),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
             told: AtomicU64::new(0),
         })
     }
@@ -135,14 +135,19 @@ impl Site {
     /// Runs a query of the stores on a thread that may block.
     ///
     /// # Errors
-    /// `internal` when the store fails.
+    /// `overloaded` when too much is read, `internal` when the store fails.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Stores) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _permit = self.reads.acquire().await;
+        let permit = Arc::clone(&self.reads).acquire_owned().await;
         let stores = self.handle.stores.clone();
-        match tokio::task::spawn_blocking(move || query(&stores)).await {
+        // The query keeps its permit to its end: whoever asked may leave before.
+        let run = move || {
+            let _until_it_ends = permit;
+            query(&stores)
+        };
+        match tokio::task::spawn_blocking(run).await {
             Ok(result) => result.map_err(Problem::from),
             Err(_panicked) => Err(Problem::new("internal", "this node could not read its own store")),
         }
@@ -193,4 +198,125 @@ impl Site {
 /// `CLUSTERID.EPOCH`: which life of which cluster an index belongs to.
 pub(super) fn epoch(view: &ClusterView) -> String {
     format!("{}.{}", view.cluster, view.epoch)
+}
+
+#[cfg(test)]
+pub(super) mod by_hand {
+    use chorus_proto::types::EntryId;
+    use tokio::sync::{broadcast, mpsc};
+
+    use super::*;
+    use crate::node::{Lookout, Progress, Sights};
+    use crate::quota::Quotas;
+    use crate::store::{Applied, AppliedEntry, Reports, Retention};
+
+    struct Nobody;
+
+    impl Reports for Nobody {
+        fn persisted(&self, _: chorus_proto::types::Token) {}
+        fn applied(&self, _: Applied) {}
+        fn compacted(&self, _: EntryId) {}
+        fn installed(&self, _: EntryId) {}
+        fn stuck(&self, _: String) {}
+        fn failed(&self, _: StoreError) {}
+    }
+
+    /// A site whose entries come by hand. The senders keep their channels open.
+    #[derive(Debug)]
+    pub(in super::super) struct Hand {
+        pub(in super::super) site: Shared,
+        pub(in super::super) applied: watch::Sender<u64>,
+        pub(in super::super) feed: broadcast::Sender<Arc<AppliedEntry>>,
+        _view: watch::Sender<Arc<ClusterView>>,
+        _directory: tempfile::TempDir,
+    }
+
+    pub(in super::super) fn hand() -> Hand {
+        let directory = tempfile::tempdir().unwrap();
+        let name: chorus_proto::types::NodeName = "n2".parse().unwrap();
+        let stores = Stores::open(
+            directory.path(),
+            &name,
+            Boards::all(),
+            (Retention::default(), &Quotas::new()),
+            Arc::new(Nobody),
+        )
+        .unwrap()
+        .stores;
+        let (applied, applied_seen) = watch::channel(0);
+        let (view, view_seen) = watch::channel(Arc::default());
+        let (feed, _) = broadcast::channel(16);
+        let handle = NodeHandle {
+            name,
+            demands: mpsc::channel(1).0,
+            view: view_seen,
+            applied: applied_seen,
+            feed: feed.clone(),
+            stores,
+            progress: Progress::default(),
+            lookout: Lookout::default(),
+            sights: Sights::default(),
+        };
+        let metrics = Arc::new(Metrics::default());
+        let state = WebState {
+            handle,
+            boards: Boards::all(),
+            metrics,
+            public_url: None,
+            hosts: Vec::new(),
+            writes_per_second: 0,
+            guard: Guard::default(),
+            caches: true,
+            supervisor: None,
+        };
+        let site = Site::new(state, ([127, 0, 0, 1], 0).into(), watch::channel(false).1);
+        Hand { site, applied, feed, _view: view, _directory: directory }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::by_hand::hand;
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_query_counts_until_it_ends_also_when_its_asker_has_left() {
+        let hand = hand();
+        let site = &hand.site;
+        let (begin, begun) = mpsc::channel();
+        let mut ends = Vec::new();
+        for _ in 0..READS_MAX {
+            let (end, ended) = mpsc::channel::<()>();
+            ends.push(end);
+            let (site, begin) = (Arc::clone(site), begin.clone());
+            let asker = tokio::spawn(async move {
+                let query = move |_: &Stores| {
+                    begin.send(()).unwrap();
+                    let _until_then = ended.recv();
+                    Ok(())
+                };
+                site.read(query).await
+            });
+            let begun_here = tokio::task::block_in_place(|| begun.recv_timeout(Duration::from_secs(10)));
+            begun_here.expect("it runs");
+            asker.abort();
+            assert!(asker.await.unwrap_err().is_cancelled());
+        }
+        assert_eq!(site.reads.available_permits(), 0, "all of them still run");
+        drop(ends);
+        let next = tokio::time::timeout(Duration::from_secs(10), site.read(|_| Ok(7))).await;
+        assert_eq!(next.expect("there is room again"), Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_query_that_takes_too_long_may_be_asked_again() {
+        let endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+        let hand = hand();
+        let looked = hand.site.look(|connection| connection.query_row(endless, [], |_| Ok(()))).await;
+        let problem = looked.unwrap_err();
+        assert_eq!((problem.code(), problem.status().as_u16()), ("overloaded", 503), "{problem}");
+        assert!(problem.retry_ms().is_some());
+    }
 }

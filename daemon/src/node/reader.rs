@@ -149,7 +149,7 @@ fn carry_out(stores: &Stores, data_dir: &Path, errand: Errand) -> Result<Found, 
         Errand::Room => Found::Room(free_bytes(data_dir)?),
         Errand::Keys => match stores.keys() {
             Ok(keys) => Found::Keys(Some(keys)),
-            Err(StoreError::Refused(_)) => Found::Keys(None),
+            Err(StoreError::Refused(_) | StoreError::Busy(_)) => Found::Keys(None),
             Err(error) => return Err(error),
         },
         Errand::KeepKey { number, secret, drawn } => {
@@ -167,7 +167,7 @@ fn carry_out(stores: &Stores, data_dir: &Path, errand: Errand) -> Result<Found, 
 /// elsewhere, and the loop never waits for an answer that does not come.
 fn or_nothing<T: Default>(found: Result<T, StoreError>) -> Result<T, StoreError> {
     match found {
-        Err(StoreError::Refused(_)) => Ok(T::default()),
+        Err(StoreError::Refused(_) | StoreError::Busy(_)) => Ok(T::default()),
         found => found,
     }
 }

@@ -222,7 +222,7 @@ impl Driver {
                 }
             }
             Ok(None) => {}
-            Err(StoreError::Refused(why)) => {
+            Err(StoreError::Refused(why) | StoreError::Busy(why)) => {
                 warn!("no snapshot for a node that is far behind: {why}");
                 self.snapshots.refused = Some(now.time);
             }

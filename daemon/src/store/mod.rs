@@ -160,6 +160,9 @@ pub enum StoreError {
     /// the disk.
     #[error("{0}")]
     Refused(String),
+    /// Too much is read at once, or by one query; nothing is wrong, and it may be asked again.
+    #[error("{0}")]
+    Busy(String),
 }
 
 /// What the node learns when it opens its data directory.
@@ -260,7 +263,7 @@ impl Stores {
     /// async thread.
     ///
     /// # Errors
-    /// The disk's, or the query's.
+    /// The disk's, or the query's; `Busy` when all connections are in use, or the query takes longer than 2 s.
     pub fn read<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         self.0.readers.read(query)
     }

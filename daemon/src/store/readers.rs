@@ -178,7 +178,7 @@ impl Readers {
             return Err(StoreError::Refused("the store is closed".to_owned()));
         }
         if waited.timed_out() {
-            return Err(StoreError::Refused("all readers of the store are busy; try again".to_owned()));
+            return Err(StoreError::Busy("all readers of the store are busy; try again".to_owned()));
         }
         if let Some(reader) = pool.idle.pop() {
             return Ok(Taking::Idle(pool.switches, reader));

@@ -117,9 +117,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     move |error| {
         if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-            return StoreError::Refused(
-                "the query took longer than 2 s and was ended; ask for less".to_owned(),
-            );
+            return StoreError::Busy("the query took longer than 2 s and was ended; ask for less".to_owned());
         }
         if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) {
             return StoreError::Refused(format!(
