@@ -96,6 +96,10 @@ pub struct ListQuery {
     pub filters: BTreeMap<&'static str, String>,
 }
 
+/// What the rows of a page weigh together, in bytes, but for one row at least: all that a page holds is held as long as
+/// its reader takes for it.
+const PAGE_BYTES: usize = 512 * 1024;
+
 impl ListQuery {
     /// What the request says of this filter.
     #[must_use]
@@ -106,6 +110,24 @@ impl ListQuery {
     /// How many rows to read: one more than asked for, which shows whether there is a next page.
     pub(super) fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
+    }
+
+    /// Takes rows until the page is full, by their number or by what they weigh; the page, and whether another follows it.
+    pub(super) fn page<Row>(
+        &self,
+        rows: impl Iterator<Item = rusqlite::Result<Row>>,
+        weight: impl Fn(&Row) -> usize,
+    ) -> rusqlite::Result<(Vec<Row>, bool)> {
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for row in rows {
+            let row = row?;
+            bytes += weight(&row);
+            if page.len() == self.limit as usize || (bytes > PAGE_BYTES && !page.is_empty()) {
+                return Ok((page, true));
+            }
+            page.push(row);
+        }
+        Ok((page, false))
     }
 
     /// Cuts what was read down to the page. Its last row, if another page follows it.

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::fields::Fields;
 use super::{
     ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, Kind, ListQuery, Listed, Operation,
-    Route, Shapes, json_of, row_id,
+    Route, Shapes, json_of, private, row_id,
 };
 
 const AUTHOR: Field = Field::required("author", Kind::line(80), "Who said or wrote it");
@@ -22,13 +22,17 @@ const SEARCH: Field = Field::optional(
     Kind::line(200),
     "Only quotes whose author or text has this in it, whatever the case of a to z",
 );
-const HIDDEN: Field =
-    Field::optional("hidden", Kind::Choice(&["no", "yes"]), "Those that are hidden [default: no]");
+const HIDDEN: Field = Field::optional(
+    "hidden",
+    Kind::Choice(&["no", "yes"]),
+    "Those that are hidden, and who hid them [default: no]",
+);
 
 const POST: &str = "post";
 const HIDE: &str = "hide";
 const RESTORE: &str = "restore";
-const COLUMNS: &str = "seq, id, author, text, at_ms, node";
+const COLUMNS: &str = "seq, id, author, text, at_ms, node, \
+                       (SELECT by FROM hidden_quotes AS h WHERE h.seq = quotes.seq)";
 
 /// The board.
 #[derive(Debug)]
@@ -65,6 +69,23 @@ struct Quote {
     at_ms: u64,
     /// The node that took it.
     node: String,
+    /// Which moderator hid it: then author and text are withheld.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_by: Option<String>,
+}
+
+impl Quote {
+    /// As a list shows it: of one that is hidden only that it was there, and who hid it.
+    fn shown(self) -> Self {
+        if self.hidden_by.is_none() {
+            return self;
+        }
+        Self { author: private::HIDDEN.to_owned(), text: private::HIDDEN.to_owned(), ..self }
+    }
+
+    fn bytes(&self) -> usize {
+        self.author.len() + self.text.len()
+    }
 }
 
 /// What is shown of a hidden quote: that it was there, and who hid it.
@@ -192,31 +213,32 @@ impl Board for Quotes {
         let before = query.before.map_or(i64::MAX, u64::cast_signed);
         let hidden = if query.filter(&HIDDEN) == Some("yes") { "EXISTS" } else { "NOT EXISTS" };
         let search = query.filter(&SEARCH).map(pattern);
+        if search.is_some() && hidden == "EXISTS" {
+            return Ok(Listed::wrong(SEARCH.name, "does not look into what is hidden"));
+        }
         let found = if search.is_some() {
             "AND (text LIKE ?3 ESCAPE '\\' OR author LIKE ?3 ESCAPE '\\')"
         } else {
             "AND ?3 IS NULL"
         };
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM quotes AS q
-             WHERE seq < ?1 AND {hidden} (SELECT 1 FROM hidden_quotes AS h WHERE h.seq = q.seq) {found}
+            "SELECT {COLUMNS} FROM quotes
+             WHERE seq < ?1 AND {hidden} (SELECT 1 FROM hidden_quotes AS h WHERE h.seq = quotes.seq) {found}
              ORDER BY seq DESC LIMIT ?2"
         ))?;
-        let mut quotes = statement
-            .query_map(params![before, query.rows(), search], quote_of)?
-            .collect::<rusqlite::Result<Vec<_>>>()?;
-        let next = query.end_page(&mut quotes).map(|quote| quote.seq);
+        let rows = statement.query_map(params![before, query.rows(), search], quote_of)?;
+        let (quotes, more) = query.page(rows.map(|quote| quote.map(Quote::shown)), Quote::bytes)?;
+        let next = quotes.last().filter(|_| more).map(|quote| quote.seq);
         Ok(Listed::Rows(json!({ "items": quotes, "next": next })))
     }
 
     /// A hidden quote is found with `hidden_by`: whoever has its link sees who hid it, and not what it said.
     fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
         let Some(quote) = quote(connection, key)? else { return Ok(None) };
-        Ok(Some(match hidden::by(connection, quote.seq)? {
+        let Quote { seq, ref id, at_ms, ref hidden_by, .. } = quote;
+        Ok(Some(match hidden_by.clone() {
             None => json_of(&quote),
-            Some(hidden_by) => {
-                json_of(&Withheld { seq: quote.seq, id: quote.id, at_ms: quote.at_ms, hidden_by })
-            }
+            Some(hidden_by) => json_of(&Withheld { seq, id: id.clone(), at_ms, hidden_by }),
         }))
     }
 
@@ -245,6 +267,7 @@ impl Quotes {
             text: post.text,
             at_ms: context.time_ms,
             node: context.node.to_owned(),
+            hidden_by: None,
         };
         if !insert(transaction, &quote)? {
             return Ok(Effect::refused(context, "id_reused", "another quote has this id"));
@@ -269,8 +292,9 @@ impl Quotes {
             hidden::restore(transaction, quote.seq)?
         };
         let change = if hide { Change::Deleted } else { Change::Created };
-        let item = if hide { json!({ "seq": quote.seq, "id": quote.id }) } else { json_of(&quote) };
-        let mut effect = Effect::done(context, self.name(), &quote.id, change, item);
+        let shown = Quote { hidden_by: None, ..quote };
+        let item = if hide { json!({ "seq": shown.seq, "id": shown.id }) } else { json_of(&shown) };
+        let mut effect = Effect::done(context, self.name(), &shown.id, change, item);
         if !changed {
             // It was so already: nothing to tell.
             effect.items.clear();
@@ -343,5 +367,6 @@ fn quote_of(row: &Row<'_>) -> rusqlite::Result<Quote> {
         text: row.get(3)?,
         at_ms: row.get::<_, i64>(4)?.cast_unsigned(),
         node: row.get(5)?,
+        hidden_by: row.get(6)?,
     })
 }

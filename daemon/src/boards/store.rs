@@ -64,6 +64,12 @@ struct Pair {
     index: u64,
 }
 
+impl Pair {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
 impl Board for Store {
     fn name(&self) -> &'static str {
         "store"
@@ -168,18 +174,11 @@ impl Board for Store {
         let mut statement = connection
             .prepare_cached("SELECT key, value, idx FROM store WHERE key >= ?1 AND key > ?2 ORDER BY key")?;
         // Every key is greater than the empty one, which no row has.
-        let mut rows = statement.query(params![prefix, query.after.as_deref().unwrap_or_default()])?;
-        let mut pairs: Vec<Pair> = Vec::new();
-        while pairs.len() <= query.limit as usize
-            && let Some(row) = rows.next()?
-        {
-            let pair = pair_of(row)?;
-            if !pair.key.starts_with(prefix) {
-                break;
-            }
-            pairs.push(pair);
-        }
-        let next = query.end_page(&mut pairs).map(|pair| pair.key.clone());
+        let rows =
+            statement.query_map(params![prefix, query.after.as_deref().unwrap_or_default()], pair_of)?;
+        let fitting = rows.take_while(|pair| pair.as_ref().map_or(true, |pair| pair.key.starts_with(prefix)));
+        let (pairs, more) = query.page(fitting, Pair::bytes)?;
+        let next = pairs.last().filter(|_| more).map(|pair| pair.key.clone());
         Ok(Listed::Rows(json!({ "items": pairs, "next": next })))
     }
 

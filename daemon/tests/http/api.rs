@@ -1,6 +1,6 @@
 //! The API.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::Stage;
 
@@ -191,4 +191,50 @@ async fn whatever_is_asked_is_answered_with_its_headers() {
     let metrics = stage.get("/metrics").await.text;
     assert!(metrics.contains("chorus_datagrams_dropped_total{reason=\"replay\"} 0"), "{metrics}");
     assert!(metrics.contains("chorus_http_answers_total{method=\"DELETE\",status=\"405\"} 1"), "{metrics}");
+}
+
+/// What the answer to a list may weigh, in bytes, whatever its rows are: half of it is the rows' own.
+const LIST_BYTES_MAX: usize = 1 << 20;
+
+/// The rows of a board, page by page, as many at once as may be asked for; and how many pages that took.
+async fn all_rows(stage: &Stage, board: &str, go_on: &str) -> (Vec<Value>, usize) {
+    let (mut rows, mut pages, mut place) = (Vec::new(), 0, String::new());
+    loop {
+        let page = stage.get(&format!("/api/v1/{board}?limit=500{place}")).await;
+        assert!(page.text.len() <= LIST_BYTES_MAX, "{board}: a page of {} bytes", page.text.len());
+        let page = page.json();
+        let items = page["items"].as_array().expect("items");
+        assert!(!items.is_empty(), "a page that others follow has a row");
+        rows.extend(items.iter().cloned());
+        pages += 1;
+        match &page["next"] {
+            Value::Null => return (rows, pages),
+            Value::String(next) => place = format!("&{go_on}={next}"),
+            next => place = format!("&{go_on}={next}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_heavy_rows_ends_early_and_goes_on_where_it_ended() {
+    let stage = Stage::open(64).await;
+    let value = "x".repeat(64 * 1024);
+    for n in 10..30 {
+        let put = stage.http.put(stage.at(&format!("/api/v1/store/{n}"))).json(&json!({ "value": value }));
+        assert_eq!(stage.ask(put).await.status, 201);
+    }
+    let (pairs, pages) = all_rows(&stage, "store", "after").await;
+    let keys: Vec<_> = pairs.iter().map(|pair| pair["key"].as_str().expect("a key").to_owned()).collect();
+    assert_eq!(keys, (10..30).map(|n| n.to_string()).collect::<Vec<_>>());
+    println!("measured: 20 values of 64 KiB in {pages} pages");
+    assert!(pages > 1);
+
+    // Four bytes each.
+    let text = "\u{1F41F}".repeat(2_000);
+    let seqs: Vec<_> = (0..150).map(|_| stage.log.quote(&text)).collect();
+    stage.get(&format!("/api/v1/quotes?limit=1&min_index={}", seqs[149])).await;
+    let (quotes, pages) = all_rows(&stage, "quotes", "before").await;
+    let told: Vec<_> = quotes.iter().rev().map(|quote| quote["seq"].as_u64().expect("a seq")).collect();
+    assert_eq!(told, seqs);
+    assert!(pages > 1, "{pages}");
 }

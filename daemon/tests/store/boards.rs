@@ -1,6 +1,6 @@
 //! The boards: what the edge takes, what apply makes of it, and how it is shown.
 
-use chorus::boards::{Board, Boards, Change, Input, Invalid, ListQuery, Outcome};
+use chorus::boards::{Board, Boards, Change, Input, Invalid, ListQuery, Listed, Outcome};
 use chorus_proto::types::{Entry, Payload};
 use serde_json::{Value, json};
 
@@ -132,8 +132,9 @@ fn a_key_is_put_changed_and_deleted_and_the_feed_tells_it() {
     assert_eq!(find(&node, "colour"), None);
     let told: Vec<Value> = node
         .stores()
-        .events(0, 10, 10)
+        .events(0, 10, usize::MAX)
         .unwrap()
+        .0
         .iter()
         .map(|entry| serde_json::to_value(&entry.items).unwrap())
         .collect();
@@ -301,9 +302,19 @@ fn a_hidden_quote_is_gone_from_the_board_until_it_is_restored_and_the_log_knows_
         page["items"].as_array().unwrap().iter().map(|item| item["seq"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!((seqs("no"), seqs("yes")), (vec![2], vec![1]));
+    let hidden = |filters: &[(&'static str, &str)]| {
+        let filters = filters.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+        let query = ListQuery { limit: 9, filters, ..ListQuery::default() };
+        node.stores().read(|connection| board("quotes").list(connection, &query)).unwrap()
+    };
+    let Listed::Rows(page) = hidden(&[("hidden", "yes")]) else { panic!("it is a list") };
+    assert_eq!(page["items"][0]["hidden_by"], json!("Grace"));
+    assert!(!page.to_string().contains("one"), "what it said is withheld: {page}");
+    let searched = hidden(&[("hidden", "yes"), ("q", "one")]);
+    assert!(matches!(searched, Listed::Invalid(_)), "a search would tell: {searched:?}");
     let found = node.stores().read(|connection| board("quotes").find(connection, "1")).unwrap().unwrap();
     assert_eq!((&found["hidden_by"], &found["text"]), (&json!("Grace"), &Value::Null));
-    let told = node.stores().events(2, 5, 10).unwrap();
+    let (told, _) = node.stores().events(2, 5, usize::MAX).unwrap();
     assert_eq!(told.len(), 1, "what was hidden already is not told again: {told:?}");
     assert_eq!((told[0].index, told[0].items[0].kind), (3, Change::Deleted));
     node.run(vec![act("restore", 6, "1")]);

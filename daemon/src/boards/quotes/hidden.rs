@@ -1,6 +1,6 @@
 //! Which quotes are hidden, and by whom.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 
 /// Hides a quote; false when it was hidden already.
 pub(super) fn hide(transaction: &Transaction<'_>, seq: u64, by: &str, index: u64) -> rusqlite::Result<bool> {
@@ -18,12 +18,4 @@ pub(super) fn restore(transaction: &Transaction<'_>, seq: u64) -> rusqlite::Resu
         .prepare_cached("DELETE FROM hidden_quotes WHERE seq = ?1")?
         .execute([seq.cast_signed()])?;
     Ok(rows == 1)
-}
-
-/// Who hid a quote, if anybody did.
-pub(super) fn by(connection: &Connection, seq: u64) -> rusqlite::Result<Option<String>> {
-    connection
-        .prepare_cached("SELECT by FROM hidden_quotes WHERE seq = ?1")?
-        .query_row([seq.cast_signed()], |row| row.get(0))
-        .optional()
 }
