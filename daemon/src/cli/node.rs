@@ -70,7 +70,8 @@ fn read_log_filter(settings: Settings, log: Log) -> Reload {
     })
 }
 
-/// SIGHUP reads tokens, certificate and key anew; connections that are there stay as they are.
+/// SIGHUP reads tokens, certificate and key anew. Connections that are there stay encrypted as they are; a feed whose token is
+/// gone ends.
 fn read_guard(guard: Guard) -> Reload {
     Reload::new("who may do what on the pages, and their certificate", move || {
         guard.reread().map_err(|error| error.to_string())?;

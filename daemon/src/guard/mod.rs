@@ -10,9 +10,10 @@ mod tls;
 mod tokens;
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use crate::keys::{self, KeyError};
 
@@ -73,7 +74,7 @@ struct Said {
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     files: Files,
-    said: Arc<RwLock<Arc<Said>>>,
+    said: watch::Sender<Arc<Said>>,
 }
 
 impl Guard {
@@ -83,7 +84,7 @@ impl Guard {
     /// With the first that cannot be used.
     pub fn read(files: Files) -> Result<Self, GuardError> {
         let said = Said::read(&files)?;
-        Ok(Self { files, said: Arc::new(RwLock::new(Arc::new(said))) })
+        Ok(Self { files, said: watch::Sender::new(Arc::new(said)) })
     }
 
     /// Reads the files again; if one of them cannot be used, everything stays as it was.
@@ -91,8 +92,7 @@ impl Guard {
     /// # Errors
     /// With that file.
     pub fn reread(&self) -> Result<(), GuardError> {
-        let said = Arc::new(Said::read(&self.files)?);
-        *self.said.write().unwrap_or_else(PoisonError::into_inner) = said;
+        self.said.send_replace(Arc::new(Said::read(&self.files)?));
         Ok(())
     }
 
@@ -100,6 +100,14 @@ impl Guard {
     #[must_use]
     pub fn tokens(&self) -> Guarded {
         Guarded(self.said())
+    }
+
+    /// Returns once the files hold this token no more, or give it another right; for nobody's (none) it never does.
+    pub async fn forgets(&self, held: Option<Held>) {
+        let Some(held) = held else { return std::future::pending().await };
+        let mut said = self.said.subscribe();
+        // What is there at the beginning counts too: it may have been read since the token was shown.
+        drop(said.wait_for(|said| !said.tokens.know(held)).await);
     }
 
     /// Whether this is a gateway's secret.
@@ -121,7 +129,7 @@ impl Guard {
     }
 
     fn said(&self) -> Arc<Said> {
-        Arc::clone(&self.said.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.said.borrow())
     }
 }
 

@@ -41,11 +41,25 @@ impl Kind {
     }
 }
 
-/// A token that somebody has shown, by its place among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A token that somebody has shown, and its right.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    place: usize,
     right: Right,
+    token: Hash,
+}
+
+impl Held {
+    /// A session that stands for the token until then: it ends with the token too.
+    #[must_use]
+    pub fn session(self, kind: Kind, until_s: u64) -> String {
+        format!("{until_s}.{}", sealed(kind, self.token, until_s).to_hex())
+    }
+}
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Held").field("right", &self.right).finish_non_exhaustive()
+    }
 }
 
 /// All tokens. Without any, everyone may do everything.
@@ -114,17 +128,15 @@ impl Tokens {
         (now_s < until_s).then(|| self.find(|token| sealed(kind, token, until_s) == seal))?
     }
 
-    /// A session that stands for a token until then: it ends with the token too.
-    #[must_use]
-    pub fn session(&self, held: Held, kind: Kind, until_s: u64) -> Option<String> {
-        let (_, token) = self.tokens.get(held.place)?;
-        Some(format!("{until_s}.{}", sealed(kind, *token, until_s).to_hex()))
+    /// Whether this token is still one of them, with this right.
+    pub(super) fn know(&self, held: Held) -> bool {
+        self.find(|token| token == held.token).is_some_and(|known| known.right == held.right)
     }
 
     /// The token that fits, the greatest right first. Does not stop at it: how long it takes tells nothing.
     fn find(&self, fits: impl Fn(Hash) -> bool) -> Option<Held> {
-        let fitting = self.tokens.iter().enumerate().filter(|(_, (_, token))| fits(*token));
-        fitting.map(|(place, (right, _))| Held { place, right: *right }).max_by_key(|held| held.right)
+        let fitting = self.tokens.iter().filter(|(_, token)| fits(*token));
+        fitting.map(|(right, token)| Held { right: *right, token: *token }).max_by_key(|held| held.right)
     }
 }
 
@@ -187,7 +199,7 @@ mod tests {
     fn a_session_stands_for_its_token_in_its_place_until_its_end() {
         let tokens = tokens(&[(Right::Read, READER), (Right::Write, WRITER)]);
         let held = tokens.held(WRITER).unwrap();
-        let session = tokens.session(held, Kind::Cookie, 1_000).unwrap();
+        let session = held.session(Kind::Cookie, 1_000);
         assert_eq!(tokens.held_by_session(Kind::Cookie, &session, 999), Some(held));
         assert_eq!(tokens.held_by_session(Kind::Cookie, &session, 1_000), None, "it is over");
         assert_eq!(tokens.held_by_session(Kind::Page, &session, 0), None, "another kind");

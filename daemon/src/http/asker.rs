@@ -72,16 +72,21 @@ impl Asker {
         }
     }
 
+    /// The token that was shown, if one was: its rights end with it.
+    pub(super) fn held(&self) -> Option<Held> {
+        self.held
+    }
+
     /// The session that a page takes along to other nodes; none without a cookie of its own.
-    pub(super) fn page_session(&self, tokens: &Tokens) -> Option<String> {
+    pub(super) fn page_session(&self) -> Option<String> {
         let held = self.held.filter(|_| self.by_cookie)?;
-        tokens.session(held, Kind::Page, now_s() + SESSION_S)
+        Some(held.session(Kind::Page, now_s() + SESSION_S))
     }
 }
 
 /// A cookie's session for whoever shows a token.
 pub(super) fn cookie_session(tokens: &Tokens, token: &str) -> Option<String> {
-    tokens.session(tokens.held(token)?, Kind::Cookie, now_s() + SESSION_S)
+    Some(tokens.held(token)?.session(Kind::Cookie, now_s() + SESSION_S))
 }
 
 /// What is missing.

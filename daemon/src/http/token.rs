@@ -1,6 +1,5 @@
 //! What a page may do here, and what it takes along to the other nodes: `GET /api/v1/token`.
 
-use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -8,7 +7,6 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::asker::Asker;
-use super::site::Shared;
 
 /// The page whose form takes a token.
 pub(super) const PATH: &str = "/token";
@@ -33,8 +31,8 @@ pub(super) struct Rights {
     get, path = "/api/v1/token", tag = "node",
     responses((status = 200, description = "What may be done", body = Rights)),
 )]
-pub(super) async fn rights(State(site): State<Shared>, Extension(asker): Extension<Asker>) -> Response {
-    let session = asker.page_session(&site.guard.tokens());
+pub(super) async fn rights(Extension(asker): Extension<Asker>) -> Response {
+    let session = asker.page_session();
     let Asker { reads, writes, moderates, .. } = asker;
     ([(CACHE_CONTROL, "no-store")], Json(Rights { reads, writes, moderates, session })).into_response()
 }
