@@ -12,6 +12,9 @@ use crate::boards::{Change, Item};
 /// How many entries, from the last applied one backwards, have their events kept.
 pub(super) const ENTRIES_MAX: u64 = 100_000;
 
+/// What an item weighs besides its own text, in bytes: its place, its topic and its kind, as the feed tells them.
+const ITEM_BYTES: usize = 64;
+
 /// Stores what the feed tells, in one transaction.
 pub(super) struct Events<'c> {
     insert: CachedStatement<'c>,
@@ -50,38 +53,46 @@ pub(super) fn oldest(applied: u64) -> u64 {
     (applied + 1).saturating_sub(ENTRIES_MAX).max(1)
 }
 
-/// The events of the entries with `after < index <= upto`: of the first `limit` of them that have any.
+/// The events of the entries with `after < index <= upto`, and up to which entry they are complete: none is read any more
+/// once those before it weigh `bytes` or more, so that of one at least, if any has events, all are there.
 pub(super) fn between(
     connection: &Connection,
     after: u64,
     upto: u64,
-    limit: u32,
-) -> rusqlite::Result<Vec<Arc<AppliedEntry>>> {
+    bytes: usize,
+) -> rusqlite::Result<(Vec<Arc<AppliedEntry>>, u64)> {
     let mut statement = connection.prepare_cached(
         "SELECT idx, term, topic, kind, item FROM events WHERE idx > ?1 AND idx <= ?2 ORDER BY idx, n",
     )?;
     let mut rows = statement.query([int(after.min(i64::MAX as u64)), int(upto.min(i64::MAX as u64))])?;
     let mut entries: Vec<AppliedEntry> = Vec::new();
+    let (mut weight, mut complete) = (0, upto);
     while let Some(row) = rows.next()? {
-        let (index, term, item) = item_of(row)?;
-        if let Some(last) = entries.last_mut().filter(|last| last.index == index) {
-            last.items.push(item);
-        } else if entries.len() == limit as usize {
+        let index = uint(row.get(0)?);
+        if let Some(last) = entries.last().filter(|last| last.index < index && weight >= bytes) {
+            complete = last.index;
             break;
-        } else {
-            let (items, touched) = (vec![item], Vec::new());
-            entries.push(AppliedEntry { index, term, request: None, body: None, items, touched });
+        }
+        let text = row.get_ref(4)?.as_str()?;
+        weight += ITEM_BYTES + text.len();
+        let item = item_of(row, text)?;
+        match entries.last_mut() {
+            Some(last) if last.index == index => last.items.push(item),
+            _ => {
+                let (term, items, touched) = (uint(row.get(1)?), vec![item], Vec::new());
+                entries.push(AppliedEntry { index, term, request: None, body: None, items, touched });
+            }
         }
     }
-    Ok(entries.into_iter().map(Arc::new).collect())
+    Ok((entries.into_iter().map(Arc::new).collect(), complete))
 }
 
-fn item_of(row: &Row<'_>) -> rusqlite::Result<(u64, u64, Item)> {
-    let item = serde_json::from_str(row.get_ref(4)?.as_str()?).map_err(|error| unreadable(4, error))?;
+fn item_of(row: &Row<'_>, text: &str) -> rusqlite::Result<Item> {
+    let item = serde_json::from_str(text).map_err(|error| unreadable(4, error))?;
     let kind = match row.get_ref(3)?.as_str()? {
         "created" => Change::Created,
         "deleted" => Change::Deleted,
         _ => Change::Changed,
     };
-    Ok((uint(row.get(0)?), uint(row.get(1)?), Item { topic: row.get(2)?, kind, item }))
+    Ok(Item { topic: row.get(2)?, kind, item })
 }

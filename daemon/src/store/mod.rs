@@ -291,13 +291,18 @@ impl Stores {
         self.0.replays.read(|connection| requests::replayed(connection, command))
     }
 
-    /// The feed's events with `after < index <= upto` (all topics), of at most `limit` entries; entries without
-    /// events are left out.
+    /// The feed's events with `after < index <= upto` (all topics), and up to which entry they are complete: no entry is
+    /// taken beyond `bytes`, and one at least. Entries without events are left out.
     ///
     /// # Errors
-    /// The disk's.
-    pub fn events(&self, after: u64, upto: u64, limit: u32) -> Result<Vec<Arc<AppliedEntry>>, StoreError> {
-        self.read(|connection| events::between(connection, after, upto, limit))
+    /// The disk's; `Busy`.
+    pub fn events(
+        &self,
+        after: u64,
+        upto: u64,
+        bytes: usize,
+    ) -> Result<(Vec<Arc<AppliedEntry>>, u64), StoreError> {
+        self.read(|connection| events::between(connection, after, upto, bytes))
     }
 
     /// The first index that `events` still holds everything from (1 when nothing was trimmed).

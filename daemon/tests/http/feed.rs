@@ -243,6 +243,20 @@ async fn server_sent_events_tell_the_same_and_resume_by_their_id() {
     }
     assert!(text.contains("\"t\":\"hello\""), "{text}");
     assert!(text.contains("\"t\":\"batch\"") && text.contains("two") && !text.contains("\"one\""), "{text}");
+    assert!(!text.contains("event:"), "what the frame is stands in it: {text}");
+
+    let request = stage.http.get(stage.at("/api/v1/feed?after=1&epoch=00.1"));
+    let mut response = within(request.send()).await.expect("an answer");
+    let third = stage.log.quote("three");
+    let mut text = String::new();
+    while !text.contains(&format!("id: {third}\n")) {
+        let chunk = within(response.chunk()).await.expect("more").expect("no end");
+        text.push_str(std::str::from_utf8(&chunk).expect("text"));
+    }
+    let told: Vec<_> = text.split("\"t\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(told[..3], ["hello", "reset", "batch"], "after a reset it goes on by itself: {text}");
+    assert!(text.contains("three") && !text.contains("two"), "{text}");
+
     let wrong = stage.get("/api/v1/feed?after=soon").await;
     assert_eq!((wrong.status, &wrong.json()["errors"][0]["field"]), (422, &json!("after")));
     let ahead =

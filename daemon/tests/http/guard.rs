@@ -342,11 +342,30 @@ async fn files_are_read_again_and_a_bad_one_changes_nothing() {
     let guard = Guard::read(Files { writers: Some(path.clone()), ..Files::default() }).expect("a good file");
     let stage = Stage::open_guarded(guard.clone()).await;
     assert_eq!(post(&stage, "/api/v1/quotes", WRITER, quote()).await.status, 201);
+    let mut sockets = Vec::new();
+    for token in [None, Some(WRITER)] {
+        let mut socket = stage.feed().await;
+        socket.say(json!({ "t": "resume", "epoch": EPOCH, "after": null, "token": token })).await;
+        socket.frame_of("tick").await;
+        sockets.push(socket);
+    }
+    let [nobodys, writers] = &mut sockets[..] else { panic!("two feeds") };
+    let mut events =
+        within(bearer(stage.http.get(stage.at("/api/v1/feed")), WRITER).send()).await.expect("an answer");
+
     fs::write(&path, "too short").expect("it is written");
     assert!(guard.reread().is_err());
     assert_eq!(post(&stage, "/api/v1/quotes", WRITER, quote()).await.status, 201);
+    fs::write(&path, format!("{MODERATOR}\n{WRITER}\n")).expect("it is written");
+    guard.reread().expect("a good file");
+    writers.say(json!({ "t": "post", "id": "a", "topic": "quotes", "body": quote() })).await;
+    assert_eq!(writers.frame_of("ack").await["id"], "a", "its token is still there");
     fs::write(&path, MODERATOR).expect("it is written");
     guard.reread().expect("a good file");
+    assert_eq!(writers.close_code().await, 4401, "an open feed ends with its token");
+    within(async { while events.chunk().await.expect("a whole answer").is_some() {} }).await;
+    nobodys.frame_of("tick").await;
+    nobodys.frame_of("tick").await;
     assert_eq!(post(&stage, "/api/v1/quotes", WRITER, quote()).await.status, 401);
     assert_eq!(post(&stage, "/api/v1/quotes", MODERATOR, quote()).await.status, 201);
 }

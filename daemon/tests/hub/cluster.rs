@@ -199,7 +199,8 @@ impl Cluster {
     /// The texts of all quotes of a place, in the order of the log.
     pub(crate) fn quotes(&self, place: usize) -> Vec<String> {
         let handle = self.handle(place);
-        let entries = handle.stores.events(0, u64::MAX >> 1, 100_000).expect("the events are readable");
+        let (entries, _) =
+            handle.stores.events(0, u64::MAX >> 1, usize::MAX).expect("the events are readable");
         let text =
             |item: &chorus::boards::Item| item.item["text"].as_str().expect("a quote has a text").to_owned();
         entries.iter().flat_map(|entry| entry.items.iter().map(text)).collect()

@@ -16,7 +16,7 @@ fn a_repeated_request_gets_the_first_outcome_and_has_no_effect() {
     assert_eq!(outcomes[0], outcomes[1]);
     assert!(matches!(outcomes[1], Outcome::Done { index: 1, .. }));
     assert_eq!(list(node.stores(), "quotes").len(), 1);
-    assert_eq!(node.stores().events(0, 10, 10).unwrap().len(), 1);
+    assert_eq!(node.stores().events(0, 10, usize::MAX).unwrap().0.len(), 1);
     assert_eq!(node.stores().replayed(&said).unwrap(), Some(outcomes[0].clone()));
     assert_eq!(
         node.stores().replayed(&quote("same", "other")).unwrap().as_ref().map(code),
@@ -128,11 +128,17 @@ fn events_of_the_last_hundred_thousand_entries_are_kept() {
     assert_eq!(node.stores().oldest_event().unwrap(), 1);
     node.apply(100_010);
     assert_eq!(node.stores().oldest_event().unwrap(), 11);
-    let indexes = |after, upto, limit| {
-        let events = node.stores().events(after, upto, limit).unwrap();
-        events.iter().map(|entry| entry.index).collect::<Vec<_>>()
+    let indexes = |after, upto, bytes| {
+        let (events, complete) = node.stores().events(after, upto, bytes).unwrap();
+        (events.iter().map(|entry| entry.index).collect::<Vec<_>>(), complete)
     };
-    assert_eq!(indexes(0, u64::MAX, 100), (11..=20).collect::<Vec<_>>());
-    assert_eq!(indexes(12, 15, 100), [13, 14, 15]);
-    assert_eq!(indexes(12, 19, 2), [13, 14]);
+    assert_eq!(indexes(0, u64::MAX, usize::MAX), ((11..=20).collect(), u64::MAX));
+    assert_eq!(indexes(12, 15, usize::MAX), (vec![13, 14, 15], 15));
+    assert_eq!(indexes(12, 19, 0), (vec![13], 13), "one at least");
+    let (events, _) = node.stores().events(12, 13, 0).unwrap();
+    // What each of these quotes weighs: its text, and 64 bytes for place, topic and kind.
+    let weight = events[0].items[0].item.to_string().len() + 64;
+    assert_eq!(indexes(12, 19, weight), (vec![13], 13));
+    assert_eq!(indexes(12, 19, weight + 1), (vec![13, 14], 14));
+    assert_eq!(indexes(20, 40, 0), (vec![], 40), "nothing is told of entries without events");
 }

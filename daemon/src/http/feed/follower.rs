@@ -12,6 +12,7 @@ use super::super::limits::BATCH_BYTES;
 use super::super::problem::Problem;
 use super::super::site::{Shared, epoch};
 use super::frames::{Frame, Reducer, Reset, Step};
+use crate::boards::{Board, Boards};
 use crate::node::ClusterView;
 use crate::store::AppliedEntry;
 
@@ -20,9 +21,6 @@ const TICK: Duration = Duration::from_millis(800);
 
 /// A follower may be ahead of this node for so long.
 const AHEAD_WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// Entries of one batch at most.
-const BATCH_ENTRIES_MAX: u32 = 128;
 
 /// A follower that lags so many entries behind what it was told is better off with a fresh list.
 const LAG_ENTRIES_MAX: u64 = 10_000;
@@ -34,6 +32,8 @@ pub(super) enum Next {
     Say(Frame),
     /// It asked for what this node does not have in time: it should ask another.
     Ahead,
+    /// So much is read here that there is nothing for it: it should ask another.
+    Busy,
     /// The loop is gone.
     End,
 }
@@ -67,24 +67,19 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// A follower after `after` (none: from now) of the life `of_epoch` (none: do not check), who sees what is private or
-    /// not; or the reset that it needs.
-    pub(super) fn resume(
+    /// A follower after `after` (none: from now) of these topics (none: all), who sees what is private or not.
+    pub(super) fn after(
         site: Shared,
-        of_epoch: Option<&str>,
         after: Option<u64>,
         topics: Option<BTreeSet<String>>,
         reads: bool,
-    ) -> Result<Self, Frame> {
+    ) -> Self {
         // First the subscription, then the look at the applied index: what comes between is told twice to the
         // reducer, never not at all.
         let live = site.handle.feed.subscribe();
         let mut view = site.handle.view.clone();
-        let now = view.borrow_and_update().clone();
+        let leader = led(&view.borrow_and_update());
         let applied = site.applied();
-        if of_epoch.is_some_and(|asked| asked != epoch(&now)) {
-            return Err(Frame::Reset { reason: Reset::Epoch, seq: applied });
-        }
         let (source, due) = match after {
             None => (Source::Live, Some(applied)),
             Some(after) if after > applied => (Source::Future(Instant::now() + AHEAD_WAIT_MAX), None),
@@ -92,9 +87,17 @@ impl Follower {
         };
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let reducer = Reducer::new(after.unwrap_or(applied), topics);
+        let reducer = Reducer::new(after.unwrap_or(applied), topics.map(|asked| known(site.boards, &asked)));
         let reducer = if reads { reducer } else { reducer.hiding(site.boards) };
-        Ok(Self { site, reducer, source, due, live, view, leader: led(&now), ticks })
+        Self { site, reducer, source, due, live, view, leader, ticks }
+    }
+
+    /// Leaves out what is up to `seq`, as whoever was reset and fetched everything anew.
+    pub(super) fn go_on_after(&mut self, seq: u64) {
+        self.reducer.go_on_after(seq);
+        self.live = self.live.resubscribe();
+        self.source = Source::Store { first: true };
+        self.due = None;
     }
 
     /// What comes next. May be dropped and called again: nothing is lost.
@@ -135,8 +138,9 @@ impl Follower {
             self.source = Source::Live;
             return None;
         }
-        let (entries, oldest) = match self.events(covered, applied).await {
+        let ((entries, to), oldest) = match self.events(covered, applied).await {
             Ok(read) => read,
+            Err(problem) if problem.code() == "overloaded" => return Some(Next::Busy),
             Err(problem) => {
                 tracing::error!(detail = problem.detail(), "the feed could not be read");
                 return Some(Next::End);
@@ -145,23 +149,17 @@ impl Follower {
         if covered + 1 < oldest {
             return Some(Next::Say(Frame::Reset { reason: Reset::Trimmed, seq: applied }));
         }
-        let taken = within_bytes(&entries);
-        let to = match taken.last() {
-            Some(last) if taken.len() < entries.len() || taken.len() >= BATCH_ENTRIES_MAX as usize => {
-                last.index
-            }
-            _ => applied,
-        };
         self.source = Source::Store { first: false };
-        Some(Next::Say(self.reducer.batch(to, taken)))
+        Some(Next::Say(self.reducer.batch(to, &entries)))
     }
 
-    async fn events(&self, after: u64, upto: u64) -> Result<(Vec<Arc<AppliedEntry>>, u64), Problem> {
+    /// What a batch takes of the entries in (after, upto] and up to where, and from where on they are kept.
+    async fn events(&self, after: u64, upto: u64) -> Result<((Vec<Arc<AppliedEntry>>, u64), u64), Problem> {
         self.site
             .read(move |stores| {
-                let entries = stores.events(after, upto, BATCH_ENTRIES_MAX)?;
+                let events = stores.events(after, upto, BATCH_BYTES)?;
                 // Asked for after the events: what is trimmed meanwhile shows.
-                Ok((entries, stores.oldest_event()?))
+                Ok((events, stores.oldest_event()?))
             })
             .await
     }
@@ -232,21 +230,15 @@ impl Follower {
     }
 }
 
-/// As many of the first entries as one frame takes, one at least.
-fn within_bytes(entries: &[Arc<AppliedEntry>]) -> &[Arc<AppliedEntry>] {
-    let mut bytes = 0;
-    let fitting = entries.iter().take_while(|entry| {
-        let before = bytes;
-        bytes += bytes_of(entry);
-        before < BATCH_BYTES
-    });
-    let count = fitting.count();
-    &entries[..count]
+/// The reset of a follower whose place belongs to another life of the cluster than this node's; none where it does not say.
+pub(super) fn reset_of_epoch(site: &Shared, of_epoch: Option<&str>) -> Option<Frame> {
+    let is_another = of_epoch.is_some_and(|asked| asked != epoch(&site.view()));
+    is_another.then(|| Frame::Reset { reason: Reset::Epoch, seq: site.applied() })
 }
 
-/// How long an entry's items are as JSON.
-fn bytes_of(entry: &AppliedEntry) -> usize {
-    entry.items.iter().map(|item| item.item.to_string().len()).sum()
+/// The boards among these topics: nothing else is ever told, and whatever else was asked for is not kept.
+fn known(boards: Boards, asked: &BTreeSet<String>) -> BTreeSet<&'static str> {
+    boards.iter().map(Board::name).filter(|name| asked.contains(*name)).collect()
 }
 
 fn led(view: &ClusterView) -> (Option<String>, u64) {
@@ -255,80 +247,9 @@ fn led(view: &ClusterView) -> (Option<String>, u64) {
 
 #[cfg(test)]
 mod tests {
-    use chorus_proto::types::EntryId;
-    use tokio::sync::mpsc;
-
+    use super::super::super::site::by_hand::hand;
     use super::super::frames::applied;
     use super::*;
-    use crate::boards::Boards;
-    use crate::http::WebState;
-    use crate::http::site::Site;
-    use crate::metrics::Metrics;
-    use crate::node::{Lookout, NodeHandle, Progress, Sights};
-    use crate::quota::Quotas;
-    use crate::store::{Applied, Reports, Retention, StoreError, Stores};
-
-    struct Nobody;
-
-    impl Reports for Nobody {
-        fn persisted(&self, _: chorus_proto::types::Token) {}
-        fn applied(&self, _: Applied) {}
-        fn compacted(&self, _: EntryId) {}
-        fn installed(&self, _: EntryId) {}
-        fn stuck(&self, _: String) {}
-        fn failed(&self, _: StoreError) {}
-    }
-
-    /// A site whose entries come by hand. The senders keep their channels open.
-    struct Hand {
-        site: Shared,
-        applied: watch::Sender<u64>,
-        feed: broadcast::Sender<Arc<AppliedEntry>>,
-        _view: watch::Sender<Arc<ClusterView>>,
-        _directory: tempfile::TempDir,
-    }
-
-    fn hand() -> Hand {
-        let directory = tempfile::tempdir().unwrap();
-        let name: chorus_proto::types::NodeName = "n2".parse().unwrap();
-        let stores = Stores::open(
-            directory.path(),
-            &name,
-            Boards::all(),
-            (Retention::default(), &Quotas::new()),
-            Arc::new(Nobody),
-        )
-        .unwrap()
-        .stores;
-        let (applied, applied_seen) = watch::channel(0);
-        let (view, view_seen) = watch::channel(Arc::default());
-        let (feed, _) = broadcast::channel(16);
-        let handle = NodeHandle {
-            name,
-            demands: mpsc::channel(1).0,
-            view: view_seen,
-            applied: applied_seen,
-            feed: feed.clone(),
-            stores,
-            progress: Progress::default(),
-            lookout: Lookout::default(),
-            sights: Sights::default(),
-        };
-        let metrics = Arc::new(Metrics::default());
-        let state = WebState {
-            handle,
-            boards: Boards::all(),
-            metrics,
-            public_url: None,
-            hosts: Vec::new(),
-            writes_per_second: 0,
-            guard: crate::guard::Guard::default(),
-            caches: true,
-            supervisor: None,
-        };
-        let site = Site::new(state, ([127, 0, 0, 1], 0).into(), watch::channel(false).1);
-        Hand { site, applied, feed, _view: view, _directory: directory }
-    }
 
     async fn said(follower: &mut Follower) -> Frame {
         match tokio::time::timeout(Duration::from_secs(10), follower.next()).await {
@@ -340,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn whoever_lags_too_far_behind_is_better_off_with_a_fresh_list() {
         let hand = hand();
-        let mut follower = Follower::resume(hand.site.clone(), None, None, None, true).unwrap();
+        let mut follower = Follower::after(hand.site.clone(), None, None, true);
         assert!(matches!(said(&mut follower).await, Frame::Tick { seq: 0, .. }));
         let far = LAG_ENTRIES_MAX + 1;
         hand.feed.send(applied(far, &["quotes"])).unwrap();
@@ -349,32 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_takes_what_it_may_weigh_and_one_entry_at_least() {
-        let entry = |bytes: usize| {
-            let item = serde_json::json!("x".repeat(bytes));
-            let (topic, kind) = ("store".to_owned(), crate::boards::Change::Created);
-            let items = vec![crate::boards::Item { topic, kind, item }];
-            Arc::new(AppliedEntry {
-                index: 1,
-                term: 1,
-                request: None,
-                body: None,
-                items,
-                touched: Vec::new(),
-            })
-        };
-        assert_eq!(within_bytes(&[]).len(), 0);
-        assert_eq!(within_bytes(&[entry(10 * BATCH_BYTES), entry(1)]).len(), 1);
-        let many: Vec<_> = (0..100).map(|_| entry(1_000)).collect();
-        assert_eq!(within_bytes(&many).len(), BATCH_BYTES.div_ceil(1_002));
-        assert_eq!(within_bytes(&many[..7]).len(), 7);
+    fn of_the_topics_that_are_asked_for_the_boards_are_kept() {
+        let words = (0..10_000).map(|n| n.to_string()).chain(["quotes".to_owned(), "tasks".to_owned()]);
+        assert_eq!(known(Boards::all(), &words.collect()), BTreeSet::from(["quotes", "tasks"]));
+        assert_eq!(known(Boards::all(), &BTreeSet::from(["nothing".to_owned()])), BTreeSet::new());
     }
 
     #[tokio::test]
     async fn entries_that_never_come_by_broadcast_are_covered_from_the_store() {
         // As after a snapshot: the applied index jumps, and no entry is sent.
         let hand = hand();
-        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), None, true).unwrap();
+        let mut follower = Follower::after(hand.site.clone(), Some(0), None, true);
         assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 0, .. }));
         hand.applied.send_replace(7);
         assert!(matches!(said(&mut follower).await, Frame::Batch { from: 0, to: 7, .. }));
@@ -388,7 +294,7 @@ mod tests {
     async fn a_busy_feed_of_another_topic_does_not_hold_ticks_back() {
         let hand = hand();
         let topics = Some(BTreeSet::from(["store".to_owned()]));
-        let mut follower = Follower::resume(hand.site.clone(), None, Some(0), topics, true).unwrap();
+        let mut follower = Follower::after(hand.site.clone(), Some(0), topics, true);
         assert!(matches!(said(&mut follower).await, Frame::Batch { .. }));
         let feed = hand.feed.clone();
         let counter = hand.applied;

@@ -144,7 +144,7 @@ pub(super) enum Word {
 /// Invariants: `told` ≤ `covered`; between them lies nothing for this follower; `told` is the follower's cursor.
 #[derive(Debug)]
 pub(super) struct Reducer {
-    topics: Option<BTreeSet<String>>,
+    topics: Option<BTreeSet<&'static str>>,
     /// What is private in these is hidden.
     hiding: Option<Boards>,
     told: u64,
@@ -164,13 +164,18 @@ pub(super) enum Step {
 
 impl Reducer {
     /// A follower that knows everything up to `after`.
-    pub(super) fn new(after: u64, topics: Option<BTreeSet<String>>) -> Self {
+    pub(super) fn new(after: u64, topics: Option<BTreeSet<&'static str>>) -> Self {
         Self { topics, hiding: None, told: after, covered: after }
     }
 
     /// The same for one who may not see what is private in these boards.
     pub(super) fn hiding(self, boards: Boards) -> Self {
         Self { hiding: Some(boards), ..self }
+    }
+
+    /// Everything up to `seq` is known from elsewhere.
+    pub(super) fn go_on_after(&mut self, seq: u64) {
+        (self.told, self.covered) = (seq, seq);
     }
 
     /// Everything up to here needs no more words.
@@ -216,7 +221,7 @@ impl Reducer {
     }
 
     fn wants(&self, item: &Item) -> bool {
-        self.topics.as_ref().is_none_or(|topics| topics.contains(&item.topic))
+        self.topics.as_ref().is_none_or(|topics| topics.contains(item.topic.as_str()))
     }
 
     fn shown(&self, item: &Item) -> Item {
@@ -253,7 +258,7 @@ mod tests {
     use super::*;
 
     fn quotes(after: u64) -> Reducer {
-        Reducer::new(after, Some(BTreeSet::from(["quotes".to_owned()])))
+        Reducer::new(after, Some(BTreeSet::from(["quotes"])))
     }
 
     fn json_of(frame: &Frame) -> Value {

@@ -15,7 +15,7 @@ use super::super::form::Form;
 use super::super::problem::Problem;
 use super::super::site::Shared;
 use super::Seat;
-use super::follower::{Follower, Next};
+use super::follower::{Follower, Next, reset_of_epoch};
 use super::frames::Frame;
 
 /// A client that reconnects says the last id it has read; it wins over `after`.
@@ -23,7 +23,8 @@ const LAST_EVENT_ID: &str = "last-event-id";
 
 /// The feed as server-sent events
 ///
-/// Each event's data is one frame of `/asyncapi.yaml`, its name the frame's `t`, and its id the cursor after it.
+/// Each event's data is one frame of `/asyncapi.yaml`, and its id the cursor after it. Events have no names: `t` in the
+/// frame says what it is.
 #[utoipa::path(
     get, path = "/api/v1/feed", tag = "feed",
     params(
@@ -40,7 +41,7 @@ pub(in super::super) async fn sse(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let listener = Listener::admit(site, asker.reads, &headers, query.as_deref().unwrap_or_default()).await?;
+    let listener = Listener::admit(site, asker, &headers, query.as_deref().unwrap_or_default()).await?;
     let events = unfold(listener, |mut listener| async {
         let event = listener.event().await?;
         Some((Ok::<_, Infallible>(event), listener))
@@ -53,14 +54,12 @@ struct Listener {
     follower: Follower,
     /// What was decided before the first turn, last first.
     ahead: Vec<Frame>,
-    topics: Option<BTreeSet<String>>,
-    /// It sees what is private.
-    reads: bool,
+    asker: Asker,
     _seat: Seat,
 }
 
 impl Listener {
-    async fn admit(site: Shared, reads: bool, headers: &HeaderMap, query: &str) -> Result<Self, Problem> {
+    async fn admit(site: Shared, asker: Asker, headers: &HeaderMap, query: &str) -> Result<Self, Problem> {
         let query = Form::parse(query)?;
         let last = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
         let after = match last {
@@ -74,15 +73,15 @@ impl Listener {
         site.wait_applied(after.unwrap_or(0)).await?;
         let oldest = site.read(|stores| stores.oldest_event()).await?;
         let hello = Frame::hello(&site.view(), site.handle.name.as_str(), site.applied(), oldest);
-        let (follower, ahead) =
-            match Follower::resume(site.clone(), query.text("epoch"), after, topics.clone(), reads) {
-                Ok(follower) => (follower, vec![hello]),
-                Err(reset) => (anew(&site, topics.clone(), &reset, reads)?, vec![reset, hello]),
-            };
-        Ok(Self { site, follower, ahead, topics, reads, _seat: seat })
+        // This way has no second `resume`: after a reset the feed goes on by itself.
+        let reset = reset_of_epoch(&site, query.text("epoch"));
+        let after = reset.as_ref().map_or(after, Frame::cursor);
+        let follower = Follower::after(site.clone(), after, topics, asker.reads);
+        let ahead = reset.into_iter().chain([hello]).collect();
+        Ok(Self { site, follower, ahead, asker, _seat: seat })
     }
 
-    /// The next event; none when the node stops.
+    /// The next event; none when the node stops, or does not know the token any more by which the listener came.
     async fn event(&mut self) -> Option<Event> {
         let frame = match self.ahead.pop() {
             Some(frame) => frame,
@@ -99,24 +98,13 @@ impl Listener {
         let mut stopping = self.site.stopping.clone();
         let next = tokio::select! {
             _ = stopping.wait_for(|stopping| *stopping) => return None,
+            () = self.site.guard.forgets(self.asker.held()) => return None,
             next = self.follower.next() => next,
         };
         let Next::Say(frame) = next else { return None };
-        if matches!(frame, Frame::Reset { .. }) {
-            // This way has no second `resume`: the feed goes on after the reset's seq.
-            self.follower = anew(&self.site, self.topics.clone(), &frame, self.reads).ok()?;
+        if let Frame::Reset { seq, .. } = frame {
+            self.follower.go_on_after(seq);
         }
         Some(frame)
     }
-}
-
-/// A follower from where a reset left off.
-fn anew(
-    site: &Shared,
-    topics: Option<BTreeSet<String>>,
-    reset: &Frame,
-    reads: bool,
-) -> Result<Follower, Problem> {
-    Follower::resume(site.clone(), None, reset.cursor(), topics, reads)
-        .map_err(|_| Problem::new("catching_up", "the feed begins anew at this moment"))
 }

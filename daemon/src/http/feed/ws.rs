@@ -24,7 +24,7 @@ use super::super::request::Key;
 use super::super::serve::Held;
 use super::super::site::{self, Shared};
 use super::Seat;
-use super::follower::{Follower, Next};
+use super::follower::{Follower, Next, reset_of_epoch};
 use super::frames::{Frame, Word};
 use crate::boards::{Input, Route};
 
@@ -56,8 +56,11 @@ struct Close(u16, &'static str);
 const STOPPING: Close = Close(1001, "this node is stopping; ask another one");
 const TOO_BIG: Close = Close(1009, "a frame may have 131072 bytes");
 const ASK_ANOTHER: Close = Close(1013, "this node does not have that yet; ask another one");
+const BUSY: Close =
+    Close(1013, "so much is read from this node that there is nothing for you; ask another one");
 const BAD_MESSAGE: Close = Close(4400, "one JSON object a text frame: resume or post");
 const BAD_TOKEN: Close = Close(4401, "this token is none of those that this node knows");
+const TOKEN_GONE: Close = Close(4401, "this node does not know the token any more by which you came");
 const NO_RESUME: Close = Close(4408, "no resume within 10 s");
 const TOO_OFTEN: Close = Close(4429, "too many frames");
 
@@ -133,7 +136,7 @@ impl Conversation {
     async fn talk(&mut self, socket: &mut WebSocket) -> Option<Close> {
         let mut stopping = self.site.stopping.clone();
         let Ok(oldest) = self.site.read(|stores| stores.oldest_event()).await else {
-            return Some(ASK_ANOTHER);
+            return Some(BUSY);
         };
         let hello =
             Frame::hello(&self.site.view(), self.site.handle.name.as_str(), self.site.applied(), oldest);
@@ -145,6 +148,7 @@ impl Conversation {
             let mut ping_due = false;
             let turn = tokio::select! {
                 _ = stopping.wait_for(|stopping| *stopping) => ControlFlow::Break(Some(STOPPING)),
+                () = self.site.guard.forgets(self.asker.held()) => ControlFlow::Break(Some(TOKEN_GONE)),
                 message = socket.recv() => self.hear(message),
                 Some(Ok(frame)) = self.posts.join_next() => ControlFlow::Continue(Some(frame)),
                 next = next_of(&mut self.follower), if resumed => self.tell(next),
@@ -174,6 +178,7 @@ impl Conversation {
                 ControlFlow::Continue(Some(frame))
             }
             Next::Ahead => ControlFlow::Break(Some(ASK_ANOTHER)),
+            Next::Busy => ControlFlow::Break(Some(BUSY)),
             Next::End => ControlFlow::Break(Some(STOPPING)),
         }
     }
@@ -236,16 +241,13 @@ impl Conversation {
         after: Option<u64>,
         topics: Option<BTreeSet<String>>,
     ) -> Option<Frame> {
-        match Follower::resume(self.site.clone(), epoch, after, topics, self.asker.reads) {
-            Ok(follower) => {
-                self.follower = Some(follower);
-                None
-            }
-            Err(reset) => {
-                self.lose_place();
-                Some(reset)
-            }
+        let reset = reset_of_epoch(&self.site, epoch);
+        if reset.is_some() {
+            self.lose_place();
+        } else {
+            self.follower = Some(Follower::after(self.site.clone(), after, topics, self.asker.reads));
         }
+        reset
     }
 
     /// Carries a post out beside the feed; only a refusal at the edge is said at once.
