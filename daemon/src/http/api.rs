@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -36,9 +36,9 @@ const MISS: &str = "miss";
 /// The key had been used before: this is the answer of then.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// What a path may not hold as it is (RFC 3986, 3.3).
+/// All but what stands for itself in every path (RFC 3986, 2.3), and the slashes between its segments.
 const PATH_ESCAPED: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'%');
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The loop answers within `ANSWER_WAIT_MAX`; a loop that hangs must not hold its askers for ever.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(2 * ANSWER_WAIT_MAX.as_secs());
@@ -344,7 +344,7 @@ pub(super) async fn part(
 }
 
 /// Says which state was looked at, also when nothing was found: what this node has applied by now may well hold it.
-fn state_of(index: u64, answer: impl IntoResponse) -> Response {
+pub(super) fn state_of(index: u64, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     response.headers_mut().insert(CHORUS_INDEX, HeaderValue::from(index));
     response
@@ -370,5 +370,14 @@ mod tests {
     #[test]
     fn a_location_can_be_asked_for() {
         assert_eq!(location("store", "a b/ä?%"), "/api/v1/store/a%20b/%C3%A4%3F%25");
+        let visible: String = (b' '..=b'~').map(char::from).collect();
+        let path = location("store", &visible);
+        let asked = path.parse::<axum::http::Uri>().unwrap();
+        let key = asked.path().strip_prefix("/api/v1/store/").unwrap();
+        assert_eq!(percent_encoding::percent_decode_str(key).decode_utf8().unwrap(), visible);
+        assert!(
+            !path.contains(['`', '\\', '^', '|', '{', '"', '\'']),
+            "browsers and libraries disagree: {path}"
+        );
     }
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Serialize;
@@ -60,9 +60,9 @@ async fn search(State(site): State<Shared>, RawQuery(query): RawQuery) -> Result
     Reading::of(&query)?.settle(&site).await?;
     let board = books(&site)?;
     let rows = request::list_query(board, &mut query)?;
-    let (_, list) = api::rows_of(&site, board, rows).await?;
+    let (index, list) = api::rows_of(&site, board, rows).await?;
     let books = list[board.rows()].as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(Json(Found { books: books.iter().map(as_it_was).collect() }).into_response())
+    Ok(api::state_of(index, Json(Found { books: books.iter().map(as_it_was).collect() })))
 }
 
 /// One title
@@ -132,9 +132,11 @@ async fn sell(site: Shared, id: String, headers: HeaderMap, body: Body) -> Resul
 
 async fn show(site: &Site, id: String) -> Result<Response, Problem> {
     let board = books(site)?;
-    let (_, book) = api::row_of(site, board, id.clone()).await?;
-    let book = book.ok_or_else(|| Problem::new("not_found", format!("there is no title '{id}'")))?;
-    Ok(Json(as_it_was(&book)).into_response())
+    let (index, book) = api::row_of(site, board, id.clone()).await?;
+    Ok(match book {
+        Some(book) => api::state_of(index, Json(as_it_was(&book))),
+        None => api::state_of(index, Problem::new("not_found", format!("there is no title '{id}'"))),
+    })
 }
 
 /// A title as the first bookstores told it.
