@@ -87,7 +87,7 @@ async fn info(
     State(site): State<Shared>,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
-    show(&site, id_of(id)?).await
+    show(&site, request::of_path("id", id)?).await
 }
 
 /// Buy one copy
@@ -117,7 +117,7 @@ async fn purchase(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    sell(site, id_of(id)?, headers, body).await
+    sell(site, request::of_path("id", id)?, headers, body).await
 }
 
 async fn not_by_get() -> Problem {
@@ -154,10 +154,6 @@ fn as_it_was(book: &Value) -> Original {
 
 fn item(query: &Form) -> Result<&str, Problem> {
     query.text("item").ok_or_else(|| Problem::field("item", "is missing: /lookup?item=3"))
-}
-
-fn id_of(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
-    id.map(|Path(id)| id).map_err(|_| Problem::field("id", "is not UTF-8 text"))
 }
 
 fn books(site: &Site) -> Result<&'static dyn Board, Problem> {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, IF_MATCH};
 use chorus_proto::types::RequestId;
@@ -65,6 +67,14 @@ impl Key {
             Err(bad) => Err(Problem::field(field, bad.to_string())),
         }
     }
+}
+
+/// The variable `name` of a path.
+///
+/// # Errors
+/// `invalid` when it is not UTF-8.
+pub(super) fn of_path(name: &str, text: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    text.map(|Path(text)| text).map_err(|_| Problem::field(name, "is not UTF-8 text"))
 }
 
 /// Reads the JSON object of a body.

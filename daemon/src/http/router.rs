@@ -14,6 +14,7 @@ use super::api::{self, CHORUS_INDEX, CHORUS_NODE};
 use super::asker::{self, Asker};
 use super::gate::gate;
 use super::problem::Problem;
+use super::request;
 use super::site::Shared;
 use super::{assets, cluster, feed, health, live, log, openapi, originals, pages, token};
 use crate::boards::{Board, Boards, KeyShape, Operation, Route};
@@ -94,8 +95,15 @@ fn find(board: &'static dyn Board) -> MethodRouter<Shared> {
               key: Key,
               RawQuery(query): RawQuery,
               headers: HeaderMap| async move {
-            api::find(site, board, asker.0, key_of(key)?, query.as_deref().unwrap_or_default(), &headers)
-                .await
+            api::find(
+                site,
+                board,
+                asker.0,
+                request::of_path("key", key)?,
+                query.as_deref().unwrap_or_default(),
+                &headers,
+            )
+            .await
         },
     )
 }
@@ -103,7 +111,7 @@ fn find(board: &'static dyn Board) -> MethodRouter<Shared> {
 fn part(board: &'static dyn Board, part: &'static str) -> MethodRouter<Shared> {
     get(move |State(site): State<Shared>, asker: Asking, key: Key, RawQuery(query): RawQuery| async move {
         let query = query.unwrap_or_default();
-        api::part(site, board, asker.0, (key_of(key)?, part), &query).await
+        api::part(site, board, asker.0, (request::of_path("key", key)?, part), &query).await
     })
 }
 
@@ -122,7 +130,7 @@ fn of_row(board: &'static dyn Board, operation: &'static Operation) -> MethodRou
                         headers: HeaderMap,
                         body: Body| async move {
         may(asker.0, board, operation)?;
-        api::change(site, board, operation, Some(key_of(key)?), headers, body).await
+        api::change(site, board, operation, Some(request::of_path("key", key)?), headers, body).await
     };
     on(method_of(operation), handler)
 }
@@ -148,14 +156,6 @@ fn method_of(operation: &Operation) -> MethodFilter {
 }
 
 type Key = Result<Path<String>, PathRejection>;
-
-/// The key of a path.
-///
-/// # Errors
-/// `invalid` when it is not UTF-8.
-fn key_of(key: Key) -> Result<String, Problem> {
-    key.map(|Path(key)| key).map_err(|_| Problem::field("key", "is not UTF-8 text"))
-}
 
 async fn not_so(request: Request) -> Problem {
     Problem::new("bad_method", format!("{} cannot be asked of {}", request.method(), request.uri().path()))

@@ -93,8 +93,9 @@ pub fn versions(boards: Boards) -> Versions {
     Versions { log: number(log::FORMAT), state: number(state::FORMAT), commands: boards.version() }
 }
 
-/// What one answer of `Stores::log` weighs at most, in bytes.
-const LOG_BYTES_MAX: usize = 4 << 20;
+/// What the entries of one answer of `Stores::log` weigh at most, in bytes, but for one entry at least: they are held as long
+/// as their reader takes for them.
+const LOG_BYTES_MAX: usize = 512 * 1024;
 
 /// One entry that was applied, as the feed and the waiting requests want it.
 #[derive(Debug)]
