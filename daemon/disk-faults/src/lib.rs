@@ -11,7 +11,9 @@
 //!
 //! A preloaded library sees what SQLite and Rust's standard library do alike, in unchanged programs, in real processes;
 //! a VFS of SQLite's would not see the promise file, which is written without SQLite. What it does not see: memory
-//! that is mapped (SQLite's `-shm` files alone, which a start makes anew), and programs linked statically.
+//! that is mapped (SQLite's `-shm` files alone, which a start makes anew); `link`, `renameat` and its kin, `copy_file_range`
+//! and `sendfile` (`std::fs::copy`), which backups and restores use and the stores at work do not; calls that are made without libc
+//! (`rustix`); and programs linked statically.
 //!
 //! ## Why `unsafe`
 //! To be called in libc's place is to have its signatures: raw pointers from the caller, passed on to the kernel as they

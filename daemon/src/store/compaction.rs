@@ -191,3 +191,24 @@ fn batch(connection: &Connection, base: Index, goal: Goal) -> rusqlite::Result<O
     }
     Ok(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_begin_at_different_lengths_by_their_identities() {
+        let kept = Retention { entries_max: 1_024, bytes_max: 1 << 20, age_max: Duration::from_secs(1_024) };
+        let begins = (0..64).map(|byte| {
+            let begin = Compactor::new(kept, Identity([byte; 16]), Arc::default(), Arc::default()).begin;
+            assert!((1_024 + 128..=1_024 + 512).contains(&begin.entries_max), "{begin:?}");
+            assert_eq!(begin.bytes_max >> 10, begin.entries_max, "of all limits the same part");
+            assert_eq!(begin.age_max.as_secs(), begin.entries_max);
+            begin.entries_max
+        });
+        let begins: std::collections::BTreeSet<u64> = begins.collect();
+        assert!(begins.len() > 32, "{begins:?}");
+        let (first, last) = (begins.first().unwrap(), begins.last().unwrap());
+        assert!(last - first > 192, "half of what there is between an eighth and a half: {begins:?}");
+    }
+}

@@ -140,7 +140,7 @@ fn bytes_and_age_bound_the_log_too() {
 }
 
 #[test]
-fn nodes_begin_at_different_lengths_of_the_log() {
+fn nodes_begin_when_the_log_is_an_eighth_to_a_half_longer_than_what_is_kept() {
     let mut bases = Vec::new();
     for node in ["n1", "n2", "n3"] {
         let dir = tempfile::tempdir().unwrap();
@@ -156,7 +156,8 @@ fn nodes_begin_at_different_lengths_of_the_log() {
             }
             assert!(last < 4_000, "it never began");
         };
-        assert!(begun >= 450, "no node begins before an eighth more than is kept is there: {begun}");
+        // It looks every 50 entries, 10 come at once, and deletes only what a checkpoint has put into the main file.
+        assert!((450..=800).contains(&begun), "{begun}");
         bases.push(begun);
     }
     println!("three nodes that keep 400 entries began at {bases:?}");

@@ -348,7 +348,7 @@ fn a_promise_falls_to_a_snapshot_only_for_entries_that_the_log_still_held() {
 }
 
 #[test]
-fn a_copy_of_the_directory_at_any_moment_of_an_install_is_the_old_or_the_new() {
+fn a_copy_of_the_directory_before_an_install_is_the_old_state_and_after_it_the_new_one() {
     let dir = tempfile::tempdir().unwrap();
     let source = grown(&dir.path().join("source"), 300);
     let snapshot = source.stores().snapshot().unwrap();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use chorus::boards::{Boards, Command, Input};
 use chorus::quota::Quotas;
 use chorus::store::{Applied, Opened, Reports, Retention, StoreError, Stores};
-use chorus_proto::raft::{Install, Persist};
+use chorus_proto::raft::{Fetched, Install, Persist};
 use chorus_proto::types::{Cluster, Entry, EntryId, HardState, Index, NodeId, Payload, Term, Token};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
@@ -334,12 +334,7 @@ impl Life {
         if self.committed <= self.deletable {
             return;
         }
-        let snapshot = self.stores.snapshot().unwrap();
-        assert_eq!(snapshot.id.index.0, self.committed);
-        std::fs::create_dir_all(self.stores.incoming()).unwrap();
-        let file = self.stores.incoming().join("carried");
-        std::fs::write(&file, std::fs::read(&snapshot.path).unwrap()).unwrap();
-        let snapshot = self.stores.verify(&file, snapshot.id).unwrap();
+        let Some(snapshot) = self.carry_snapshot() else { return };
         if self.rng.bool() {
             self.append();
         }
@@ -353,6 +348,25 @@ impl Life {
             Persist { install: Some(Install { snapshot, keep_tail }), ..Persist::default() },
             content,
         );
+    }
+
+    /// Brings a snapshot of this node's own state to it, as that of another would come. None where a call fails that is no
+    /// matter of what the node promised.
+    fn carry_snapshot(&self) -> Option<Fetched> {
+        let made = match self.stores.snapshot() {
+            Ok(made) => made,
+            Err(StoreError::Refused(_)) => return None,
+            Err(error) => end(&self.ear, &error),
+        };
+        assert_eq!(made.id.index.0, self.committed);
+        std::fs::create_dir_all(self.stores.incoming()).ok()?;
+        let file = self.stores.incoming().join("carried");
+        std::fs::write(&file, std::fs::read(&made.path).ok()?).ok()?;
+        match self.stores.verify(&file, made.id) {
+            Ok(fetched) => Some(fetched),
+            Err(StoreError::Refused(_)) => None,
+            Err(error) => end(&self.ear, &error),
+        }
     }
 
     fn settle(&mut self) {
