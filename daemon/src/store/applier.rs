@@ -308,7 +308,9 @@ impl Applier {
         self.readers.switch(path);
         self.replays.switch(path);
         self.settled.store(head.id.index.0, Ordering::Release);
-        directory::forget_states(&self.directory, |other| other < number)?;
+        if let Err(error) = directory::forget_states(&self.directory, |other| other < number) {
+            tracing::warn!(%error, "a state of no more use stays until the next start");
+        }
         self.reports.installed(head.id);
         self.inbox.switched();
         Ok(())

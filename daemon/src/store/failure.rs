@@ -67,3 +67,29 @@ impl Drop for LastWord {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use chorus_proto::types::{EntryId, Token};
+
+    use super::super::Applied;
+    use super::*;
+
+    struct Nobody;
+
+    impl Reports for Nobody {
+        fn persisted(&self, _: Token) {}
+        fn applied(&self, _: Applied) {}
+        fn compacted(&self, _: EntryId) {}
+        fn installed(&self, _: EntryId) {}
+        fn stuck(&self, _: String) {}
+        fn failed(&self, error: StoreError) {
+            panic!("{error}");
+        }
+    }
+
+    /// Of stores that nobody listens to, and that do not fail.
+    pub(in super::super) fn never() -> Failure {
+        Failure::new(Arc::new(Nobody))
+    }
+}

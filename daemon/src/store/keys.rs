@@ -234,6 +234,11 @@ impl Keys {
     }
 }
 
+/// What no program ever stored.
+#[derive(Debug, thiserror::Error)]
+#[error("no stage of a key")]
+struct UnknownStage;
+
 /// What the log has said of the keys so far.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Keys> {
     let mut statement =
@@ -242,7 +247,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Keys> {
         let fingerprint = row.get::<_, String>(1)?;
         let fingerprint = Fingerprint::try_from(fingerprint).map_err(|error| unreadable(1, error))?;
         let stage: String = row.get(2)?;
-        let stage = Stage::of(&stage).ok_or(rusqlite::Error::InvalidQuery)?;
+        let stage = Stage::of(&stage).ok_or_else(|| unreadable(2, UnknownStage))?;
         Ok(Known { id: KeyId { number: row.get(0)?, fingerprint }, stage, index: uint(row.get(3)?) })
     };
     let keys = statement.query_map([], known)?.collect::<rusqlite::Result<Vec<_>>>()?;

@@ -324,7 +324,7 @@ impl Stores {
             let reader = lock(&self.0.people);
             reader.as_ref().ok_or_else(closed)?.first_index()?.previous()
         };
-        self.0.snapshots.make(&self.0.readers.path(), base, &self.0.failure)
+        self.0.snapshots.make(&self.0.readers, base, &self.0.failure)
     }
 
     /// The directory to which snapshots are fetched. What is in it stays when the node ends.
@@ -346,7 +346,10 @@ impl Stores {
             let reader = lock(&self.0.people);
             reader.as_ref().ok_or_else(closed)?.cluster()?
         };
-        self.0.snapshots.prepare(file, id, cluster)
+        let fetched = self.0.snapshots.prepare(file, id, cluster)?;
+        let to = directory::state(&self.0.path, fetched.ticket);
+        state::inherit_doubt(&self.0.readers.path(), &to)?;
+        Ok(fetched)
     }
 
     /// Deletes a snapshot that was verified and does not come into force after all.
@@ -383,12 +386,16 @@ impl Stores {
         state::quarantine(&self.0.readers.path(), why)
     }
 
-    /// Says, on disk, that the state was found right. Blocks.
+    /// Says, on disk, that the state was found right: so is what this program and this machine make of one that is on its
+    /// way to take its place. Blocks.
     ///
     /// # Errors
     /// The disk's.
     pub fn trust(&self) -> Result<(), StoreError> {
-        state::trust(&self.0.readers.path())
+        for number in directory::state_numbers(&self.0.path)? {
+            state::trust(&directory::state(&self.0.path, number))?;
+        }
+        Ok(())
     }
 
     /// Ends the writers after what they have in hand, and waits for them; then the directory is free. Not from

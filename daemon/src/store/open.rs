@@ -14,12 +14,12 @@ use super::applier::{Applier, Inbox, State as Running};
 use super::checkpoint::Checkpointer;
 use super::compaction::Compactor;
 use super::directory::{self, Directory};
-use super::failure::Failure;
+use super::failure::{Failure, system};
 use super::log::{self, Ends, LogReader, Own};
 use super::promise::{self, Found, Promise, PromiseFile};
 use super::readers::{CONNECTIONS_MAX, Readers};
 use super::snapshot::Snapshots;
-use super::sqlite::{disk, format, is_damage, truncate_wal, wal};
+use super::sqlite::{Trouble, disk, format, open_reader, truncate_wal, wal, whole};
 use super::state::{self, Head};
 use super::superseded;
 use super::upcoming::Upcoming;
@@ -60,7 +60,7 @@ pub(super) fn open(
     refuse_losses(path, found)?;
     let log = open_log(path, name, found)?;
     directory.show_pid()?;
-    let state = open_state(path, &log, boards)?;
+    let state = open_state(path, &log, boards, found)?;
     // What a state that was set aside had applied this node held once.
     let promised_id = found.promise().last_id.max(state.had);
     let promised = Promise { hard_state: log.own.hard_state, last_id: promised_id, boot: log.own.boot };
@@ -183,40 +183,119 @@ fn now_us() -> u64 {
 
 /// Opens state.db. One that is damaged, or that the log does not lead on from, is set aside. It is made again from the log
 /// if that still begins at its first entry; else nothing is applied until another node's snapshot is installed.
-fn open_state(directory: &Path, log: &Log, boards: Boards) -> Result<State, StoreError> {
+fn open_state(directory: &Path, log: &Log, boards: Boards, found: Found) -> Result<State, StoreError> {
     let number = log.own.state_number;
-    // Snapshots that did not come into force, and what was in force before another did.
-    directory::forget_states(directory, |other| other != number)?;
+    // Snapshots that did not come into force.
+    directory::forget_states(directory, |other| other > number)?;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
     directory::refuse_newer_state(&path, state::FORMAT)?;
-    let mark = std::fs::read_to_string(state::damage_mark(&path));
     directory::write_again(&wal(&path))?;
     let ends = log::ends(&log.connection).map_err(disk(&log.path))?;
-    let (why, had) = match state::open(&path, boards) {
-        Ok((_, head)) if mark.is_ok() => (mark.unwrap_or_default(), head.id),
-        Ok((connection, head)) => {
-            let format = format(&connection).map_err(disk(&path))?;
-            directory::judge_format(&path, format, state::FORMAT)?;
-            if log::reaches(&log.connection, ends, head.id).map_err(disk(&log.path))? {
-                return Ok(State { number, path, connection, head, had: EntryId::ZERO });
+    match judge_state(&path, log, ends, boards)? {
+        Judged::Good(connection, head) => {
+            // What was in force before another was, unless that one waits for a snapshot.
+            if head.id != EntryId::ZERO || ends.base == EntryId::ZERO {
+                directory::forget_states(directory, |other| other < number)?;
             }
-            (format!("log.db does not lead on from {}, which it had applied", head.id), head.id)
+            Ok(State { number, path, connection, head, had: EntryId::ZERO })
         }
-        Err(error) if is_damage(&error) => (error.to_string(), EntryId::ZERO),
-        Err(error) => return Err(disk(&path)(error)),
+        Judged::Useless { why, had } => {
+            let from = if ends.base == EntryId::ZERO {
+                "made again from the log"
+            } else {
+                "fetched from another node; until then it stays there"
+            };
+            tracing::warn!(path = %path.display(), why, "the state is set aside, and {from}");
+            let path = set_aside(directory, log, ends, &why, found.promise().last_id.max(had))?;
+            let (connection, head) = state::open(&path, boards).map_err(disk(&path))?;
+            Ok(State { number: number + 1, path, connection, head, had })
+        }
+    }
+}
+
+/// Whether the node can go on with a state.
+enum Judged {
+    Good(Connection, Head),
+    Useless {
+        why: String,
+        /// The last entry that it had applied, if that can be read.
+        had: EntryId,
+    },
+}
+
+fn judge_state(path: &Path, log: &Log, ends: Ends, boards: Boards) -> Result<Judged, StoreError> {
+    let useless = |why, had| Ok(Judged::Useless { why, had });
+    let (connection, head) = match state::open(path, boards) {
+        Ok(opened) => opened,
+        Err(error) if Trouble::of(&error).is_damage() || state::damage_mark(path).exists() => {
+            return useless(error.to_string(), EntryId::ZERO);
+        }
+        Err(error) if Trouble::of(&error) == Trouble::Impossible => {
+            return match confirm(path, ends, &error.to_string())? {
+                Some(why) => useless(why, EntryId::ZERO),
+                None => Err(disk(path)(error)),
+            };
+        }
+        Err(error) => return Err(disk(path)(error)),
     };
-    let from =
-        if ends.base == EntryId::ZERO { "made again from the log" } else { "fetched from another node" };
-    tracing::warn!(path = %path.display(), why, "the state is set aside, and {from}");
-    log::store_state_number(&log.connection, number + 1).map_err(disk(&log.path))?;
-    directory::forget_states(directory, |other| other < number)?;
-    let number = number + 1;
+    if let Ok(why) = std::fs::read_to_string(state::damage_mark(path)) {
+        return useless(why, head.id);
+    }
+    let format = format(&connection).map_err(disk(path))?;
+    directory::judge_format(path, format, state::FORMAT)?;
+    let suspicion = state::suspicion_mark(path);
+    if let Ok(why) = std::fs::read_to_string(&suspicion) {
+        if let Some(why) = confirm(path, ends, &why)? {
+            return useless(why, head.id);
+        }
+        std::fs::remove_file(&suspicion).map_err(system(&suspicion))?;
+    }
+    // An empty one that was begun in the place of another goes on waiting for a snapshot.
+    let waits = head.id == EntryId::ZERO && state::is_doubted(path);
+    if waits || log::reaches(&log.connection, ends, head.id).map_err(disk(&log.path))? {
+        return Ok(Judged::Good(connection, head));
+    }
+    useless(format!("log.db does not lead on from {}, which it had applied", head.id), head.id)
+}
+
+/// What cannot happen on a whole state happened: says why this one is useless, if it is. Made again from the log it shows
+/// which it was, the state or this program, and nothing is lost. Where it would have to come from another node, or was made
+/// again already, SQLite must find something wrong with it: a bug that strikes all nodes must not cost all of them their
+/// states.
+fn confirm(path: &Path, ends: Ends, why: &str) -> Result<Option<String>, StoreError> {
+    if ends.base == EntryId::ZERO && !state::is_doubted(path) {
+        return Ok(Some(why.to_owned()));
+    }
+    match open_reader(path).and_then(|connection| whole(&connection)) {
+        Ok(fault) => Ok(fault),
+        Err(error) if Trouble::of(&error).is_damage() => Ok(Some(error.to_string())),
+        Err(error) => Err(disk(path)(error)),
+    }
+}
+
+/// Makes room for another state in the place of the one that is in force. Returns where it begins.
+fn set_aside(
+    directory: &Path,
+    log: &Log,
+    ends: Ends,
+    why: &str,
+    promised_id: EntryId,
+) -> Result<PathBuf, StoreError> {
+    // First: should the log have lost its end, the state may be all that shows it, and from here on nobody asks it.
+    let promise = Promise { hard_state: log.own.hard_state, last_id: promised_id, boot: log.own.boot };
+    PromiseFile::open(&directory::promise(directory), promise)?;
+    directory::sync(directory)?;
+    let number = log.own.state_number + 1;
     let path = directory::state(directory, number);
     directory::make(path.parent().unwrap_or(directory))?;
-    state::doubt(&path, &why)?;
-    let (connection, head) = state::open(&path, boards).map_err(disk(&path))?;
-    Ok(State { number, path, connection, head, had })
+    state::doubt(&path, why)?;
+    log::store_state_number(&log.connection, number).map_err(disk(&log.path))?;
+    // Where the log does not hold all of it, it stays until another node's is in its place.
+    if ends.base == EntryId::ZERO {
+        directory::forget_states(directory, |other| other < number)?;
+    }
+    Ok(path)
 }
 
 /// What the core begins with.

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::failure::Failure;
-use super::sqlite::{disk, is_final, open_reader};
+use super::sqlite::{Trouble, disk, open_reader};
 use super::state::failed;
 
 /// No query runs longer: a long read keeps the WAL from starting again.
@@ -115,7 +115,7 @@ impl Readers {
 
     /// Makes a query's error ours, and the node's end if it is the disk's and the database is still in use.
     fn judge(&self, path: &Path, error: rusqlite::Error) -> StoreError {
-        if is_final(&error) && path == self.path() {
+        if Trouble::of(&error).is_final() && path == self.path() {
             self.failure.report(failed(path)(error));
             return StoreError::Refused("the store has failed".to_owned());
         }
@@ -147,21 +147,28 @@ impl Readers {
     }
 
     fn take(&self) -> Result<(u64, Reader), StoreError> {
+        self.take_or_open(Reader::open)
+    }
+
+    fn take_or_open(
+        &self,
+        open: impl Fn(&Path) -> Result<Reader, StoreError>,
+    ) -> Result<(u64, Reader), StoreError> {
         loop {
             let (path, switches) = match self.take_idle()? {
                 Taking::Idle(switches, reader) => return Ok((switches, reader)),
                 Taking::Open(path, switches) => (path, switches),
             };
-            let opened = Reader::open(&path);
+            let opened = open(&path);
             let mut pool = self.lock();
-            if opened.is_err() && pool.switches == switches {
-                pool.open -= 1;
-                self.returned.notify_one();
-            }
-            // What was looked for may be gone since.
-            if opened.is_ok() || pool.switches == switches {
+            if pool.switches == switches {
+                if opened.is_err() {
+                    pool.open -= 1;
+                    self.returned.notify_one();
+                }
                 return opened.map(|reader| (switches, reader));
             }
+            // What was opened may be gone since, or its WAL: then SQLite would read an older state than was there.
         }
     }
 
@@ -218,5 +225,40 @@ impl Drop for Taken<'_> {
         }
         drop(pool);
         self.readers.returned.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::tests::never;
+    use super::super::sqlite::{Synchronous, open_writer};
+    use super::*;
+
+    /// A database that holds this number, in its WAL alone.
+    fn database(path: &Path, number: i64) -> Connection {
+        let writer = open_writer(path, Synchronous::Normal).unwrap();
+        writer.execute_batch("CREATE TABLE t (n INTEGER)").unwrap();
+        writer.execute("INSERT INTO t VALUES (?1)", [number]).unwrap();
+        writer
+    }
+
+    #[test]
+    fn a_connection_that_was_opened_while_the_state_became_another_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = [1, 2].map(|number| dir.path().join(format!("{number}.db")));
+        let _writers = [database(&old, 1), database(&new, 2)];
+        let readers = Readers::new(&old, 1, &never());
+        let (switches, mut reader) = readers
+            .take_or_open(|path| {
+                if path == old {
+                    readers.switch(&new);
+                }
+                Reader::open(path)
+            })
+            .unwrap();
+        let read = |connection: &Connection| connection.query_row("SELECT n FROM t", [], |row| row.get(0));
+        assert_eq!((switches, reader.read(read).unwrap()), (1, 2));
+        drop(Taken { readers: &readers, switches, reader: Some(reader) });
+        assert_eq!(readers.read(read).unwrap(), 2, "it is in the pool, and the only one");
     }
 }

@@ -20,7 +20,7 @@ use super::heard::{self, Heard};
 use super::log::{self, Ends, LogReader, Own};
 use super::open::higher;
 use super::promise::{self, Found, Promise, PromiseFile};
-use super::sqlite::{disk, format, is_damage, open_reader, truncate_wal, wal, whole};
+use super::sqlite::{Trouble, disk, format, open_reader, truncate_wal, wal, whole};
 use super::state::{self, Head};
 use super::{StoreError, events, snapshot};
 use crate::boards::{ApplyError, Boards};
@@ -245,7 +245,7 @@ fn whole_state(path: &Path) -> Result<Head, String> {
         }
         Ok((_, Some(fault), _)) => Err(fault),
         Ok((_, None, head)) => Ok(head),
-        Err(error) if is_damage(&error) => Err(error.to_string()),
+        Err(error) if Trouble::of(&error).is_damage() => Err(error.to_string()),
         Err(error) => Err(disk(path)(error).to_string()),
     }
 }

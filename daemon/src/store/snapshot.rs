@@ -23,7 +23,8 @@ use chorus_proto::types::{Cluster, Configuration, EntryId, Index};
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::{Failure, system};
-use super::sqlite::{Synchronous, disk, format, is_final, open_reader, open_writer, truncate_wal, whole};
+use super::readers::Readers;
+use super::sqlite::{Synchronous, Trouble, disk, format, open_reader, open_writer, truncate_wal, whole};
 use super::state::{self, Head};
 use super::{StoreError, directory, lock};
 
@@ -75,10 +76,10 @@ impl Snapshots {
         })
     }
 
-    /// A snapshot of the database at `state`, from which the log leads on that is kept behind `base`.
+    /// A snapshot of the database that is read now, from which the log leads on that is kept behind `base`.
     pub(super) fn make(
         &self,
-        state: &Path,
+        readers: &Readers,
         base: Index,
         failure: &Failure,
     ) -> Result<Arc<Snapshot>, StoreError> {
@@ -93,7 +94,7 @@ impl Snapshots {
         directory::make(&directory)?;
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("{number}.db"));
-        let made = copy_state(state, &path, failure).and_then(|()| Snapshot::of(&path));
+        let made = copy_state(&readers.path(), readers, &path, failure).and_then(|()| Snapshot::of(&path));
         let snapshot = Arc::new(made.inspect_err(|_| drop(fs::remove_file(&path)))?);
         if snapshot.id.index < base {
             return Err(StoreError::Refused("this node's own state waits for a snapshot".to_owned()));
@@ -134,6 +135,8 @@ impl Snapshots {
             .map_err(disk(&path))?;
         File::open(&path).and_then(|file| file.sync_all()).map_err(system(&path))?;
         directory::sync(place)?;
+        // Else a power loss could leave it where it came from as well.
+        directory::sync(file.parent().unwrap_or(place))?;
         Ok(Fetched {
             ticket,
             id: head.id,
@@ -165,10 +168,16 @@ pub(super) fn digest_of(path: &Path) -> io::Result<(u64, Digest)> {
 }
 
 /// Copies the database as it is at this moment, while its writer goes on. The copy has no free page and no WAL.
-fn copy_state(state: &Path, to: &Path, failure: &Failure) -> Result<(), StoreError> {
-    let connection = open_reader(state).map_err(disk(state))?;
-    copy_database(&connection, to).map_err(|error| {
-        if is_final(&error) && !is_full(&error) {
+fn copy_state(state: &Path, readers: &Readers, to: &Path, failure: &Failure) -> Result<(), StoreError> {
+    let copied = open_reader(state).and_then(|connection| copy_database(&connection, to));
+    // Its files go when another state takes its place: what was copied then may be older than what was in force, and what
+    // failed says nothing of the disk.
+    if state != readers.path() {
+        return Err(StoreError::Refused("this node's state became another meanwhile; ask again".to_owned()));
+    }
+    copied.map_err(|error| {
+        let trouble = Trouble::of(&error);
+        if trouble.is_final() && trouble != Trouble::Full {
             failure.report(state::failed(state)(error));
             return StoreError::Refused("the store has failed".to_owned());
         }
@@ -181,10 +190,6 @@ fn copy_state(state: &Path, to: &Path, failure: &Failure) -> Result<(), StoreErr
 pub(super) fn copy_database(connection: &Connection, to: &Path) -> rusqlite::Result<()> {
     let to = to.to_str().ok_or_else(|| rusqlite::Error::InvalidPath(to.to_owned()))?;
     connection.execute("VACUUM INTO ?1", [to]).map(|_| ())
-}
-
-fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 /// The head of a state that can come into force.
@@ -244,4 +249,34 @@ fn open_copy(file: &Path) -> rusqlite::Result<Connection> {
         Connection::open_with_flags(format!("file:{}?immutable=1", directory::escaped(file)), flags)?;
     connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 0;")?;
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::tests::never;
+    use super::*;
+
+    #[test]
+    fn a_state_that_became_another_while_it_was_copied_is_refused_and_no_fault_of_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new, copy] = ["old", "new", "copy"].map(|name| dir.path().join(name));
+        for state in [&old, &new] {
+            open_writer(state, Synchronous::Normal)
+                .unwrap()
+                .execute_batch("CREATE TABLE t (n INTEGER)")
+                .unwrap();
+        }
+        let readers = Readers::new(&old, 1, &never());
+        readers.switch(&new);
+        // Its files may go while it is copied, or before.
+        for there in [true, false] {
+            if !there {
+                fs::remove_file(&old).unwrap();
+            }
+            let refused = copy_state(&old, &readers, &copy, &never()).unwrap_err();
+            assert!(matches!(&refused, StoreError::Refused(why) if why.contains("meanwhile")), "{refused}");
+            let _made = fs::remove_file(&copy);
+        }
+        copy_state(&new, &readers, &copy, &never()).unwrap();
+    }
 }

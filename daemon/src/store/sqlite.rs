@@ -77,10 +77,82 @@ fn open(path: &Path, flags: OpenFlags, pragmas: &str) -> rusqlite::Result<Connec
     Ok(connection)
 }
 
-/// Whether the file, or the disk under it, does not hold what SQLite wrote or takes no more: final.
-pub(super) fn is_final(error: &rusqlite::Error) -> bool {
-    is_damage(error)
-        || matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::DiskFull))
+/// What an error of SQLite's tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The file does not hold what SQLite wrote.
+    Damage,
+    /// A value is not what was stored, though its page looks whole: a bit flipped in a text, or in a value's type.
+    Unreadable,
+    /// The disk failed.
+    Io,
+    /// The disk is full.
+    Full,
+    /// Another program keeps the file locked.
+    Busy,
+    /// The query took too long.
+    Interrupted,
+    /// The file may not be opened, read or written.
+    Denied,
+    /// The system has no memory left.
+    NoMemory,
+    /// What cannot happen on rows that this program wrote: rows are missing or come twice, or our own bug.
+    Impossible,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &rusqlite::Error) -> Self {
+        use rusqlite::Error;
+        let code = match error {
+            Error::SqliteFailure(error, _) | Error::SqlInputError { error, .. } => error.code,
+            Error::Utf8Error(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..) => return Self::Unreadable,
+            _ => return Self::Impossible,
+        };
+        match code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damage,
+            ErrorCode::SystemIoFailure => Self::Io,
+            ErrorCode::DiskFull => Self::Full,
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy,
+            ErrorCode::OperationInterrupted => Self::Interrupted,
+            ErrorCode::CannotOpen
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::FileLockingProtocolFailed => Self::Denied,
+            ErrorCode::OutOfMemory => Self::NoMemory,
+            _ => Self::Impossible,
+        }
+    }
+
+    /// Whether the file, or the disk under it, does not hold what was written or takes no more: final.
+    pub(super) fn is_final(self) -> bool {
+        self.is_damage() || matches!(self, Self::Io | Self::Full)
+    }
+
+    /// Whether the file does not hold what was written.
+    pub(super) fn is_damage(self) -> bool {
+        matches!(self, Self::Damage | Self::Unreadable)
+    }
+
+    /// What to do about it.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Full => "the disk is full; make room, then start the node again",
+            Self::Io => "look at the disk and the system's log before starting the node again",
+            Self::Damage | Self::Unreadable => {
+                "the file is damaged; move this node's data directory away, and the node comes back as a new one"
+            }
+            Self::Denied => "the node must be able to read and write its data directory",
+            Self::NoMemory => "the system has no memory left; make room, then start the node again",
+            Self::Busy => "another program keeps it locked; end that program, and start the node again",
+            Self::Interrupted => "the query took longer than 2 s and was ended; ask for less",
+            Self::Impossible => {
+                "this is no fault of the disk, but a bug of Chorus or another program that holds the file"
+            }
+        }
+    }
 }
 
 /// Makes the tables of a new database, or those that an older program's lacks; a newer program's is left as it is, for
@@ -108,37 +180,16 @@ pub(super) fn whole(connection: &Connection) -> rusqlite::Result<Option<String>>
     Ok((verdict != "ok").then_some(verdict))
 }
 
-/// Whether the file does not hold what SQLite wrote.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
 /// Makes SQLite's error ours, with the file and with what to do.
 pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     move |error| {
-        if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) {
-            return StoreError::Busy("the query took longer than 2 s and was ended; ask for less".to_owned());
+        let trouble = Trouble::of(&error);
+        let advice = trouble.advice();
+        match trouble {
+            Trouble::Interrupted => StoreError::Busy(advice.to_owned()),
+            Trouble::Busy => StoreError::Refused(format!("{}: {error}: {advice}", path.display())),
+            _ => StoreError::Disk { path: path.to_owned(), detail: format!("{error}: {advice}") },
         }
-        if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) {
-            return StoreError::Refused(format!(
-                "{}: another program keeps it locked ({error}); end that program, and start the node again",
-                path.display()
-            ));
-        }
-        let advice = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => "the disk is full; make room, then start the node again",
-            Some(ErrorCode::SystemIoFailure) => {
-                "look at the disk and the system's log before starting the node again"
-            }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-                "the file is damaged; move this node's data directory away, and the node comes back as a new one"
-            }
-            Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-                "the node must be able to read and write its data directory"
-            }
-            _ => "this is no fault of the disk, but a bug of Chorus or another program that holds the file",
-        };
-        StoreError::Disk { path: path.to_owned(), detail: format!("{error}: {advice}") }
     }
 }
 
@@ -149,10 +200,31 @@ pub(super) fn wal(path: &Path) -> PathBuf {
     wal.into()
 }
 
-/// Copies the whole WAL into the main file and empties it; for the start, before anybody else reads or writes.
+/// Copies the whole WAL into the main file and empties it; for the start, before this node reads or writes. Another program
+/// may read meanwhile, and see what the WAL held when it began: then this waits for it, and says so once. Such a program also
+/// keeps alive what is known of the WAL: frames that were copied before are not copied again.
 pub(super) fn truncate_wal(connection: &Connection) -> rusqlite::Result<()> {
-    connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE)?;
-    Ok(())
+    truncate_wal_after(connection, || {
+        tracing::warn!(
+            path = connection.path(),
+            "another program reads this file, as 'chorus backup' and 'chorus log verify' do: the node starts when that one \
+             is done"
+        );
+    })
+}
+
+fn truncate_wal_after(connection: &Connection, say_waiting: impl FnOnce()) -> rusqlite::Result<()> {
+    let mut say_waiting = Some(say_waiting);
+    loop {
+        match connection.wal_checkpoint_v2(Some(MAIN_DB), CheckpointMode::TRUNCATE) {
+            Err(error) if Trouble::of(&error) == Trouble::Busy => {
+                if let Some(say) = say_waiting.take() {
+                    say();
+                }
+            }
+            done => return done.map(|_| ()),
+        }
+    }
 }
 
 /// A number as SQLite stores it: the same 64 bits.
@@ -171,4 +243,66 @@ pub(super) fn unreadable(
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble<T>(
+        connection: &Connection,
+        sql: &str,
+        read: impl Fn(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+    ) -> Trouble {
+        let failed = connection.query_row(sql, [], |row| read(row)).err().expect("the query fails");
+        Trouble::of(&failed)
+    }
+
+    #[test]
+    fn what_is_damage_what_is_a_bug_and_what_is_the_worlds_fault_are_told_apart() {
+        let connection = Connection::open_in_memory().unwrap();
+        let text = |row: &rusqlite::Row<'_>| row.get::<_, String>(0);
+        assert_eq!(trouble(&connection, "SELECT CAST(x'c328' AS TEXT)", text), Trouble::Unreadable);
+        assert_eq!(trouble(&connection, "SELECT 1", text), Trouble::Unreadable);
+        assert_eq!(trouble(&connection, "SELECT 300", |row| row.get::<_, u8>(0)), Trouble::Unreadable);
+        let wrong =
+            |row: &rusqlite::Row<'_>| row.get_ref(0)?.as_blob().map(<[u8]>::to_vec).map_err(Into::into);
+        assert_eq!(trouble(&connection, "SELECT 1", wrong), Trouble::Unreadable);
+        assert_eq!(trouble(&connection, "SELECT 1 WHERE 0", text), Trouble::Impossible);
+        assert_eq!(trouble(&connection, "SELECT 1 FROM nowhere", text), Trouble::Impossible);
+        for (code, is) in [
+            (rusqlite::ffi::SQLITE_CORRUPT, Trouble::Damage),
+            (rusqlite::ffi::SQLITE_NOTADB, Trouble::Damage),
+            (rusqlite::ffi::SQLITE_IOERR, Trouble::Io),
+            (rusqlite::ffi::SQLITE_FULL, Trouble::Full),
+            (rusqlite::ffi::SQLITE_BUSY, Trouble::Busy),
+            (rusqlite::ffi::SQLITE_LOCKED, Trouble::Busy),
+            (rusqlite::ffi::SQLITE_INTERRUPT, Trouble::Interrupted),
+            (rusqlite::ffi::SQLITE_CANTOPEN, Trouble::Denied),
+            (rusqlite::ffi::SQLITE_NOMEM, Trouble::NoMemory),
+            (rusqlite::ffi::SQLITE_CONSTRAINT, Trouble::Impossible),
+        ] {
+            let error = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+            assert_eq!(Trouble::of(&error), is, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_start_waits_for_another_program_that_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("some.db");
+        let writer = open_writer(&path, Synchronous::Full).unwrap();
+        writer.execute_batch("CREATE TABLE t (n INTEGER); INSERT INTO t VALUES (1);").unwrap();
+        let reader = open_reader(&path).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        reader.query_row("SELECT n FROM t", [], |_| Ok(())).unwrap();
+        writer.busy_timeout(Duration::from_millis(1)).unwrap();
+        let mut waited = 0;
+        truncate_wal_after(&writer, || {
+            waited += 1;
+            reader.execute_batch("COMMIT").unwrap();
+        })
+        .unwrap();
+        assert_eq!((waited, std::fs::metadata(wal(&path)).unwrap().len()), (1, 0));
+    }
 }

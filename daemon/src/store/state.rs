@@ -14,7 +14,7 @@ use super::digest::Digest;
 use super::failure::system;
 use super::requests::Oldest;
 use super::sqlite::{
-    Synchronous, disk, format, int, is_damage, make_tables, open_writer, truncate_wal, uint, unreadable,
+    Synchronous, Trouble, disk, format, int, make_tables, open_writer, truncate_wal, uint, unreadable,
 };
 use super::{StoreError, directory, keys};
 use crate::boards::{Board, Boards};
@@ -98,14 +98,23 @@ pub(super) fn upgrade(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Makes an error of state.db ours. Damage leaves a mark beside the file, so that the next start sets it aside: not all
-/// damage shows when a database is opened.
+/// damage shows when a database is opened. What may be our own bug leaves another one, and the next start looks closer.
 pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     move |error| {
-        if is_damage(&error) {
-            // On a disk that does not even take this the next start meets the damage as this one did.
-            let _unmarked = std::fs::write(damage_mark(path), error.to_string());
-        }
-        disk(path)(error)
+        let (mark, advice) = match Trouble::of(&error) {
+            trouble if trouble.is_damage() => {
+                (damage_mark(path), "the state is damaged; the next start sets it aside and makes it again")
+            }
+            Trouble::Impossible => (
+                suspicion_mark(path),
+                "the state is damaged, or this is a bug of Chorus; the next start looks which, and makes it again if it \
+                 can",
+            ),
+            _ => return disk(path)(error),
+        };
+        // On a disk that does not even take this the next start meets the damage as this one did.
+        let _unmarked = fs::write(mark, error.to_string());
+        StoreError::Disk { path: path.to_owned(), detail: format!("{error}: {advice}") }
     }
 }
 
@@ -113,7 +122,7 @@ pub(super) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_
 /// no better after a third time: that is final.
 pub(super) fn quarantine(path: &Path, why: &str) -> Result<(), StoreError> {
     write_mark(&damage_mark(path), why)?;
-    if !doubt_mark(path).exists() {
+    if !is_doubted(path) {
         return Ok(());
     }
     let detail = format!(
@@ -128,13 +137,29 @@ pub(super) fn doubt(path: &Path, why: &str) -> Result<(), StoreError> {
     write_mark(&doubt_mark(path), why)
 }
 
+/// Whether the state was made again, and not found right since.
+pub(super) fn is_doubted(path: &Path) -> bool {
+    doubt_mark(path).exists()
+}
+
+/// A state that takes the place of one that is made again is in its place there too: what came by a snapshot says nothing
+/// of what this program and this machine make of the entries behind it.
+pub(super) fn inherit_doubt(from: &Path, to: &Path) -> Result<(), StoreError> {
+    match fs::read_to_string(doubt_mark(from)) {
+        Ok(why) => doubt(to, &why),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(system(&doubt_mark(from))(error)),
+    }
+}
+
 /// The state is that of a majority: whatever was wrong with the one before it is made good.
 pub(super) fn trust(path: &Path) -> Result<(), StoreError> {
     let mark = doubt_mark(path);
-    match fs::remove_file(&mark) {
-        Ok(()) => directory::sync(path.parent().unwrap_or(path)),
+    let place = path.parent().unwrap_or(path);
+    match fs::remove_file(&mark).and_then(|()| File::open(place)?.sync_all()) {
+        // There is no mark, or the whole state went meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(system(&mark)(error)),
+        done => done.map_err(system(&mark)),
     }
 }
 
@@ -151,6 +176,11 @@ fn write_mark(mark: &Path, why: &str) -> Result<(), StoreError> {
 /// The mark that a life left which found its state damaged.
 pub(super) fn damage_mark(path: &Path) -> PathBuf {
     path.with_file_name("damaged")
+}
+
+/// The mark that a life left which met what cannot happen on a whole state.
+pub(super) fn suspicion_mark(path: &Path) -> PathBuf {
+    path.with_file_name("suspect")
 }
 
 /// The mark of a state that is made again in the place of a wrong one, until it is known to be that of a majority.

@@ -7,6 +7,7 @@ mod boards;
 mod books;
 mod changes;
 mod compaction;
+mod damage;
 mod digest;
 mod donors;
 mod exactly_once;

@@ -24,6 +24,7 @@ mod life;
 mod losses;
 mod reference;
 mod remarks;
+mod set_aside;
 mod trace;
 
 use std::path::PathBuf;
