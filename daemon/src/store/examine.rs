@@ -35,11 +35,11 @@ pub struct Findings {
     pub faults: Vec<String>,
 }
 
-/// The entries of a data directory, for people.
+/// The entries of a data directory, for people. The node may run meanwhile, and delete what was not read yet.
 #[derive(Debug)]
 pub struct Log {
     reader: LogReader,
-    ends: Ends,
+    upto: Index,
 }
 
 impl Log {
@@ -50,18 +50,24 @@ impl Log {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         backup::read_own(data_dir)?;
         let reader = LogReader::open(&directory::log(data_dir))?;
-        let ends = reader.pin()?;
-        Ok(Self { reader, ends })
+        let upto = reader.last_index()?;
+        Ok(Self { reader, upto })
     }
 
-    /// The retained entries after this index, some of them; none at the end.
+    /// The retained entries after this index, some of them, up to where the log ended when it was opened; none at the end.
+    /// Between two calls the log is as free as if nobody read it.
     ///
     /// # Errors
     /// The disk's; a damaged entry is one.
     pub fn after(&self, index: u64) -> Result<Vec<Entry>, StoreError> {
-        let from = Index(index.max(self.ends.base.index.0) + 1);
-        self.reader.entries(from, self.ends.last.index, ROWS, ROWS_BYTES_MAX)
+        self.reader.retained(Index(index), self.upto, (ROWS, ROWS_BYTES_MAX))
     }
+}
+
+/// The log as it was at one moment, and its ends then.
+struct Pinned {
+    reader: LogReader,
+    ends: Ends,
 }
 
 /// Reads everything that a node keeps, and compares it. `seen` is told how many entries were read, and of how many.
@@ -73,7 +79,8 @@ pub fn examine(data_dir: &Path, mut seen: impl FnMut(u64, u64)) -> Result<Findin
     // In this order: at a node that runs the log is never behind what was promised or applied before.
     let promised = promise::read(&directory::promise(data_dir))?;
     let before = applied_in(data_dir, own.state_number);
-    let log = Log::open(data_dir)?;
+    let reader = LogReader::open(&directory::log(data_dir))?;
+    let log = Pinned { ends: reader.pin()?, reader };
     let Ends { base, last } = log.ends;
     let mut findings = Findings { name: own.name, base, last, ..Findings::default() };
     judge_promise(promised, &mut findings);
@@ -90,11 +97,11 @@ pub fn examine(data_dir: &Path, mut seen: impl FnMut(u64, u64)) -> Result<Findin
 }
 
 /// Every entry: there, whole, and in order.
-fn walk(log: &Log, findings: &mut Findings, seen: &mut impl FnMut(u64, u64)) {
+fn walk(log: &Pinned, findings: &mut Findings, seen: &mut impl FnMut(u64, u64)) {
     let Ends { base, last } = log.ends;
     let mut at = base;
     while at.index < last.index {
-        let rows = match log.after(at.index.0) {
+        let rows = match log.reader.entries(at.index.next(), last.index, ROWS, ROWS_BYTES_MAX) {
             Ok(rows) if rows.is_empty() => {
                 findings.faults.push(format!("entry {} is missing; the log ends at {last}", at.index.next()));
                 return;
@@ -144,7 +151,7 @@ fn applied_in(data_dir: &Path, number: u64) -> Result<EntryId, String> {
 fn judge_state(
     before: Result<EntryId, String>,
     after: Result<EntryId, String>,
-    log: &Log,
+    log: &Pinned,
     findings: &mut Findings,
 ) -> Result<(), StoreError> {
     let (before, after) = match (before, after) {

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::StoreError;
 use super::sqlite::{
-    Synchronous, disk, format, int, make_tables, open_reader, open_writer, uint, unreadable, whole,
+    Synchronous, Trouble, disk, format, int, make_tables, open_reader, open_writer, uint, unreadable, whole,
 };
 
 /// The format of log.db that this program writes; it refuses a newer one. 2: `base`, and a checksum in `self`.
@@ -494,6 +494,24 @@ impl LogReader {
         self.connection.execute_batch("BEGIN").and_then(|()| ends(&self.connection)).map_err(disk(&self.path))
     }
 
+    /// Where the log ends at this moment.
+    pub(super) fn last_index(&self) -> Result<Index, StoreError> {
+        ends(&self.connection).map(|ends| ends.last.index).map_err(disk(&self.path))
+    }
+
+    /// The retained entries after `after` and up to `upto`, some of them, as the log is at this moment; none when there are
+    /// no more.
+    pub(super) fn retained(
+        &self,
+        after: Index,
+        upto: Index,
+        (count_max, bytes_max): (usize, usize),
+    ) -> Result<Vec<Entry>, StoreError> {
+        let transaction = self.connection.unchecked_transaction().map_err(disk(&self.path))?;
+        let Ends { base, last } = ends(&transaction).map_err(disk(&self.path))?;
+        self.entries(after.max(base.index).next(), upto.min(last.index), count_max, bytes_max)
+    }
+
     /// What SQLite finds wrong with the file, if anything.
     pub(super) fn fault(&self) -> Result<Option<String>, StoreError> {
         whole(&self.connection).map_err(disk(&self.path))
@@ -541,7 +559,14 @@ impl LogReader {
             let bytes = Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?);
             Ok((id, uint(row.get(2)?), row.get::<_, u8>(3)?, bytes, row.get::<_, i64>(5)?))
         };
-        let (id, time_ms, kind, bytes, stored) = read().map_err(disk(&self.path))?;
+        let (id, time_ms, kind, bytes, stored) = match read() {
+            Ok(read) => read,
+            Err(error) if Trouble::of(&error) == Trouble::Unreadable => {
+                let index = row.get(0).map(uint).map_err(disk(&self.path))?;
+                return Err(self.damaged(index, &error.to_string()));
+            }
+            Err(error) => return Err(disk(&self.path)(error)),
+        };
         if checksum(id, time_ms, kind, &bytes) != stored {
             return Err(self.damaged(id, "its checksum is wrong"));
         }
