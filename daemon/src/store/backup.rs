@@ -13,7 +13,7 @@
 //! node that comes back hears of a higher epoch and stops, and open pages begin anew.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek as _, Write as _};
+use std::io::{self, BufReader, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chorus_proto::types::{Boot, Cluster, Configuration, EntryId, HardState, NodeName, Voter};
 use rusqlite::Connection;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::failure::system;
@@ -36,6 +38,8 @@ const MAGIC: &[u8; 16] = b"chorus backup 1\n";
 const LABEL_BYTES_MAX: u32 = 1 << 20;
 const DIGEST_BYTES: usize = 32;
 const PIECE_BYTES: usize = 1 << 20;
+/// Bits of an epoch that are drawn; above them is the time.
+const EPOCH_CHANCE_BITS: u32 = 20;
 /// Steps of SQLite's machine between two looks at how much is copied.
 const STEPS: i32 = 100_000;
 
@@ -115,33 +119,25 @@ impl Source {
     /// When the state is damaged, or the file cannot be written.
     pub fn write(mut self, to: &Path, progress: &Progress) -> Result<Label, StoreError> {
         refuse_existing(to)?;
-        let copy = beside(to, "state");
-        let part = beside(to, "part");
-        let written = self.write_parts(&copy, &part, progress).and_then(|label| {
-            // No other program may have made it meanwhile.
-            fs::hard_link(&part, to).map_err(system(to))?;
-            Ok(label)
-        });
-        for leftover in [&copy, &part] {
-            remove(leftover)?;
-        }
+        let copy = Draft::beside(to, "state")?;
+        let part = Draft::beside(to, "part")?;
+        let label = self.write_parts(&copy.path, &part, progress)?;
+        part.publish(to)?;
         directory::sync(to.parent().unwrap_or(Path::new(".")))?;
-        written
+        Ok(label)
     }
 
-    fn write_parts(&mut self, copy: &Path, part: &Path, progress: &Progress) -> Result<Label, StoreError> {
-        remove(copy)?;
-        remove(part)?;
+    fn write_parts(&mut self, copy: &Path, part: &Draft, progress: &Progress) -> Result<Label, StoreError> {
         self.copy_state(copy, progress)?;
         let label = label_of(copy)?;
         let write = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(part)?;
+            let mut file = &part.file;
             file.write_all(&head_of(&label))?;
             let mut state = File::open(copy)?;
             pour(&mut state, &mut file, label.size, progress)?;
             file.sync_all()
         };
-        write().map_err(system(part))?;
+        write().map_err(system(&part.path))?;
         Ok(label)
     }
 
@@ -297,7 +293,7 @@ impl Restore {
         make_place(&place)?;
         unpack(&self.file, &place, progress)?;
         let whole = snapshot::inspect(&place)?;
-        let cluster = Cluster { id: whole.cluster.id, epoch: next_epoch(whole.cluster.epoch) };
+        let cluster = Cluster { id: whole.cluster.id, epoch: next_epoch(whole.cluster.epoch)? };
         let mut voters = Vec::new();
         for name in &self.voters {
             voters.push(Voter { name: name.clone(), identity: super::open::new_identity()? });
@@ -358,10 +354,24 @@ fn begin_log(data_dir: &Path, voter: &Voter, cluster: Cluster, head: &Head) -> R
     directory::sync(data_dir)
 }
 
-/// Later than every epoch of this cluster that another restore, or `recover`, began.
-pub(super) fn next_epoch(epoch: u64) -> u64 {
+/// An epoch that no other restore or `recover` of this cluster begins: later than the one before it, and than all that were
+/// begun in earlier seconds. Two of one second, or on machines whose clocks are behind, are told apart by chance.
+pub(super) fn next_epoch(epoch: u64) -> Result<u64, StoreError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    now.max(epoch + 1)
+    Ok(epoch_after(epoch, now, u32::from_be_bytes(random()?)))
+}
+
+/// Seconds above, chance below: exact as a JavaScript number until the year 2242.
+fn epoch_after(epoch: u64, now_s: u64, chance: u32) -> u64 {
+    let seconds = now_s.max((epoch >> EPOCH_CHANCE_BITS) + 1);
+    seconds << EPOCH_CHANCE_BITS | u64::from(chance >> (u32::BITS - EPOCH_CHANCE_BITS))
+}
+
+pub(super) fn random<const BYTES: usize>() -> Result<[u8; BYTES], StoreError> {
+    let mut random = [0; BYTES];
+    getrandom::fill(&mut random)
+        .map_err(|error| StoreError::Refused(format!("the system gives no random numbers: {error}")))?;
+    Ok(random)
 }
 
 fn unpack(file: &Path, to: &Path, progress: &Progress) -> Result<(), StoreError> {
@@ -386,7 +396,7 @@ fn unpack(file: &Path, to: &Path, progress: &Progress) -> Result<(), StoreError>
 /// Copies, and digests what it copies.
 fn pour(
     from: &mut impl Read,
-    to: &mut File,
+    mut to: impl Write + Seek,
     size: u64,
     progress: &Progress,
 ) -> io::Result<[u8; DIGEST_BYTES]> {
@@ -409,25 +419,87 @@ fn make_place(file: &Path) -> Result<(), StoreError> {
 }
 
 fn refuse_existing(file: &Path) -> Result<(), StoreError> {
-    if file.exists() {
-        return Err(StoreError::Refused(format!(
-            "{} is there already, and is not overwritten; name another file",
-            file.display()
-        )));
-    }
-    Ok(())
+    if file.exists() { Err(there_already(file)) } else { Ok(()) }
 }
 
-fn beside(file: &Path, what: &str) -> PathBuf {
-    let mut path = file.as_os_str().to_owned();
-    path.push(".");
-    path.push(what);
-    path.into()
+fn there_already(file: &Path) -> StoreError {
+    StoreError::Refused(format!(
+        "{} is there already, and is not overwritten; name another file",
+        file.display()
+    ))
+}
+
+/// A file of this process alone, readable by this user alone. It is deleted when it is dropped.
+#[derive(Debug)]
+struct Draft {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    /// Makes an empty one, under a name that nobody else has.
+    fn beside(to: &Path, what: &str) -> Result<Self, StoreError> {
+        let mut path = to.as_os_str().to_owned();
+        path.push(format!(".{}.{what}", hexadecimal(&random::<4>()?)));
+        let path = PathBuf::from(path);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        Ok(Self { file: file.map_err(system(&path))?, path })
+    }
+
+    /// Gives it its name, if no other program made a file of that name meanwhile. Not every file system knows hard links, nor
+    /// every one a rename that spares what is there; hardly one knows neither.
+    fn publish(&self, to: &Path) -> Result<(), StoreError> {
+        let renamed = rustix::fs::renameat_with(CWD, &self.path, CWD, to, RenameFlags::NOREPLACE);
+        let named = match renamed {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::hard_link(&self.path, to),
+            renamed => renamed.map_err(io::Error::from),
+        };
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => there_already(to),
+            _ => StoreError::Disk {
+                path: to.to_owned(),
+                detail: format!(
+                    "{error}: this file system gives no file its name without risk for one that is there; write the \
+                     backup to another one, and copy it"
+                ),
+            },
+        })
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.path) {
+            tracing::warn!(%error, "a part of a backup is left behind");
+        }
+    }
 }
 
 fn remove(file: &Path) -> Result<(), StoreError> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(system(file)(error)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_is_later_than_those_before_it_and_another_than_those_of_its_second() {
+        const NOW_S: u64 = 1_800_000_000;
+        let is_exact = |epoch: u64| epoch < 1 << 53;
+        for before in
+            [1, 1_750_000_000, NOW_S << EPOCH_CHANCE_BITS, (NOW_S + 60) << EPOCH_CHANCE_BITS | 0xf_ffff]
+        {
+            let [low, high] = [0, u32::MAX].map(|chance| epoch_after(before, NOW_S, chance));
+            assert!(before < low && low < high && is_exact(high), "{before}: {low}, {high}");
+            assert!(high < epoch_after(high, NOW_S, 0), "{before}");
+        }
+        assert!(
+            epoch_after(1, NOW_S, u32::MAX) < epoch_after(1, NOW_S + 1, 0),
+            "by time, where clocks are right"
+        );
     }
 }

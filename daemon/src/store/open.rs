@@ -11,6 +11,7 @@ use chorus_proto::types::{Boot, EntryId, HardState, Identity, NodeName};
 use rusqlite::Connection;
 
 use super::applier::{Applier, Inbox, State as Running};
+use super::backup::random;
 use super::checkpoint::Checkpointer;
 use super::compaction::Compactor;
 use super::directory::{self, Directory};
@@ -160,10 +161,7 @@ fn refuse_contradictions(
 }
 
 pub(super) fn new_identity() -> Result<Identity, StoreError> {
-    let mut identity = [0; 16];
-    getrandom::fill(&mut identity)
-        .map_err(|error| StoreError::Refused(format!("the system gives no random numbers: {error}")))?;
-    Ok(Identity(identity))
+    random().map(Identity)
 }
 
 /// A node votes once a term, so two different votes are not both what was written.

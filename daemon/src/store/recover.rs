@@ -22,7 +22,7 @@ use super::open::higher;
 use super::promise::{self, Found, Promise, PromiseFile};
 use super::sqlite::{Trouble, disk, format, open_reader, truncate_wal, wal, whole};
 use super::state::{self, Head};
-use super::{StoreError, events, snapshot};
+use super::{StoreError, events, snapshot, superseded};
 use crate::boards::{ApplyError, Boards};
 
 /// Entries that one transaction applies.
@@ -62,13 +62,15 @@ impl Survivor {
     /// recovers.
     ///
     /// # Errors
-    /// When the node runs, or what it holds is nothing that a cluster could go on from.
+    /// When the node runs, when the cluster went on without it, or when what it holds is nothing that a cluster could go on
+    /// from.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let path = directory::log(data_dir);
         if !directory::is_filled(&path) {
             return Err(StoreError::Refused(format!("{} is no node's data directory", data_dir.display())));
         }
         let lock = Directory::lock(data_dir)?;
+        superseded::refuse(data_dir)?;
         let found = promise::read(&directory::promise(data_dir))?;
         directory::write_again(&wal(&path))?;
         let log = log::open(&path).map_err(disk(&path))?;
@@ -104,10 +106,11 @@ impl Survivor {
     /// cluster as it goes on.
     ///
     /// # Errors
-    /// When an entry is damaged or of a newer program, or the disk fails. Then the node is what it was.
+    /// When an entry is damaged or of a newer program: then the node is what it was. When the disk fails, it may be the new
+    /// one already: recovered once more, it goes on from there.
     pub fn recover(self, boards: Boards, done: impl FnMut(u64, u64)) -> Result<Cluster, StoreError> {
         let name = self.name.parse().map_err(|error| StoreError::Refused(format!("{error}")))?;
-        let cluster = Cluster { id: self.cluster.id, epoch: next_epoch(self.cluster.epoch) };
+        let cluster = Cluster { id: self.cluster.id, epoch: next_epoch(self.cluster.epoch)? };
         let voters = vec![Voter { name, identity: self.own.identity }];
         let number = self.own.state_number + 1;
         directory::forget_states(&self.path, |other| other >= number)?;

@@ -25,6 +25,22 @@ pub(super) fn is_marked(path: &Path) -> bool {
     mark(path).exists()
 }
 
+/// Refuses what the next start sets aside: nothing that is begun there would stay.
+pub(super) fn refuse(path: &Path) -> Result<(), StoreError> {
+    let mark = mark(path);
+    match fs::read_to_string(&mark) {
+        Ok(name) => Err(StoreError::Refused(format!(
+            "the cluster went on without this node in a higher epoch than what {} holds: the next start moves that to \
+             {name} in it, and follows as a learner. Recover a node of the higher epoch; if that is lost for good, delete {} \
+             first",
+            path.display(),
+            mark.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(system(&mark)(error)),
+    }
+}
+
 /// Says, on disk, that the next start begins anew; what is there is of this epoch.
 pub(super) fn say(path: &Path, epoch: u64) -> Result<(), StoreError> {
     let names = (1..).map(|n| if n == 1 { format!("epoch-{epoch}") } else { format!("epoch-{epoch}-{n}") });

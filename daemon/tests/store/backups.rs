@@ -1,9 +1,9 @@
 //! Backups of nodes that run, and what is made of them; and a look at a data directory from outside.
 
-use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chorus::store::{
     BackupLabel, BackupSource, OfflineLog, Progress, Restore, Retention, StoreError, backup_label, examine,
@@ -79,6 +79,9 @@ fn a_backup_of_a_node_that_runs_becomes_a_cluster_in_a_new_epoch() {
     }
     assert!(states[0] == states[1] && states[1] == states[2]);
     assert!(refusal(order.run(&nobody_looks())).contains("not empty"));
+    // Another restore of the same backup begins another epoch, also within one second.
+    let (_, other) = restore(&file, &dir.path().join("again"), &["n1"]).run(&nobody_looks()).unwrap();
+    assert_ne!(other.epoch, cluster.epoch);
 }
 
 #[test]
@@ -96,6 +99,66 @@ fn a_backup_is_never_written_over_and_leaves_nothing_else_behind() {
     let names: Vec<_> = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["saved.backup"]);
     assert!(refusal(BackupSource::open(dir.path())).contains("no node's data directory"));
+}
+
+#[test]
+fn a_backup_touches_no_other_file_and_shows_nobody_the_state_while_it_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = grown(&dir.path().join("node"), 400);
+    let place = dir.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let file = place.join("saved.backup");
+    let strangers = ["saved.backup.state", "saved.backup.part"].map(|name| place.join(name));
+    for stranger in &strangers {
+        fs::write(stranger, "somebody else's").unwrap();
+        fs::set_permissions(stranger, Permissions::from_mode(0o600)).unwrap();
+    }
+    let modes = Arc::new(Mutex::new(Vec::new()));
+    let (seen, looked_at) = (Arc::clone(&modes), place.clone());
+    let look: Progress = Arc::new(move |_, _| {
+        for entry in fs::read_dir(&looked_at).unwrap() {
+            // The other one may be done with a file meanwhile.
+            let Ok(metadata) = entry.unwrap().metadata() else { continue };
+            seen.lock().unwrap().push(metadata.permissions().mode() & 0o777);
+        }
+    });
+    // Two at once, of which one comes first.
+    let written: Vec<_> = std::thread::scope(|scope| {
+        let write = || BackupSource::open(&node.path).unwrap().write(&file, &look);
+        let writers = [scope.spawn(write), scope.spawn(write)];
+        writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(written.iter().filter(|written| written.is_ok()).count(), 1, "{written:?}");
+    let late = written.into_iter().find(Result::is_err).unwrap();
+    assert!(refusal(late).contains("not overwritten"));
+    assert_eq!(backup_label(&file).unwrap().index, 400);
+    let modes = modes.lock().unwrap();
+    assert!(modes.len() >= 4 && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
+    for stranger in &strangers {
+        assert_eq!(fs::read_to_string(stranger).unwrap(), "somebody else's");
+    }
+    assert_eq!(fs::read_dir(&place).unwrap().count(), 3);
+}
+
+#[test]
+fn a_log_is_read_offline_while_the_node_goes_on_and_deletes_what_was_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = Retention { entries_max: 100, ..Retention::default() };
+    let mut node = open_keeping(&dir.path().join("n1"), "n1", kept).unwrap();
+    grow(&mut node, 1, 100);
+    let log = OfflineLog::open(&node.path).unwrap();
+    assert_eq!(log.after(0).unwrap().len(), 100);
+    for first in (101..=400).step_by(20) {
+        grow(&mut node, first, first + 19);
+    }
+    // Nobody holds the WAL: all of it can be copied, and begin anew.
+    let other = rusqlite::Connection::open(node.path.join("log.db")).unwrap();
+    let held: i64 = other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).unwrap();
+    assert_eq!(held, 0, "a reader holds the WAL");
+    let later = OfflineLog::open(&node.path).unwrap();
+    let base = node.wait_compacted(290).index.0;
+    assert_eq!(log.after(60).unwrap(), [], "it is deleted, and what came later was not asked for");
+    assert_eq!(later.after(60).unwrap()[0], history(base + 1), "it goes on where the log begins now");
 }
 
 #[test]

@@ -142,6 +142,9 @@ fn a_superseded_node_sets_aside_what_it_holds_and_begins_anew_even_if_it_is_cut_
     let identity = node.opened.identity;
     node.stores().supersede(1).unwrap();
     let path = node.close();
+    // Recovered, it would be moved away by the next start all the same.
+    let why = refusal(Survivor::open(&path));
+    assert!(why.contains("went on without this node") && why.contains("epoch-1"), "{why}");
     // Some has moved already.
     let half = place.path().join("half");
     copy(&path, &half);
