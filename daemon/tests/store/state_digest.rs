@@ -344,7 +344,7 @@ fn a_state_that_is_set_aside_stays_until_another_is_in_its_place() {
     let path = dir.path().join("node");
     let mut node = quarantined(&path);
     let rows = everything_of(&path, 1);
-    assert!(rows.len() > 1_000);
+    assert!(rows.iter().any(|row| row.starts_with("requests: ")));
     for _ in 0..2 {
         node = try_open(&node.close(), "n1").unwrap();
         assert_eq!(node.opened.durable.applied_id.index.0, 0, "it is not served meanwhile");
