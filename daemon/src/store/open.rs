@@ -196,7 +196,7 @@ fn open_state(directory: &Path, log: &Log, boards: Boards, found: Found) -> Resu
             if head.id != EntryId::ZERO || ends.base == EntryId::ZERO {
                 directory::forget_states(directory, |other| other < number)?;
             }
-            Ok(State { number, path, connection, head, had: EntryId::ZERO })
+            Ok(State { number, path, connection, head: *head, had: EntryId::ZERO })
         }
         Judged::Useless { why, had } => {
             let from = if ends.base == EntryId::ZERO {
@@ -214,7 +214,7 @@ fn open_state(directory: &Path, log: &Log, boards: Boards, found: Found) -> Resu
 
 /// Whether the node can go on with a state.
 enum Judged {
-    Good(Connection, Head),
+    Good(Connection, Box<Head>),
     Useless {
         why: String,
         /// The last entry that it had applied, if that can be read.
@@ -252,7 +252,7 @@ fn judge_state(path: &Path, log: &Log, ends: Ends, boards: Boards) -> Result<Jud
     // An empty one that was begun in the place of another goes on waiting for a snapshot.
     let waits = head.id == EntryId::ZERO && state::is_doubted(path);
     if waits || log::reaches(&log.connection, ends, head.id).map_err(disk(&log.path))? {
-        return Ok(Judged::Good(connection, head));
+        return Ok(Judged::Good(connection, Box::new(head)));
     }
     useless(format!("log.db does not lead on from {}, which it had applied", head.id), head.id)
 }

@@ -121,7 +121,7 @@ impl Upcoming {
             self.cached.pop_front();
         }
         let chunk = match self.cached.front().map(|entry| entry.id.index) {
-            Some(first) if first == self.next => self.from_memory(),
+            Some(first) if first == self.next => self.cached_chunk(),
             first => {
                 let to = first.map_or(self.upto, |first| self.upto.min(first.previous()));
                 self.log.entries(self.next, to, CHUNK_ENTRIES_MAX, CHUNK_BYTES_MAX)?
@@ -137,7 +137,7 @@ impl Upcoming {
         Ok(Some(chunk.into_iter().map(Decoded::from).collect()))
     }
 
-    fn from_memory(&mut self) -> Vec<Entry> {
+    fn cached_chunk(&mut self) -> Vec<Entry> {
         let (mut chunk, mut bytes) = (Vec::new(), 0);
         while chunk.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES_MAX {
             let Some(entry) = self.cached.pop_front_if(|entry| entry.id.index <= self.upto) else { break };
