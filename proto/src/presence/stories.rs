@@ -329,8 +329,8 @@ fn every_list_that_is_accepted_founds() {
             ..config(own, identity, &list)
         };
         let mut table = Table::of(list.iter().zip(1..).map(node).collect());
-        let took = table.until("founded", 10_000, Node::may_vote);
-        println!("measured: {} voters with names of {bytes} bytes, {took} ms", list.len());
+        let what = format!("{} voters with names of {bytes} bytes have founded", list.len());
+        table.until(&what, 10_000, Node::may_vote);
     }
 }
 
