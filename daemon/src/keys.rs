@@ -271,11 +271,23 @@ pub fn replace(path: &Path, number_before: u32, key: &[u8; 32]) -> Result<PathBu
     };
     let before = directory.join(format!("{name}.{number_before}"));
     match fs::hard_link(&path, &before) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unwritable(error)),
-        _ => {}
+        // An earlier try left it there, or came to its end.
+        Err(error)
+            if error.kind() == io::ErrorKind::AlreadyExists
+                && (hold_the_same(&path, &before) || read(&path).is_ok_and(|held| *held == *key)) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let why = format!("{} is there already, and holds another key: move it away", before.display());
+            return Err(unwritable(io::Error::other(why)));
+        }
+        linked => linked.map_err(unwritable)?,
     }
     write_whole(directory, name, key)?;
     Ok(before)
+}
+
+fn hold_the_same(one: &Path, other: &Path) -> bool {
+    let read = |file| fs::read(file).map(Zeroizing::new);
+    matches!((read(one), read(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Draws a secret.
@@ -358,6 +370,16 @@ mod tests {
             assert_eq!(before, place.path().canonicalize().unwrap().join("cluster.key.1"));
         }
         assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2, "and nothing else is left");
+        let (path, former) = (place.path().join("other"), place.path().join("other.1"));
+        write_whole(place.path(), "other", &[1; 32]).unwrap();
+        write_whole(place.path(), "other.1", &[3; 32]).unwrap();
+        let error = replace(&path, 1, &[2; 32]).unwrap_err().to_string();
+        assert!(error.contains("other.1 is there already"), "{error}");
+        assert_eq!(
+            (*read(&path).unwrap(), *read(&former).unwrap()),
+            ([1; 32], [3; 32]),
+            "nothing has changed"
+        );
         let error = replace(&place.path().join("none"), 1, &[2; 32]).unwrap_err().to_string();
         assert!(error.contains("none"), "{error}");
     }
