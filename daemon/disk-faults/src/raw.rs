@@ -75,6 +75,12 @@ pub(crate) fn append(file: c_int, mut bytes: &[u8]) {
     }
 }
 
+/// Has this called when the process exits, before the system ends its other threads.
+pub(crate) fn at_exit(call: extern "C" fn()) {
+    // SAFETY: the function is there as long as the library, which is never unloaded.
+    let _not_zero_without_memory = unsafe { libc::atexit(call) };
+}
+
 /// Sets `errno`, and is what a failed call answers.
 pub(crate) fn fail(errno: c_int) -> Answer {
     // SAFETY: the place is this thread's own.

@@ -62,10 +62,21 @@ pub(crate) fn recorder() -> Option<Recorder> {
     static FILE: OnceLock<Option<c_int>> = OnceLock::new();
     let open = || {
         let path = CString::new(std::env::var_os("CHORUS_DISK_TRACE")?.into_vec()).ok()?;
+        raw::at_exit(close_for_ever);
         raw::open_to_append(&path)
     };
     let file = (*FILE.get_or_init(open))?;
-    Some(Recorder { file, _order: LOCK.lock().unwrap_or_else(PoisonError::into_inner) })
+    Some(Recorder { file, _order: order() })
+}
+
+fn order() -> MutexGuard<'static, ()> {
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A process that exits ends its other threads wherever they are: none may be between a change and its record, nor have
+/// written half of one.
+extern "C" fn close_for_ever() {
+    std::mem::forget(order());
 }
 
 impl Recorder {
