@@ -346,7 +346,7 @@ fn a_damaged_state_is_set_aside_and_made_again_from_the_log() {
 fn damage_that_shows_late_ends_this_life_and_the_next_makes_the_state_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path());
-    let text = "x".repeat(1_500);
+    let text = "x".repeat(1_200);
     node.run((1..=400).map(|i| entry(i, EPOCH_MS + i, &quote(&format!("q{i}"), &text))).collect());
     node.close();
     // Everything but the schema and what is read at the start.

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "measurements are printed")]
 
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::time::Instant;
 
 use chorus_proto::planted::{Bug, plant};
@@ -43,10 +43,11 @@ fn own_assertion() -> String {
 
 #[test]
 fn every_planted_bug_is_found() {
-    set_hook(Box::new(|panic| {
+    let tell = take_hook();
+    set_hook(Box::new(move |panic| {
         let file = panic.location().map(|place| place.file().to_owned()).unwrap_or_default();
         PANICKED.set(Some((file, panic.to_string())));
-        eprintln!("{panic}");
+        tell(panic);
     }));
     for bug in BUGS {
         let begun = Instant::now();
