@@ -101,12 +101,14 @@ fn log_says(cluster: &Cluster, k: usize, query: &str) -> u64 {
     number.cast_unsigned()
 }
 
+/// The first entry that node `k` retains, or will.
 fn first_index(cluster: &Cluster, k: usize) -> u64 {
-    log_says(cluster, k, "SELECT COALESCE(MIN(idx), 0) FROM log")
+    log_says(cluster, k, "SELECT COALESCE((SELECT idx FROM base), 0) + 1")
 }
 
+/// The last entry that node `k` has, in its log or, where that is empty as just after a snapshot, in its state.
 fn last_index(cluster: &Cluster, k: usize) -> u64 {
-    log_says(cluster, k, "SELECT COALESCE(MAX(idx), 0) FROM log")
+    log_says(cluster, k, "SELECT COALESCE((SELECT MAX(idx) FROM log), (SELECT idx FROM base), 0)")
 }
 
 /// How far the state is that log.db names, once every page of it was looked at.
