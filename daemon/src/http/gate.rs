@@ -20,18 +20,22 @@ use super::asker::{self, Asker};
 use super::problem::Problem;
 use super::serve::Held;
 use super::site::Shared;
-use super::{pages, token};
+use super::{health, pages, token};
 use crate::node::ClusterView;
 
 /// The address of this machine that a connection came in on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Local(pub(super) SocketAddr);
 
-/// What a service manager asks by whatever name it has: one word.
+/// What whoever watches over nodes asks by whatever name it has.
 const HEALTH_PATHS: [&str; 2] = ["/livez", "/readyz"];
 
 /// What a button of the cluster's page asks for, of a node that is not to be hurt by it.
 const DRILL_PATH: &str = "/cluster/drill";
+
+/// An answer under a name that is none of ours: it says nothing of this node or its cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UnderForeignName;
 
 /// Where a browser says from whose page a request comes (Fetch Metadata).
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -98,6 +102,14 @@ pub(super) struct Known<'a> {
 }
 
 impl Known<'_> {
+    /// By which name or address of ours it is asked, or else the name that is none.
+    fn asked(&self, local: Option<SocketAddr>, request: &Request) -> Result<Place, String> {
+        let header = || request.headers().get(HOST).and_then(|host| host.to_str().ok());
+        // The request's own authority wins over the header (RFC 9112, 3.2.2).
+        let said = request.uri().authority().map(Authority::as_str).or_else(header).unwrap_or_default();
+        Place::of_host(said).filter(|place| self.host(place, local)).ok_or_else(|| said.to_owned())
+    }
+
     /// Taken apart only where nothing cheaper decides: most requests name a loopback address or ours.
     fn public(&self) -> impl Iterator<Item = Place> {
         let urls = self.view.nodes.iter().filter_map(|node| node.url.as_deref());
@@ -133,7 +145,11 @@ impl Known<'_> {
 pub(super) async fn gate(State(site): State<Shared>, mut request: Request, next: Next) -> Response {
     let local = request.extensions().get::<Local>().map(|local| local.0);
     let known = site.known();
-    let from = match admit(&known, local, &request) {
+    let host = match known.asked(local, &request) {
+        Ok(host) => host,
+        Err(name) => return under_foreign_name(&name, request, next).await,
+    };
+    let from = match admit(&known, &host, &request) {
         Ok(from) => from,
         Err(problem) => return problem.into_response(),
     };
@@ -154,6 +170,30 @@ pub(super) async fn gate(State(site): State<Shared>, mut request: Request, next:
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
     response
+}
+
+/// Who made that name point here may be a page, which then reads what is answered: so it is a word, and that only to those
+/// who watch over nodes.
+async fn under_foreign_name(name: &str, request: Request, next: Next) -> Response {
+    let mut response = match word_alone(name, &request) {
+        Ok(()) => health::word(next.run(request).await.status()),
+        Err(problem) => problem.into_response(),
+    };
+    response.extensions_mut().insert(UnderForeignName);
+    response
+}
+
+/// Whether this may be asked under any name.
+fn word_alone(name: &str, request: &Request) -> Result<(), Problem> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !reads || !HEALTH_PATHS.contains(&request.uri().path()) {
+        let detail = format!("'{name}' is none of the names and addresses of this cluster's nodes");
+        return Err(Problem::new("foreign_host", detail));
+    }
+    match request.headers().get(ORIGIN) {
+        Some(origin) => Err(foreign_page(origin)),
+        None => Ok(()),
+    }
 }
 
 /// Whose page a request comes from.
@@ -202,16 +242,8 @@ fn preflight() -> Response {
     (StatusCode::NO_CONTENT, allowed).into_response()
 }
 
-fn admit(known: &Known<'_>, local: Option<SocketAddr>, request: &Request) -> Result<From, Problem> {
-    let (uri, headers) = (request.uri(), request.headers());
-    // The request's own authority wins over the header (RFC 9112, 3.2.2).
-    let header = || headers.get(HOST).and_then(|host| host.to_str().ok());
-    let said = uri.authority().map(Authority::as_str).or_else(header).unwrap_or_default();
-    let host = Place::of_host(said).filter(|place| known.host(place, local));
-    if host.is_none() && !HEALTH_PATHS.contains(&uri.path()) {
-        let detail = format!("'{said}' is none of the names and addresses of this cluster's nodes");
-        return Err(Problem::new("foreign_host", detail));
-    }
+fn admit(known: &Known<'_>, host: &Place, request: &Request) -> Result<From, Problem> {
+    let headers = request.headers();
     let changes = !request.method().is_safe() || headers.contains_key(UPGRADE);
     let Some(origin) = headers.get(ORIGIN) else {
         // Browsers name the origin of what changes something; one that only says that it is not ours is believed.
@@ -223,20 +255,28 @@ fn admit(known: &Known<'_>, local: Option<SocketAddr>, request: &Request) -> Res
             _ => Ok(From::Own),
         };
     };
-    let shown = || String::from_utf8_lossy(origin.as_bytes()).into_owned();
     match place_of_origin(origin) {
-        Some(place) if host.is_some_and(|host| known.own(&place, &host)) => Ok(From::Own),
+        Some(place) if known.own(&place, host) => Ok(From::Own),
         Some(place) if known.member(&place) => {
             // A page that has moved uses API and feed; forms go to the node that they came from. A drill is asked of another
             // node than the one that it may end.
-            let moves = uri.path().starts_with("/api/") || uri.path() == DRILL_PATH;
+            let path = request.uri().path();
+            let moves = path.starts_with("/api/") || path == DRILL_PATH;
             if request.method().is_safe() || moves || is_preflight(request) {
                 return Ok(From::Member);
             }
-            Err(Problem::new("foreign_origin", format!("a form of '{}' belongs to that node", shown())))
+            Err(Problem::new("foreign_origin", format!("a form of '{}' belongs to that node", shown(origin))))
         }
-        _ => Err(Problem::new("foreign_origin", format!("a page of '{}' may not ask here", shown()))),
+        _ => Err(foreign_page(origin)),
     }
+}
+
+fn foreign_page(origin: &HeaderValue) -> Problem {
+    Problem::new("foreign_origin", format!("a page of '{}' may not ask here", shown(origin)))
+}
+
+fn shown(origin: &HeaderValue) -> String {
+    String::from_utf8_lossy(origin.as_bytes()).into_owned()
 }
 
 fn place_of_origin(origin: &HeaderValue) -> Option<Place> {
@@ -249,7 +289,8 @@ mod tests {
 
     use super::*;
 
-    fn asked(method: Method, path: &str, headers: &[(&str, &str)]) -> Result<From, String> {
+    /// From whose page, or from nobody, who is told a word alone.
+    fn asked(method: Method, path: &str, headers: &[(&str, &str)]) -> Result<Option<From>, String> {
         let url = Some("https://quotes.example".to_owned());
         let member = NodeReport { url, ..NodeReport::unheard("n3".parse().unwrap(), String::new()) };
         let known = Known {
@@ -265,7 +306,11 @@ mod tests {
         }
         let local = Some("10.0.0.2:8001".parse().unwrap());
         let request = request.body(axum::body::Body::empty()).unwrap();
-        admit(&known, local, &request).map_err(|problem| problem.code().to_owned())
+        let admitted = match known.asked(local, &request) {
+            Ok(host) => admit(&known, &host, &request).map(Some),
+            Err(name) => word_alone(&name, &request).map(|()| None),
+        };
+        admitted.map_err(|problem| problem.code().to_owned())
     }
 
     fn code(host: &str, origin: Option<&str>) -> Result<(), String> {
@@ -282,10 +327,17 @@ mod tests {
             assert_eq!(asked(Method::POST, "/quotes", &headers), Err("foreign_origin".to_owned()), "{site}");
             let upgrade = [host, ("sec-fetch-site", site), ("upgrade", "websocket")];
             assert_eq!(asked(Method::GET, "/ws", &upgrade), Err("foreign_origin".to_owned()), "{site}");
-            assert_eq!(asked(Method::GET, "/", &headers), Ok(From::Own), "a link leads here from anywhere");
+            assert_eq!(
+                asked(Method::GET, "/", &headers),
+                Ok(Some(From::Own)),
+                "a link leads here from anywhere"
+            );
         }
         for site in ["same-origin", "none"] {
-            assert_eq!(asked(Method::POST, "/quotes", &[host, ("sec-fetch-site", site)]), Ok(From::Own));
+            assert_eq!(
+                asked(Method::POST, "/quotes", &[host, ("sec-fetch-site", site)]),
+                Ok(Some(From::Own))
+            );
         }
     }
 
@@ -293,25 +345,35 @@ mod tests {
     fn a_page_of_another_member_uses_api_and_feed_and_no_form() {
         let headers = [("host", "localhost:8001"), ("origin", "https://quotes.example")];
         let member = |method, path| asked(method, path, &headers);
-        assert_eq!(member(Method::POST, "/api/v1/quotes"), Ok(From::Member));
-        assert_eq!(member(Method::GET, "/ws"), Ok(From::Member));
-        assert_eq!(member(Method::POST, "/cluster/drill"), Ok(From::Member), "of a node that outlives it");
+        assert_eq!(member(Method::POST, "/api/v1/quotes"), Ok(Some(From::Member)));
+        assert_eq!(member(Method::GET, "/ws"), Ok(Some(From::Member)));
+        assert_eq!(
+            member(Method::POST, "/cluster/drill"),
+            Ok(Some(From::Member)),
+            "of a node that outlives it"
+        );
         for path in ["/quotes", "/token", "/buy"] {
             assert_eq!(member(Method::POST, path), Err("foreign_origin".to_owned()), "{path}");
         }
         let own = [("host", "localhost:8001"), ("origin", "http://localhost:8000")];
-        assert_eq!(asked(Method::POST, "/quotes", &own), Ok(From::Own), "under its public URL");
+        assert_eq!(asked(Method::POST, "/quotes", &own), Ok(Some(From::Own)), "under its public URL");
     }
 
     #[test]
-    fn health_is_asked_by_any_name_and_by_no_foreign_page() {
+    fn health_is_asked_by_any_name_and_told_in_full_under_our_own_alone() {
+        let foreign = ("host", "evil.example");
         for path in HEALTH_PATHS {
-            assert_eq!(asked(Method::GET, path, &[("host", "evil.example")]), Ok(From::Own));
-            let headers = [("host", "evil.example"), ("origin", "http://evil.example")];
-            assert_eq!(asked(Method::GET, path, &headers), Err("foreign_origin".to_owned()));
+            for method in [Method::GET, Method::HEAD] {
+                assert_eq!(asked(method.clone(), path, &[foreign]), Ok(None), "{method} {path}");
+                assert_eq!(asked(method, path, &[("host", "n2:8001")]), Ok(Some(From::Own)));
+            }
+            assert_eq!(asked(Method::POST, path, &[foreign]), Err("foreign_host".to_owned()));
+            for origin in ["http://evil.example", "https://quotes.example"] {
+                let headers = [foreign, ("origin", origin)];
+                assert_eq!(asked(Method::GET, path, &headers), Err("foreign_origin".to_owned()), "{origin}");
+            }
         }
-        let metrics = asked(Method::GET, "/metrics", &[("host", "evil.example")]);
-        assert_eq!(metrics, Err("foreign_host".to_owned()));
+        assert_eq!(asked(Method::GET, "/metrics", &[foreign]), Err("foreign_host".to_owned()));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +16,9 @@ use crate::node::ClusterView;
 
 /// A node this close to the commit index may be asked, in entries.
 const READY_LAG_MAX: u64 = 100;
+
+/// All that is said where all is well.
+const WELL: &str = "ok\n";
 
 /// One question, and its answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,6 +38,8 @@ struct Checked {
 }
 
 /// Whether the loop and the store made progress lately
+///
+/// Under a name that is none of the cluster's the status and a word are all, here and at `/readyz`.
 #[utoipa::path(
     get, path = "/livez", tag = "node",
     responses((status = 200, description = "They did", body = String, content_type = "text/plain")),
@@ -85,8 +91,7 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
     let silent = here.is_some_and(|node| node.role == "silent");
     // A node that is far behind knows from the others alone what is committed.
     let committed = view.nodes.iter().map(|node| node.commit_index.0).fold(view.commit_index, u64::max);
-    let catching_up = here.and_then(|node| node.catching_up.as_ref());
-    let applied = site.applied();
+    let catching_up = here.and_then(|node| node.catching_up.as_deref());
     let leader = match &view.leader {
         Some(leader) => format!("{leader} leads in term {}", view.term),
         None => view.why.clone().unwrap_or_else(|| "nobody leads".to_owned()),
@@ -103,16 +108,27 @@ fn readiness(site: &Site, view: &ClusterView) -> Vec<Check> {
             code: "playing_dead",
         },
         Check { name: "leader", ok: view.leader.is_some(), detail: leader, code: "no_leader" },
-        Check {
-            name: "applied",
-            ok: applied.saturating_add(READY_LAG_MAX) >= committed,
-            detail: match catching_up {
-                Some(told) => format!("applied {applied} of {committed}; catching up: {told}"),
-                None => format!("applied {applied} of {committed}"),
-            },
-            code: "catching_up",
-        },
+        applied(site.applied(), committed, catching_up),
     ]
+}
+
+/// What is applied is looked at now, what is committed a moment ago: so no less is committed than is applied.
+fn applied(applied: u64, seen_committed: u64, catching_up: Option<&str>) -> Check {
+    let committed = seen_committed.max(applied);
+    Check {
+        name: "applied",
+        ok: applied.saturating_add(READY_LAG_MAX) >= committed,
+        detail: match catching_up {
+            Some(told) => format!("applied {applied} of {committed}; catching up: {told}"),
+            None => format!("applied {applied} of {committed}"),
+        },
+        code: "catching_up",
+    }
+}
+
+/// A status, and nothing of the node but a word.
+pub(super) fn word(status: StatusCode) -> Response {
+    (status, if status.is_success() { WELL } else { "not ready\n" }).into_response()
 }
 
 /// The first check that failed makes the problem.
@@ -121,7 +137,7 @@ fn answer(checks: Vec<Check>, verbose: bool, view: &ClusterView) -> Response {
         return if verbose {
             Json(Checked { ok: true, checks }).into_response()
         } else {
-            "ok\n".into_response()
+            WELL.into_response()
         };
     };
     let problem = Problem::new(failed.code, failed.detail.clone())
@@ -133,6 +149,14 @@ fn answer(checks: Vec<Check>, verbose: bool, view: &ClusterView) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_more_is_applied_than_is_committed() {
+        let check = applied(5, 3, None);
+        assert_eq!((check.ok, check.detail.as_str()), (true, "applied 5 of 5"));
+        let check = applied(5, 106, Some("45 % of it"));
+        assert_eq!((check.ok, check.detail.as_str()), (false, "applied 5 of 106; catching up: 45 % of it"));
+    }
 
     #[test]
     fn the_first_failure_names_the_problem() {

@@ -12,7 +12,7 @@ use axum::{Extension, Router};
 
 use super::api::{self, CHORUS_INDEX, CHORUS_NODE};
 use super::asker::{self, Asker};
-use super::gate::gate;
+use super::gate::{UnderForeignName, gate};
 use super::problem::Problem;
 use super::request;
 use super::site::Shared;
@@ -157,21 +157,25 @@ fn method_of(operation: &Operation) -> MethodFilter {
 
 type Key = Result<Path<String>, PathRejection>;
 
-async fn not_so(request: Request) -> Problem {
+/// Axum adds which methods there are (`Allow`).
+pub(super) async fn not_so(request: Request) -> Problem {
     Problem::new("bad_method", format!("{} cannot be asked of {}", request.method(), request.uri().path()))
 }
 
-/// Headers that every answer carries, and the count of answers.
+/// Headers that every answer carries, those of this node only under a name of ours; and the count of answers.
 async fn seal(State(site): State<Shared>, request: Request, next: Next) -> Response {
     const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
     const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
     let method = counted(request.method());
     let mut response = next.run(request).await;
     site.metrics.answered(method, response.status().as_u16());
+    let is_told_more = response.extensions().get::<UnderForeignName>().is_none();
     let headers = response.headers_mut();
-    headers.entry(CHORUS_INDEX).or_insert_with(|| HeaderValue::from(site.told()));
-    if let Ok(name) = HeaderValue::from_str(site.handle.name.as_str()) {
-        headers.insert(CHORUS_NODE, name);
+    if is_told_more {
+        headers.entry(CHORUS_INDEX).or_insert_with(|| HeaderValue::from(site.told()));
+        if let Ok(name) = HeaderValue::from_str(site.handle.name.as_str()) {
+            headers.insert(CHORUS_NODE, name);
+        }
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Not `no-referrer`: under it browsers post forms with the origin `null`.

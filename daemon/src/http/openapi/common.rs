@@ -10,7 +10,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr, Required};
 
 use super::super::problem;
 
-/// On every answer.
+/// On every answer under a name of the cluster's.
 const HEADERS: [&str; 2] = ["Chorus-Index", "Chorus-Node"];
 /// Of reads.
 const PROMISES: [&str; 2] = ["consistency", "min_index"];
@@ -108,8 +108,9 @@ fn add_headers(response: &mut RefOr<Response>) {
 
 fn add_components(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
-    let index = header(Type::Integer, "The applied index that the answer rests on");
-    let node = header(Type::String, "The node that answered");
+    let index =
+        header(Type::Integer, "The applied index that the answer rests on; not told under a foreign name");
+    let node = header(Type::String, "The node that answered; not told under a foreign name");
     let cache = header(
         Type::String,
         "`hit`: the answer was kept in memory, and nothing that it rests on has changed; `miss`: it was read just now",
