@@ -4,8 +4,8 @@
 
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::{get, put};
 use axum::{Json, Router};
@@ -17,6 +17,7 @@ use super::api::{self, Done};
 use super::form::Form;
 use super::problem::Problem;
 use super::request::{self, Reading};
+use super::router::not_so;
 use super::site::{Shared, Site};
 use crate::boards::{Board, Operation};
 
@@ -45,8 +46,8 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/search", get(search))
         .route("/lookup", get(lookup))
         .route("/info/{id}", get(info))
-        .route("/buy", put(buy).post(buy).get(not_by_get))
-        .route("/purchase/{id}", put(purchase).post(purchase).get(not_by_get))
+        .route("/buy", put(buy).post(buy).fallback(not_by_get))
+        .route("/purchase/{id}", put(purchase).post(purchase).fallback(not_by_get))
 }
 
 /// The titles of a topic, or all
@@ -120,7 +121,11 @@ async fn purchase(
     sell(site, request::of_path("id", id)?, headers, body).await
 }
 
-async fn not_by_get() -> Problem {
+/// Whoever knows the bookstore that bought by GET is told why this one does not.
+async fn not_by_get(request: Request) -> Problem {
+    if *request.method() != Method::GET {
+        return not_so(request).await;
+    }
     let detail = "a GET must not buy: a browser repeats it as it likes; ask by POST or PUT";
     Problem::new("bad_method", detail)
 }

@@ -243,6 +243,33 @@ async fn every_route_has_the_methods_that_are_described_and_no_others() {
 }
 
 #[tokio::test]
+async fn who_asks_by_a_method_that_a_route_does_not_have_is_told_those_that_it_has() {
+    let stage = Stage::open(64).await;
+    let document = stage.get("/openapi.json").await.json();
+    let mut refused = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let mut has: BTreeSet<String> =
+            METHODS.into_iter().filter(|method| item.get(method).is_some()).map(str::to_uppercase).collect();
+        if has.contains("GET") {
+            has.insert("HEAD".to_owned());
+        }
+        let others = METHODS.into_iter().chain(["head", "options", "purge"]).map(str::to_uppercase);
+        for method in others.filter(|method| !has.contains(method)) {
+            let request = stage
+                .http
+                .request(method.parse().expect("a method"), stage.at(&path.replace(['{', '}'], "")));
+            let reply = stage.ask(request).await;
+            let allowed = reply.header("allow").unwrap_or_default();
+            let allowed: BTreeSet<String> =
+                allowed.split(',').map(|method| method.trim().to_owned()).collect();
+            assert_eq!((reply.status, &allowed), (405, &has), "{method} {path}: {reply:?}");
+            refused += 1;
+        }
+    }
+    println!("measured: {refused} methods refused, each with those that are allowed");
+}
+
+#[tokio::test]
 async fn real_frames_are_as_described() {
     let stage = Stage::open(64).await;
     let document = stage.get("/asyncapi.yaml").await.text;

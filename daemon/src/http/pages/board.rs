@@ -96,7 +96,7 @@ impl Action<'_> {
     fn operation(&self, site: &Site) -> Result<&'static Operation, Problem> {
         let operations = named(site, self.board)?.operations();
         operations.iter().find(|operation| operation.name == self.operation).ok_or_else(|| {
-            Problem::new("bad_method", format!("{} cannot be asked of {}", self.operation, self.board))
+            Problem::new("not_found", format!("{} cannot be asked of {}", self.operation, self.board))
         })
     }
 }
