@@ -216,6 +216,27 @@ async fn pages_of_members_may_follow_and_others_may_not() {
 }
 
 #[tokio::test]
+async fn a_topic_that_is_no_board_is_refused_with_those_that_are() {
+    const BOARDS: [&str; 6] = ["quotes", "donors", "books", "orders", "tasks", "store"];
+    let stage = Stage::open(64).await;
+    for topics in ["nonsense", "quotes,nonsense", "Quotes"] {
+        let refused = stage.get(&format!("/api/v1/feed?topics={topics}")).await;
+        assert_eq!((refused.status, &refused.json()["errors"][0]["field"]), (422, &json!("topics")));
+        let topics: Vec<_> = topics.split(',').collect();
+        let mut socket = stage.feed().await;
+        socket.say(json!({ "t": "resume", "topics": topics })).await;
+        let (code, reason) = socket.close().await;
+        assert_eq!(code, 4400);
+        let told = refused.json()["detail"].as_str().expect("a sentence").to_owned();
+        assert_eq!(told, reason, "the same either way");
+        assert!(told.starts_with("topics: ") && BOARDS.iter().all(|board| told.contains(board)), "{told}");
+    }
+    let mut socket = stage.feed().await;
+    socket.say(json!({ "t": "resume", "topics": BOARDS })).await;
+    socket.frame_of("tick").await;
+}
+
+#[tokio::test]
 async fn a_node_that_stops_says_so() {
     let mut stage = Stage::open(64).await;
     let mut socket = stage.feed().await;

@@ -35,7 +35,7 @@ enum Bad {
 fn word() -> impl Strategy<Value = Value> {
     let epoch = select(vec![Value::Null, json!(crate::stage::EPOCH), json!("another.1"), json!("")]);
     let after = select(vec![Value::Null, json!(0), json!(1)]);
-    let topics = select(vec![Value::Null, json!([]), json!(["quotes"]), json!(["a", "a", ""])]);
+    let topics = select(vec![Value::Null, json!([]), json!(["quotes"]), json!(["store", "store", "tasks"])]);
     let resume = |(epoch, after, topics, extra): (Value, Value, Value, bool)| {
         let mut word = json!({ "t": "resume", "epoch": epoch, "after": after, "topics": topics });
         if extra {
@@ -76,6 +76,8 @@ fn bad() -> impl Strategy<Value = Said> {
         json!({ "t": "resume", "epoch": 1 }),
         json!({ "t": "resume", "topics": "quotes" }),
         json!({ "t": "resume", "topics": [1] }),
+        json!({ "t": "resume", "topics": ["quotes", "nothing"] }),
+        json!({ "t": "resume", "topics": [""] }),
         json!({ "t": "post" }),
         json!({ "t": "post", "id": 7, "topic": "quotes", "body": {} }),
         json!({ "t": "post", "id": "a", "topic": null, "body": {} }),

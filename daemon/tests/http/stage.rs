@@ -419,10 +419,17 @@ impl Socket {
 
     /// The code of the close frame, which must come.
     pub(crate) async fn close_code(&mut self) -> u16 {
+        self.close().await.0
+    }
+
+    /// Code and reason of the close frame, which must come.
+    pub(crate) async fn close(&mut self) -> (u16, String) {
         within(async {
             loop {
                 match self.0.next().await {
-                    Some(Ok(Message::Close(Some(close)))) => return close.code.into(),
+                    Some(Ok(Message::Close(Some(close)))) => {
+                        return (close.code.into(), close.reason.to_string());
+                    }
                     Some(Ok(_)) => {}
                     other => panic!("no close frame: {other:?}"),
                 }

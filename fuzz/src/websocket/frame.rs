@@ -30,7 +30,7 @@ impl Frame {
     pub(super) fn choose(choices: &mut Choices<'_>, number: usize) -> Self {
         let kind = choices.byte();
         match kind % 16 {
-            0..3 => Self::good(TEXT, resume(choices).to_string().as_bytes()),
+            0..3 => resume(choices),
             3..8 => {
                 let id = format!("post-{number}");
                 let word = post(choices, &id);
@@ -96,8 +96,8 @@ fn bytes<'a>(choices: &mut Choices<'a>) -> &'a [u8] {
     choices.bytes(length)
 }
 
-/// A cursor at the beginning, now, or in another life; never one that must be waited for.
-fn resume(choices: &mut Choices<'_>) -> Value {
+/// A cursor at the beginning, now, or in another life; never one that must be waited for. Good but for topics that may be none.
+fn resume(choices: &mut Choices<'_>) -> Frame {
     let manner = choices.byte();
     let after = [json!(null), json!(0), json!(1)][usize::from(manner % 3)].clone();
     let epoch = match manner / 4 % 4 {
@@ -110,7 +110,9 @@ fn resume(choices: &mut Choices<'_>) -> Value {
         1 => json!([String::from_utf8_lossy(bytes(choices))]),
         _ => json!(null),
     };
-    json!({ "t": "resume", "epoch": epoch, "after": after, "topics": topics })
+    let word = json!({ "t": "resume", "epoch": epoch, "after": after, "topics": topics });
+    let frame = Frame::good(TEXT, word.to_string().as_bytes());
+    Frame { is_good: manner / 16 % 4 != 1, ..frame }
 }
 
 /// A post to a board, or to none, of whatever JSON the input holds.

@@ -12,7 +12,6 @@ use super::super::limits::BATCH_BYTES;
 use super::super::problem::Problem;
 use super::super::site::{Shared, epoch};
 use super::frames::{Frame, Reducer, Reset, Step};
-use crate::boards::{Board, Boards};
 use crate::node::ClusterView;
 use crate::store::AppliedEntry;
 
@@ -71,7 +70,7 @@ impl Follower {
     pub(super) fn after(
         site: Shared,
         after: Option<u64>,
-        topics: Option<BTreeSet<String>>,
+        topics: Option<BTreeSet<&'static str>>,
         reads: bool,
     ) -> Self {
         // First the subscription, then the look at the applied index: what comes between is told twice to the
@@ -87,7 +86,7 @@ impl Follower {
         };
         let mut ticks = interval_at(Instant::now() + TICK, TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let reducer = Reducer::new(after.unwrap_or(applied), topics.map(|asked| known(site.boards, &asked)));
+        let reducer = Reducer::new(after.unwrap_or(applied), topics);
         let reducer = if reads { reducer } else { reducer.hiding(site.boards) };
         Self { site, reducer, source, due, live, view, leader, ticks }
     }
@@ -236,11 +235,6 @@ pub(super) fn reset_of_epoch(site: &Shared, of_epoch: Option<&str>) -> Option<Fr
     is_another.then(|| Frame::Reset { reason: Reset::Epoch, seq: site.applied() })
 }
 
-/// The boards among these topics: nothing else is ever told, and whatever else was asked for is not kept.
-fn known(boards: Boards, asked: &BTreeSet<String>) -> BTreeSet<&'static str> {
-    boards.iter().map(Board::name).filter(|name| asked.contains(*name)).collect()
-}
-
 fn led(view: &ClusterView) -> (Option<String>, u64) {
     (view.leader.as_ref().map(ToString::to_string), view.term)
 }
@@ -269,13 +263,6 @@ mod tests {
         assert_eq!(said(&mut follower).await, Frame::Reset { reason: Reset::Slow, seq: far });
     }
 
-    #[test]
-    fn of_the_topics_that_are_asked_for_the_boards_are_kept() {
-        let words = (0..10_000).map(|n| n.to_string()).chain(["quotes".to_owned(), "tasks".to_owned()]);
-        assert_eq!(known(Boards::all(), &words.collect()), BTreeSet::from(["quotes", "tasks"]));
-        assert_eq!(known(Boards::all(), &BTreeSet::from(["nothing".to_owned()])), BTreeSet::new());
-    }
-
     #[tokio::test]
     async fn entries_that_never_come_by_broadcast_are_covered_from_the_store() {
         // As after a snapshot: the applied index jumps, and no entry is sent.
@@ -293,7 +280,7 @@ mod tests {
     #[tokio::test]
     async fn a_busy_feed_of_another_topic_does_not_hold_ticks_back() {
         let hand = hand();
-        let topics = Some(BTreeSet::from(["store".to_owned()]));
+        let topics = Some(BTreeSet::from(["store"]));
         let mut follower = Follower::after(hand.site.clone(), Some(0), topics, true);
         assert!(matches!(said(&mut follower).await, Frame::Batch { .. }));
         let feed = hand.feed.clone();

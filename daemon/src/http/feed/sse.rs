@@ -1,6 +1,5 @@
 //! The feed as server-sent events: the same frames, for programs that only listen.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use axum::Extension;
@@ -14,9 +13,9 @@ use super::super::asker::Asker;
 use super::super::form::Form;
 use super::super::problem::Problem;
 use super::super::site::Shared;
-use super::Seat;
 use super::follower::{Follower, Next, reset_of_epoch};
 use super::frames::Frame;
+use super::{Seat, boards_of};
 
 /// A client that reconnects says the last id it has read; it wins over `after`.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -66,9 +65,10 @@ impl Listener {
             Some(id) => Some(id.parse().map_err(|_| Problem::field("Last-Event-ID", "is not a seq"))?),
             None => query.number("after")?,
         };
-        let topics: Option<BTreeSet<String>> = query
+        let topics: Option<Vec<String>> = query
             .text("topics")
             .map(|names| names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect());
+        let topics = topics.map(|asked| boards_of(site.boards, &asked)).transpose()?;
         let seat = Seat::take(&site)?;
         site.wait_applied(after.unwrap_or(0)).await?;
         let oldest = site.read(|stores| stores.oldest_event()).await?;

@@ -1,5 +1,6 @@
 //! The feed over a websocket, and posts that come back over it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,9 +24,9 @@ use super::super::problem::Problem;
 use super::super::request::Key;
 use super::super::serve::Held;
 use super::super::site::{self, Shared};
-use super::Seat;
 use super::follower::{Follower, Next, reset_of_epoch};
 use super::frames::{Frame, Word};
+use super::{Seat, boards_of};
 use crate::boards::{Input, Route};
 
 /// The subprotocol.
@@ -50,19 +51,35 @@ const CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 const READ_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 /// Why a websocket ends: code and reason of its close frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Close(u16, &'static str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Close(u16, Cow<'static, str>);
 
-const STOPPING: Close = Close(1001, "this node is stopping; ask another one");
-const TOO_BIG: Close = Close(1009, "a frame may have 131072 bytes");
-const ASK_ANOTHER: Close = Close(1013, "this node does not have that yet; ask another one");
+const STOPPING: Close = close(1001, "this node is stopping; ask another one");
+const TOO_BIG: Close = close(1009, "a frame may have 131072 bytes");
+const ASK_ANOTHER: Close = close(1013, "this node does not have that yet; ask another one");
 const BUSY: Close =
-    Close(1013, "so much is read from this node that there is nothing for you; ask another one");
-const BAD_MESSAGE: Close = Close(4400, "one JSON object a text frame: resume or post");
-const BAD_TOKEN: Close = Close(4401, "this token is none of those that this node knows");
-const TOKEN_GONE: Close = Close(4401, "this node does not know the token any more by which you came");
-const NO_RESUME: Close = Close(4408, "no resume within 10 s");
-const TOO_OFTEN: Close = Close(4429, "too many frames");
+    close(1013, "so much is read from this node that there is nothing for you; ask another one");
+const BAD_MESSAGE: Close = close(4400, "one JSON object a text frame: resume or post");
+const BAD_TOKEN: Close = close(4401, "this token is none of those that this node knows");
+const TOKEN_GONE: Close = close(4401, "this node does not know the token any more by which you came");
+const NO_RESUME: Close = close(4408, "no resume within 10 s");
+const TOO_OFTEN: Close = close(4429, "too many frames");
+
+/// A close frame's reason may have so many bytes (RFC 6455, 5.5).
+const REASON_BYTES_MAX: usize = 123;
+
+const fn close(code: u16, reason: &'static str) -> Close {
+    Close(code, Cow::Borrowed(reason))
+}
+
+impl Close {
+    /// For a message that is well formed, and asks for what is not there.
+    fn because(problem: &Problem) -> Self {
+        let mut reason = problem.detail().to_owned();
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
+        Self(4400, reason.into())
+    }
+}
 
 /// The feed as a websocket, which also takes posts
 ///
@@ -228,7 +245,11 @@ impl Conversation {
                 if view.epoch == 0 && epoch.as_deref().is_some_and(|asked| asked != site::epoch(&view)) {
                     return ControlFlow::Break(Some(ASK_ANOTHER));
                 }
-                ControlFlow::Continue(self.resume(epoch.as_deref(), after, topics))
+                let topics = topics.map(|asked| boards_of(self.site.boards, &asked)).transpose();
+                match topics {
+                    Ok(topics) => ControlFlow::Continue(self.resume(epoch.as_deref(), after, topics)),
+                    Err(problem) => ControlFlow::Break(Some(Close::because(&problem))),
+                }
             }
             Ok(Word::Post { id, topic, body }) => ControlFlow::Continue(self.post(id, &topic, body)),
             Err(_) => ControlFlow::Break(Some(BAD_MESSAGE)),
@@ -239,7 +260,7 @@ impl Conversation {
         &mut self,
         epoch: Option<&str>,
         after: Option<u64>,
-        topics: Option<BTreeSet<String>>,
+        topics: Option<BTreeSet<&'static str>>,
     ) -> Option<Frame> {
         let reset = reset_of_epoch(&self.site, epoch);
         if reset.is_some() {
@@ -317,7 +338,7 @@ fn close_for(error: &axum::Error) -> Option<Close> {
 
 /// Closes, and reads until the client has closed too: an early end of the connection would lose the close frame.
 async fn say_goodbye(socket: &mut WebSocket, Close(code, reason): Close) {
-    let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+    let frame = CloseFrame { code, reason: Utf8Bytes::from(reason.into_owned()) };
     let goodbye = async {
         if socket.send(Message::Close(Some(frame))).await.is_ok() {
             while let Some(Ok(_)) = socket.recv().await {}
