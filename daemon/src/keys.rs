@@ -20,6 +20,14 @@ pub const CONTROL_KEY: &str = "control.key";
 /// The control key's public half: what members check commands against.
 pub const CONTROL_PUB: &str = "control.pub";
 
+/// What a node obeys only when the control key has signed it, in the words of whoever types it.
+macro_rules! signed_verbs {
+    () => {
+        "trylead, follow, playdead, revive, shutdown, members add, remove and replace, key rotate and retire"
+    };
+}
+pub(crate) use signed_verbs;
+
 /// A key in a file: digits and newline.
 const FILE_BYTES: usize = 65;
 
@@ -39,7 +47,7 @@ const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The system does not hand the file out.
-    #[error("the key file {path} cannot be read: {source}; `chorus key generate DIR` makes one")]
+    #[error("the key file {path} cannot be read: {source}; {}", remedy(.source))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -57,8 +65,8 @@ pub enum KeyError {
     },
     /// Others may read the file, or change it.
     #[error(
-        "the key file {path} has mode {mode:03o}, so that others may use it: `chmod 600 {path}`, and make a new key if \
-         others can have seen this one"
+        "the key file {path} has mode {mode:03o}, so that others may use it: `chmod 600 {path}` (640 where a group is let \
+         in), and make a new key if others can have seen this one"
     )]
     Open {
         /// The file.
@@ -88,6 +96,15 @@ pub enum KeyError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "`chgrp` it to a group of the user that this program runs as, and `chmod 640` it"
+        }
+        _ => "`chorus key generate DIR` makes one",
+    }
 }
 
 /// Reads a secret key; it is zeroed after use.

@@ -17,6 +17,7 @@ use crate::boards::Boards;
 use crate::config::{Config, Interface, Unconfigured};
 use crate::guard::Guard;
 use crate::http::{self, WebState};
+use crate::keys::signed_verbs;
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
 use crate::service::{Manager, tell_status};
@@ -318,7 +319,7 @@ fn say_where(config: &Config) {
         config.data_dir.display()
     );
     if config.control_public.is_none() {
-        tracing::warn!("no control key (--control-pub): trylead, follow and shutdown will be refused");
+        tracing::warn!(concat!("no control key (--control-pub): this node obeys none of ", signed_verbs!()));
     }
     if config.public_url.is_none() {
         tracing::warn!("others do not know how to reach these pages; --public-url tells them");

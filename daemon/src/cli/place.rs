@@ -47,8 +47,13 @@ pub(super) struct Place {
     /// The cluster's secret, cluster.key
     #[arg(long, env = "CHORUS_KEY_FILE", hide_env = true, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// The control key, control.key: for trylead, follow, playdead, revive and shutdown
-    #[arg(long, env = "CHORUS_CONTROL_KEY", hide_env = true, value_name = "FILE")]
+    #[arg(
+        long,
+        env = "CHORUS_CONTROL_KEY",
+        hide_env = true,
+        value_name = "FILE",
+        help = concat!("The control key, control.key: for ", keys::signed_verbs!())
+    )]
     control_key: Option<PathBuf>,
     #[command(flatten)]
     reach: Reach,

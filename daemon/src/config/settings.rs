@@ -11,7 +11,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 
 use super::ConfigError;
-use crate::keys::KeyError;
+use crate::keys::{KeyError, signed_verbs};
 
 /// One line of the table.
 struct Setting {
@@ -57,7 +57,10 @@ static SETTINGS: &[Setting] = &[
         "control_pub",
         "FILE",
         None,
-        "The control key's public half; without it no trylead, follow, playdead, revive or shutdown is obeyed",
+        concat!(
+            "The control key's public half, control.pub; without it this node obeys none of ",
+            signed_verbs!()
+        ),
     ),
     setting("group", "ADDR:PORT", Some("239.255.77.77:5555"), "The multicast group that the nodes speak in"),
     setting("interface", "NAME|ADDR", None, "Where the group is [default: where the system routes it]"),

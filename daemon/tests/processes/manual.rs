@@ -44,6 +44,37 @@ fn verbs(words: &[&str]) -> Vec<String> {
     verbs.filter(|verb| *verb != "help").map(str::to_owned).collect()
 }
 
+/// A help in one line, however it was broken.
+fn help(words: &[&str]) -> String {
+    chorus(&[words, &["--help"]].concat()).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn both_halves_of_the_control_key_say_what_it_is_for() {
+    const SIGNED: [&[&str]; 10] = [
+        &["trylead"],
+        &["follow"],
+        &["playdead"],
+        &["revive"],
+        &["shutdown"],
+        &["members", "add"],
+        &["members", "remove"],
+        &["members", "replace"],
+        &["key", "rotate"],
+        &["key", "retire"],
+    ];
+    let node = help(&["node"]);
+    let public = node.split("--control-pub <FILE> ").nth(1).expect("the flag is there");
+    for verb in SIGNED {
+        let own = help(verb);
+        let private = own.split("--control-key <FILE> ").nth(1).expect("the flag is there");
+        for half in [private, public] {
+            let sentence = half.split(" --").next().expect("it begins");
+            assert!(verb.iter().all(|word| sentence.contains(word)), "{verb:?} is missing: {sentence}");
+        }
+    }
+}
+
 #[test]
 fn bash_completes_verbs_flags_and_values() {
     assert!(offered(&["chorus", "sta"]).contains("status"));

@@ -119,7 +119,10 @@ codes! {
     /// The data cannot be looked at.
     DataDirectory = "data-directory", Problem, "run the doctor as the user of the node, or as root";
     /// A key that others may read.
-    KeyReadable = "key-readable", Problem, "`chmod 600` the file; if others had it, make new keys";
+    KeyReadable = "key-readable", Problem,
+        "`chmod 600` the file. If others can have read it: `chorus key rotate` gives the cluster another cluster.key, and \
+         `chorus key retire` ends the old one; another control.key is made by `chorus key generate DIR`, its control.pub \
+         goes to every node, and each is started again";
     /// A key that the others hold.
     KeyMissing = "key-missing", Problem,
         "it asks for the key by itself, of whoever is heard: let UDP between the nodes' own ports pass; and do not retire the \

@@ -197,6 +197,8 @@ pub(super) fn judge_key_file(path: &Path) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn network(flags: u32, mtu_bytes: u64) -> Network {
@@ -214,6 +216,22 @@ mod tests {
         assert_eq!(codes(&network(0x1003, 1_427)), ["fragments"]);
         let forgetful = Network { forgetful_bridge: Some("br0".to_owned()), ..network(0x1003, 1_500) };
         assert_eq!(codes(&forgetful), ["snooping-without-querier"]);
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_found_with_how_to_have_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cluster.key");
+        let judged = |mode| {
+            fs::write(&path, "a secret").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            judge_key_file(&path)
+        };
+        assert_eq!(judged(0o600), None);
+        let finding = judged(0o644).unwrap();
+        for verb in ["chorus key rotate", "chorus key retire"] {
+            assert!(finding.code.remedy().contains(verb), "{}", finding.code.remedy());
+        }
     }
 
     #[test]
