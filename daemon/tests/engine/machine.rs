@@ -18,9 +18,10 @@ impl Machine {
     pub(crate) fn boot() -> Self {
         let mut engine = Engine::start();
         let image = debian::image(&engine);
-        // What systemd as process 1 needs of a container, and no network but loopback.
+        // What systemd as process 1 needs of a container, and no network but loopback, of both families.
         let container = engine.run(&[
             "--network=none",
+            "--sysctl=net.ipv6.conf.lo.disable_ipv6=0",
             "--cap-add=SYS_ADMIN",
             "--security-opt=seccomp=unconfined",
             "--security-opt=apparmor=unconfined",

@@ -1,6 +1,9 @@
 //! The package on a bare Debian: installed, configured in one step, watched over, removed and purged.
 
+use std::fs;
 use std::time::{Duration, Instant};
+
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use crate::engine::{said, wait_for};
 use crate::machine::Machine;
@@ -21,6 +24,9 @@ fn the_package_installs_runs_and_leaves_as_debians_own_do() {
     three_instances_make_a_cluster(&machine);
     the_journal_has_the_fields(&machine);
     a_reload_reads_the_filter_of_the_log_anew(&machine);
+    tokens_are_asked_for_and_read_again(&machine);
+    a_certificate_is_shown_and_read_again(&machine);
+    pages_are_served_by_ipv6_too(&machine);
     the_sandbox_is_tight(&machine);
     a_node_that_stands_still_is_started_again(&machine);
     a_stop_hands_over(&machine);
@@ -82,6 +88,77 @@ fn a_reload_reads_the_filter_of_the_log_anew(machine: &Machine) {
     });
 }
 
+fn tokens_are_asked_for_and_read_again(machine: &Machine) {
+    const FIRST: &str = "the-first-token-of-a-writer";
+    const SECOND: &str = "the-second-token-of-a-writer";
+    let by = |token: &str| {
+        let answer = put_by(machine, 8_003, &format!("Authorization: Bearer {token}\\r\\n"), "by", "token");
+        status(&answer).to_owned()
+    };
+    machine.sh("echo CHORUS_WRITER_TOKEN_FILE=/etc/chorus/web/writers >> /etc/chorus/n3.env");
+    // As somebody would who has not read how.
+    machine.sh(&format!(
+        "umask 077 && echo {FIRST} > /etc/chorus/web/writers && chgrp root /etc/chorus/web/writers"
+    ));
+    machine.try_sh("systemctl restart chorus@n3");
+    wait_for("n3 to say whose the file must be", || {
+        let journal = machine.sh("journalctl --unit=chorus@n3 --lines=50");
+        journal.contains("`chgrp` it to a group").then_some(())
+    });
+    hand_over(machine, "writers", FIRST);
+    machine.status("chorus@n3", |line| line.contains(" in term "));
+    assert_eq!(status(&put_by(machine, 8_003, "", "by", "nobody")), "401");
+    assert_eq!((by(FIRST), by(SECOND)), ("201".to_owned(), "401".to_owned()));
+    hand_over(machine, "writers", SECOND);
+    machine.sh("systemctl reload chorus@n3");
+    wait_for("n3 to take the second token", || (by(SECOND) == "201").then_some(()));
+    assert_eq!(by(FIRST), "401");
+    machine.sh("sed -i /TOKEN/d /etc/chorus/n3.env && systemctl restart chorus@n3");
+    machine.status("chorus@n3", |line| line.contains(" in term "));
+}
+
+fn a_certificate_is_shown_and_read_again(machine: &Machine) {
+    let certify = |authority: &str| {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(vec!["localhost".to_owned()]).expect("a certificate");
+        hand_over(machine, "tls.pem", &cert.pem());
+        hand_over(machine, "tls.key", &signing_key.serialize_pem());
+        machine.sh(&format!("cp /etc/chorus/web/tls.pem /root/{authority}"));
+    };
+    let is_believed = |authority: &str| {
+        let health = "chorus health --ready --listen 127.0.0.1:8002 --public-url https://localhost:8002";
+        machine.try_sh(&format!("{health} --ca-file /root/{authority}")).status.success()
+    };
+    certify("first.pem");
+    machine.sh("echo CHORUS_TLS_CERTIFICATE=/etc/chorus/web/tls.pem >> /etc/chorus/n2.env");
+    machine.sh("echo CHORUS_TLS_KEY=/etc/chorus/web/tls.key >> /etc/chorus/n2.env");
+    machine.sh("systemctl restart chorus@n2");
+    wait_for("n2 to be reached by https", || is_believed("first.pem").then_some(()));
+    certify("second.pem");
+    assert!(!is_believed("second.pem"), "it is not read yet");
+    machine.sh("systemctl reload chorus@n2");
+    wait_for("n2 to show the second certificate", || is_believed("second.pem").then_some(()));
+    assert!(!is_believed("first.pem"), "the first is gone");
+    machine.sh("sed -i /TLS/d /etc/chorus/n2.env && systemctl restart chorus@n2");
+    machine.status("chorus@n2", |line| line.contains(" in term "));
+}
+
+/// Puts a file where the nodes may read it, as the documents say.
+fn hand_over(machine: &Machine, name: &str, text: &str) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), text).expect("it is written");
+    machine.copy(file.path(), &format!("/root/{name}"));
+    machine.sh(&format!("install -g chorus-web -m 640 /root/{name} /etc/chorus/web/"));
+}
+
+fn pages_are_served_by_ipv6_too(machine: &Machine) {
+    machine.sh("sed -i s/127.0.0.1/[::1]/ /etc/chorus/n2.env && systemctl restart chorus@n2");
+    machine.status("chorus@n2", |line| line.contains(" in term "));
+    machine.sh("chorus health --listen '[::1]:8002'");
+    machine.sh("sed -i 's/[[]::1[]]/127.0.0.1/' /etc/chorus/n2.env && systemctl restart chorus@n2");
+    machine.status("chorus@n2", |line| line.contains(" in term "));
+}
+
 fn the_sandbox_is_tight(machine: &Machine) {
     let judged = machine.sh("systemd-analyze security chorus@n1 --no-pager");
     let last = judged.lines().find(|line| line.contains("Overall exposure level")).expect("a judgement");
@@ -129,13 +206,13 @@ fn a_stop_hands_over(machine: &Machine) {
 fn an_address_may_come_late(machine: &Machine) {
     machine.sh("sed -i s/127.0.0.1/192.0.2.7/ /etc/chorus/n3.env");
     machine.try_sh("systemctl restart chorus@n3");
-    wait_for("n3 to be started again and again", || {
+    // While it starts the status is that of a process which has not ended.
+    wait_for("n3 to be started again and again, and to end with 2", || {
         let tries: u32 = machine.property("chorus@n3", "NRestarts").parse().expect("a number");
-        (tries >= 2).then_some(())
+        (tries >= 2 && machine.property("chorus@n3", "ExecMainStatus") == "2").then_some(())
     });
     let journal = machine.sh("journalctl --unit=chorus@n3 --lines=50");
     assert!(journal.contains("192.0.2.7:8003 is not an address of this machine"), "{journal}");
-    assert_eq!(machine.property("chorus@n3", "ExecMainStatus"), "2");
     machine.sh("sed -i s/192.0.2.7/127.0.0.1/ /etc/chorus/n3.env");
     machine.status("chorus@n3", |line| line.contains(" in term ") && line.contains("3 of 3 voters heard"));
 }
@@ -188,17 +265,22 @@ fn get(machine: &Machine, port: u16, path: &str) -> String {
 }
 
 fn put(machine: &Machine, port: u16, key: &str, value: &str) {
+    let answer = put_by(machine, port, "", key, value);
+    assert_eq!(status(&answer), "201", "{answer}");
+}
+
+/// The same with one more line in the request's head, or none; its answer.
+fn put_by(machine: &Machine, port: u16, line: &str, key: &str, value: &str) -> String {
     let body = format!(r#"{{"value":"{value}"}}"#);
-    let answer = ask(
+    ask(
         machine,
         port,
         &format!(
-            "PUT /api/v1/store/{key} HTTP/1.0\\r\\nHost: 127.0.0.1:{port}\\r\\nContent-Type: application/json\\r\\n\
+            "PUT /api/v1/store/{key} HTTP/1.0\\r\\nHost: 127.0.0.1:{port}\\r\\nContent-Type: application/json\\r\\n{line}\
              Content-Length: {}\\r\\n\\r\\n{body}",
             body.len()
         ),
-    );
-    assert_eq!(status(&answer), "201", "{answer}");
+    )
 }
 
 /// The status of an answer.
