@@ -144,7 +144,7 @@ impl Touched {
     }
 }
 
-/// What `Board::apply` returns.
+/// What a command came to.
 #[derive(Debug)]
 pub struct Effect {
     /// For the asker.
@@ -157,19 +157,15 @@ pub struct Effect {
 
 impl Effect {
     /// A refusal by the board's rules: nothing changes, and the feed tells nothing.
-    pub(super) fn refused(context: &Context<'_>, code: &str, detail: impl Into<String>) -> Self {
+    #[must_use]
+    pub fn refused(context: &Context<'_>, code: &str, detail: impl Into<String>) -> Self {
         let outcome = Outcome::Refused { code: code.to_owned(), detail: detail.into(), index: context.index };
         Self { outcome, items: Vec::new(), touched: Vec::new() }
     }
 
     /// One row became another. Of the board everything counts as touched, unless it says less.
-    pub(super) fn done(
-        context: &Context<'_>,
-        board: &'static str,
-        id: &str,
-        change: Change,
-        item: Value,
-    ) -> Self {
+    #[must_use]
+    pub fn done(context: &Context<'_>, board: &'static str, id: &str, change: Change, item: Value) -> Self {
         let outcome = Outcome::Done { change, id: id.to_owned(), index: context.index };
         let items = vec![Item { topic: board.to_owned(), kind: change, item }];
         Self { outcome, items, touched: vec![Touched::all(board)] }

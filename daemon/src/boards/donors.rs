@@ -11,8 +11,8 @@ use utoipa::ToSchema;
 
 use super::fields::Fields;
 use super::{
-    ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, Item, Kind, ListQuery, Listed,
-    Operation, Outcome, Route, Shapes, Touched, json_of, row_id,
+    ApplyError, Board, Body, Change, Context, Effect, Facts, Field, Item, Kind, ListQuery, Listed, Operation,
+    Outcome, Record, Route, Shapes, Touched, row_id,
 };
 
 const NAME: Field = Field::required("name", Kind::line(120), "Who gives");
@@ -36,9 +36,39 @@ const SORT: Field = Field::optional(
     "In which order; a minus begins with the greatest",
 );
 
-const ADD: &str = "add";
-const IMPORT: &str = "import";
-const COLUMNS: &str = "number, idx, id, name, email, amount_minor, currency, at_ms, node";
+const BOARD: &str = "donors";
+const REFUSAL: &str = "this is no donor that the board takes";
+// Each order that a list may have is that of an index, so that a page of a million rows costs what a page of ten does.
+const FACTS: Facts = Facts {
+    operations: &[
+        Operation::of::<Add>("add", Route::Post, "Add a donor", &DONOR),
+        Operation::of::<Import>("import", Route::Word, "Add many donors at once", &[ROWS]),
+    ],
+    columns: &["name", "email", "amount_minor", "currency"],
+    private: &[EMAIL.name],
+    is_newest_first: true,
+    filters: &[SORT],
+    schema: "CREATE TABLE IF NOT EXISTS donors (
+             number INTEGER PRIMARY KEY,
+             idx INTEGER NOT NULL,
+             id TEXT NOT NULL UNIQUE,
+             name TEXT NOT NULL COLLATE NOCASE,
+             email TEXT NOT NULL COLLATE NOCASE,
+             amount_minor INTEGER NOT NULL,
+             currency TEXT NOT NULL,
+             at_ms INTEGER NOT NULL,
+             node TEXT NOT NULL
+         );
+         CREATE INDEX IF NOT EXISTS donors_by_name ON donors (name, number);
+         CREATE INDEX IF NOT EXISTS donors_by_email ON donors (email, number);
+         CREATE INDEX IF NOT EXISTS donors_by_amount ON donors (currency, amount_minor, number);
+         CREATE TABLE IF NOT EXISTS donor_totals (
+             currency TEXT NOT NULL PRIMARY KEY,
+             donors INTEGER NOT NULL,
+             amount_minor INTEGER NOT NULL
+         );",
+    ..Facts::of(BOARD, "donor", "Donors: who gave how much")
+};
 
 /// The board.
 #[derive(Debug)]
@@ -87,108 +117,32 @@ struct Total {
     amount_minor: i64,
 }
 
+impl Record for Donor {
+    const SELECT: &'static str =
+        "SELECT number, idx, id, name, email, amount_minor, currency, at_ms, node FROM donors";
+
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            number: row.get::<_, i64>(0)?.cast_unsigned(),
+            seq: row.get::<_, i64>(1)?.cast_unsigned(),
+            id: row.get(2)?,
+            name: row.get(3)?,
+            email: row.get(4)?,
+            amount_minor: row.get(5)?,
+            currency: row.get(6)?,
+            at_ms: row.get::<_, i64>(7)?.cast_unsigned(),
+            node: row.get(8)?,
+        })
+    }
+}
+
 impl Board for Donors {
-    fn name(&self) -> &'static str {
-        "donors"
-    }
-
-    fn word(&self) -> &'static str {
-        "donor"
-    }
-
-    fn about(&self) -> &'static str {
-        "Donors: who gave how much"
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        &["name", "email", "amount_minor", "currency"]
-    }
-
-    fn private(&self) -> &'static [&'static str] {
-        &[EMAIL.name]
-    }
-
-    fn is_newest_first(&self) -> bool {
-        true
-    }
-
-    fn operations(&self) -> &'static [Operation] {
-        &[
-            Operation { name: ADD, v: 1, since: 1, route: Route::Post, about: "Add a donor", fields: &DONOR },
-            Operation {
-                name: IMPORT,
-                v: 1,
-                since: 1,
-                route: Route::Word,
-                about: "Add many donors at once",
-                fields: &[ROWS],
-            },
-        ]
-    }
-
-    fn filters(&self) -> &'static [Field] {
-        &[SORT]
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn shapes(&self) -> Shapes {
         Shapes::of::<Donor>().with_many::<Total>("totals")
-    }
-
-    // Each order that a list may have is that of an index, so that a page of a million rows costs what a page of ten does.
-    fn schema(&self) -> &'static str {
-        "CREATE TABLE IF NOT EXISTS donors (
-             number INTEGER PRIMARY KEY,
-             idx INTEGER NOT NULL,
-             id TEXT NOT NULL UNIQUE,
-             name TEXT NOT NULL COLLATE NOCASE,
-             email TEXT NOT NULL COLLATE NOCASE,
-             amount_minor INTEGER NOT NULL,
-             currency TEXT NOT NULL,
-             at_ms INTEGER NOT NULL,
-             node TEXT NOT NULL
-         );
-         CREATE INDEX IF NOT EXISTS donors_by_name ON donors (name, number);
-         CREATE INDEX IF NOT EXISTS donors_by_email ON donors (email, number);
-         CREATE INDEX IF NOT EXISTS donors_by_amount ON donors (currency, amount_minor, number);
-         CREATE TABLE IF NOT EXISTS donor_totals (
-             currency TEXT NOT NULL PRIMARY KEY,
-             donors INTEGER NOT NULL,
-             amount_minor INTEGER NOT NULL
-         );"
-    }
-
-    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
-        let mut fields = Fields::of(input.body);
-        let body = if operation.name == IMPORT {
-            rmp_serde::to_vec_named(&Import { rows: fields.rows(&ROWS, donor_of) })
-        } else {
-            rmp_serde::to_vec_named(&donor_of(&mut fields))
-        };
-        fields.finish(body.expect("texts and numbers always have a MessagePack form"))
-    }
-
-    fn apply(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        op: &str,
-        v: u32,
-        body: &[u8],
-    ) -> Result<Effect, ApplyError> {
-        let refused = || Ok(Effect::refused(context, "invalid", "this is no donor that the board takes"));
-        match (op, v) {
-            (ADD, 1) => match rmp_serde::from_slice::<Add>(body) {
-                Ok(add) if add.is_good() => self.add(transaction, context, add),
-                _ => refused(),
-            },
-            (IMPORT, 1) => match rmp_serde::from_slice::<Import>(body) {
-                Ok(Import { rows }) if !rows.is_empty() && rows.iter().all(Add::is_good) => {
-                    self.import(transaction, context, rows)
-                }
-                _ => refused(),
-            },
-            _ => Err(ApplyError::unknown(self.name(), op, v)),
-        }
     }
 
     fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
@@ -205,50 +159,66 @@ impl Board for Donors {
     }
 
     fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
-        let mut statement =
-            connection.prepare_cached(&format!("SELECT {COLUMNS} FROM donors WHERE id = ?1"))?;
-        let donor = statement.query_row([key], donor_of_row).optional()?;
-        Ok(donor.as_ref().map(json_of))
-    }
-
-    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
-        if op == IMPORT {
-            let rows = rmp_serde::from_slice::<Import>(body).map_or(0, |import| import.rows.len());
-            return (None, Some(format!("{rows} donors")));
-        }
-        match rmp_serde::from_slice::<Add>(body) {
-            Ok(add) => (Some(add.name), Some(format!("{} {}", add.amount_minor, add.currency))),
-            Err(_) => (None, None),
-        }
+        Ok(Donor::one(connection, "WHERE id = ?1", [key])?.as_ref().map(Record::item))
     }
 }
 
-impl Donors {
-    fn add(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        add: Add,
-    ) -> Result<Effect, ApplyError> {
+impl Body for Add {
+    const REFUSAL: &'static str = REFUSAL;
+
+    fn of(fields: &mut Fields) -> Self {
+        let add = Self {
+            name: fields.text(&NAME),
+            email: fields.text(&EMAIL),
+            amount_minor: fields.whole(&AMOUNT),
+            currency: fields.text(&CURRENCY),
+        };
+        fields.rule(NAME.name, add.name.trim().is_empty().then(|| "is blank".to_owned()));
+        fields.rule(EMAIL.name, email::broken(&add.email));
+        fields.rule(CURRENCY.name, broken_currency(&add.currency));
+        add
+    }
+
+    fn is_good(&self) -> bool {
+        NAME.takes(&self.name)
+            && EMAIL.takes(&self.email)
+            && CURRENCY.takes(&self.currency)
+            && AMOUNT.takes(&self.amount_minor)
+            && email::broken(&self.email).is_none()
+            && broken_currency(&self.currency).is_none()
+    }
+
+    fn apply(self, transaction: &Transaction<'_>, context: &Context<'_>) -> Result<Effect, ApplyError> {
         let mut adding = Adding::begin(transaction, context)?;
-        let donor = match adding.add(0, add)? {
+        let donor = match adding.add(0, self)? {
             Ok(donor) => donor,
             Err(refusal) => return Ok(refusal),
         };
         adding.finish()?;
-        Ok(Effect::done(context, self.name(), &donor.id, Change::Created, json_of(&donor)))
+        Ok(Effect::done(context, BOARD, &donor.id, Change::Created, donor.item()))
+    }
+
+    fn describe(self) -> (Option<String>, Option<String>) {
+        (Some(self.name), Some(format!("{} {}", self.amount_minor, self.currency)))
+    }
+}
+
+impl Body for Import {
+    const REFUSAL: &'static str = REFUSAL;
+
+    fn of(fields: &mut Fields) -> Self {
+        Self { rows: fields.rows(&ROWS, Add::of) }
+    }
+
+    fn is_good(&self) -> bool {
+        !self.rows.is_empty() && self.rows.iter().all(Add::is_good)
     }
 
     /// All rows or none. The feed tells an import as one change: a page reads again what it shows.
-    fn import(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        rows: Vec<Add>,
-    ) -> Result<Effect, ApplyError> {
-        let imported = rows.len();
+    fn apply(self, transaction: &Transaction<'_>, context: &Context<'_>) -> Result<Effect, ApplyError> {
+        let imported = self.rows.len();
         let mut adding = Adding::begin(transaction, context)?;
-        for (n, add) in (0..).zip(rows) {
+        for (n, add) in (0..).zip(self.rows) {
             if let Err(refusal) = adding.add(n, add)? {
                 adding.undo()?;
                 return Ok(refusal);
@@ -257,34 +227,14 @@ impl Donors {
         adding.finish()?;
         let id = row_id(context, 0);
         let item = json!({ "id": id, "seq": context.index, "imported": imported });
-        let items = vec![Item { topic: self.name().to_owned(), kind: Change::Changed, item }];
+        let items = vec![Item { topic: BOARD.to_owned(), kind: Change::Changed, item }];
         let outcome = Outcome::Done { change: Change::Created, id, index: context.index };
-        Ok(Effect { outcome, items, touched: vec![Touched::all(self.name())] })
+        Ok(Effect { outcome, items, touched: vec![Touched::all(BOARD)] })
     }
-}
 
-impl Add {
-    /// What `check` demands, for commands that came around it.
-    fn is_good(&self) -> bool {
-        let texts = [(&NAME, &self.name), (&EMAIL, &self.email), (&CURRENCY, &self.currency)];
-        texts.into_iter().all(|(field, text)| field.broken_text(text).is_none())
-            && AMOUNT.broken_whole(self.amount_minor).is_none()
-            && email::broken(&self.email).is_none()
-            && broken_currency(&self.currency).is_none()
+    fn describe(self) -> (Option<String>, Option<String>) {
+        (None, Some(format!("{} donors", self.rows.len())))
     }
-}
-
-fn donor_of(fields: &mut Fields) -> Add {
-    let add = Add {
-        name: fields.text(&NAME),
-        email: fields.text(&EMAIL),
-        amount_minor: fields.whole(&AMOUNT),
-        currency: fields.text(&CURRENCY),
-    };
-    fields.rule(NAME.name, add.name.trim().is_empty().then(|| "is blank".to_owned()));
-    fields.rule(EMAIL.name, email::broken(&add.email));
-    fields.rule(CURRENCY.name, broken_currency(&add.currency));
-    add
 }
 
 fn broken_currency(code: &str) -> Option<String> {
@@ -420,21 +370,17 @@ impl Order {
     }
 
     fn first(&self, connection: &Connection, rows: i64) -> rusqlite::Result<Vec<Donor>> {
-        let sql = format!("SELECT {COLUMNS} FROM donors ORDER BY {} LIMIT ?1", self.by());
-        let mut statement = connection.prepare_cached(&sql)?;
-        statement.query_map([rows], donor_of_row)?.collect()
+        Donor::many(connection, &format!("ORDER BY {} LIMIT ?1", self.by()), [rows])
     }
 
     fn after(&self, connection: &Connection, number: i64, rows: i64) -> rusqlite::Result<Vec<Donor>> {
         let Self { columns, descending } = self;
         let beyond = if *descending { "<" } else { ">" };
-        let sql = format!(
-            "SELECT {COLUMNS} FROM donors
-             WHERE ({columns}) {beyond} (SELECT {columns} FROM donors WHERE number = ?1) ORDER BY {} LIMIT ?2",
+        let which = format!(
+            "WHERE ({columns}) {beyond} (SELECT {columns} FROM donors WHERE number = ?1) ORDER BY {} LIMIT ?2",
             self.by()
         );
-        let mut statement = connection.prepare_cached(&sql)?;
-        statement.query_map([number, rows], donor_of_row)?.collect()
+        Donor::many(connection, &which, [number, rows])
     }
 
     fn by(&self) -> String {
@@ -449,18 +395,4 @@ fn totals(connection: &Connection) -> rusqlite::Result<Vec<Total>> {
     let total =
         |row: &Row<'_>| Ok(Total { currency: row.get(0)?, donors: row.get(1)?, amount_minor: row.get(2)? });
     statement.query_map([], total)?.collect()
-}
-
-fn donor_of_row(row: &Row<'_>) -> rusqlite::Result<Donor> {
-    Ok(Donor {
-        number: row.get::<_, i64>(0)?.cast_unsigned(),
-        seq: row.get::<_, i64>(1)?.cast_unsigned(),
-        id: row.get(2)?,
-        name: row.get(3)?,
-        email: row.get(4)?,
-        amount_minor: row.get(5)?,
-        currency: row.get(6)?,
-        at_ms: row.get::<_, i64>(7)?.cast_unsigned(),
-        node: row.get(8)?,
-    })
 }

@@ -89,6 +89,12 @@ impl Field {
         Self { required: false, ..self }
     }
 
+    /// Whether such a value may be in it; for commands that came around the edge.
+    #[must_use]
+    pub fn takes(&self, value: &impl Given) -> bool {
+        value.broken(self).is_none()
+    }
+
     /// What is wrong with a text in this field, if anything.
     #[must_use]
     pub fn broken_text(&self, text: &str) -> Option<String> {
@@ -111,6 +117,30 @@ impl Field {
             Kind::Text { .. } | Kind::Blob { .. } | Kind::Choice(_) => Some("must be text".to_owned()),
             Kind::Rows { .. } => Some("must be a list".to_owned()),
         }
+    }
+}
+
+/// A value of a field. One that was left out is not wrong.
+pub trait Given {
+    /// What is wrong with it in this field, if anything.
+    fn broken(&self, field: &Field) -> Option<String>;
+}
+
+impl Given for String {
+    fn broken(&self, field: &Field) -> Option<String> {
+        field.broken_text(self)
+    }
+}
+
+impl Given for i64 {
+    fn broken(&self, field: &Field) -> Option<String> {
+        field.broken_whole(*self)
+    }
+}
+
+impl<Value: Given> Given for Option<Value> {
+    fn broken(&self, field: &Field) -> Option<String> {
+        self.as_ref().and_then(|value| value.broken(field))
     }
 }
 
@@ -154,5 +184,7 @@ mod tests {
         let choice = Field::required("c", Kind::Choice(&["todo", "done"]), "");
         assert_eq!(choice.broken_text("done"), None);
         assert_eq!(choice.broken_text("Done").unwrap(), "must be one of: todo, done");
+        assert!(choice.takes(&Some("done".to_owned())) && choice.takes(&None::<String>));
+        assert!(!choice.takes(&Some("Done".to_owned())) && !whole.takes(&-4));
     }
 }

@@ -1,39 +1,50 @@
-//! The fields of one request at the edge: taken out of the JSON, or named with what is wrong.
+//! What one request says at the edge: its fields, taken out of the JSON, or named with what is wrong; its key and version.
 
 use serde_json::Value;
 
 use super::field::{Field, Kind};
-use super::operation::Invalid;
+use super::operation::{Input, Invalid};
+use super::version::IfMatch;
 
-/// Gathers the fields of one request, and what is wrong with them.
+/// Gathers what one request says, and what is wrong with it.
 #[derive(Debug)]
-pub(super) struct Fields {
-    body: Value,
+pub struct Fields {
+    input: Input,
     wrong: Vec<Invalid>,
 }
 
 impl Fields {
-    /// Of this body.
-    pub(super) fn of(body: Value) -> Self {
-        let mut fields = Self { body, wrong: Vec::new() };
-        if !fields.body.is_object() && !fields.body.is_null() {
+    /// Of this request.
+    pub(super) fn of(input: Input) -> Self {
+        let mut fields = Self { input, wrong: Vec::new() };
+        if !fields.input.body.is_object() && !fields.input.body.is_null() {
             fields.complain("body", "must be a JSON object");
         }
         fields
     }
 
+    /// The key of the row that the request is about; empty if it is about none.
+    pub fn key(&mut self) -> String {
+        self.input.key.take().unwrap_or_default()
+    }
+
+    /// The version that the request wants to be there.
+    pub fn if_match(&self) -> Option<IfMatch> {
+        IfMatch::of(self.input.if_match)
+    }
+
     /// The text of a field; empty, and complained about, when it is missing, no text, or broken.
-    pub(super) fn text(&mut self, field: &Field) -> String {
+    pub fn text(&mut self, field: &Field) -> String {
         self.optional_text(field).unwrap_or_default()
     }
 
     /// The number of a field; 0, and complained about, when it is missing, no whole number, or out of range.
-    pub(super) fn whole(&mut self, field: &Field) -> i64 {
+    pub fn whole(&mut self, field: &Field) -> i64 {
         self.optional_whole(field).unwrap_or_default()
     }
 
     /// The text of a field that may be left out.
-    pub(super) fn optional_text(&mut self, field: &Field) -> Option<String> {
+    pub fn optional_text(&mut self, field: &Field) -> Option<String> {
         match self.take(field)? {
             Value::String(text) => {
                 let text = one_newline(field, text);
@@ -48,7 +59,7 @@ impl Fields {
     }
 
     /// The number of a field that may be left out.
-    pub(super) fn optional_whole(&mut self, field: &Field) -> Option<i64> {
+    pub fn optional_whole(&mut self, field: &Field) -> Option<i64> {
         let value = self.take(field)?;
         let Some(number) = value.as_i64() else {
             // Only numbers are repeated: a text could be of any length.
@@ -60,15 +71,15 @@ impl Fields {
         Some(number)
     }
 
-    /// A row's number in a path.
-    pub(super) fn whole_key(&mut self, key: Option<&str>) -> i64 {
-        let number = key.and_then(|key| key.parse().ok()).filter(|number| *number > 0);
+    /// The number of the row that the request is about.
+    pub fn whole_key(&mut self) -> i64 {
+        let number = self.key().parse().ok().filter(|number| *number > 0);
         self.rule("key", number.is_none().then(|| "must be a whole number from 1".to_owned()));
         number.unwrap_or_default()
     }
 
     /// The objects of a list, each read by `each`; what is wrong with one bears its place, from 1: `rows 3: email`.
-    pub(super) fn rows<T>(&mut self, field: &Field, each: impl Fn(&mut Self) -> T) -> Vec<T> {
+    pub fn rows<T>(&mut self, field: &Field, each: impl Fn(&mut Self) -> T) -> Vec<T> {
         let Kind::Rows { rows_max, .. } = field.kind else { unreachable!("'{}' is no list", field.name) };
         let rows = match self.take(field) {
             Some(Value::Array(rows)) => rows,
@@ -82,7 +93,7 @@ impl Fields {
         self.rule(field.name, bad_count.then(|| format!("has {count} rows; 1 to {rows_max} are taken")));
         let mut good = Vec::new();
         for (row, number) in rows.into_iter().take(rows_max).zip(1..) {
-            let mut fields = Self::of(row);
+            let mut fields = Self::of(Input { body: row, ..Input::default() });
             good.push(each(&mut fields));
             let wrong = fields.wrong.into_iter();
             self.wrong.extend(wrong.map(|wrong| Invalid {
@@ -94,7 +105,7 @@ impl Fields {
     }
 
     /// Applies a rule to a field, unless it was complained about already.
-    pub(super) fn rule(&mut self, field: &str, broken: Option<String>) {
+    pub fn rule(&mut self, field: &str, broken: Option<String>) {
         if let Some(detail) = broken
             && !self.wrong.iter().any(|wrong| wrong.field == field)
         {
@@ -108,7 +119,7 @@ impl Fields {
     }
 
     fn take(&mut self, field: &Field) -> Option<Value> {
-        match self.body.get_mut(field.name).map(Value::take) {
+        match self.input.body.get_mut(field.name).map(Value::take) {
             Some(Value::Null) | None => {
                 if field.required {
                     self.complain(field.name, "is missing");
@@ -151,7 +162,7 @@ mod tests {
     const NOTE: Field = Field::optional("note", Kind::lines(4), "");
 
     fn wrong(body: Value) -> Vec<String> {
-        let mut fields = Fields::of(body);
+        let mut fields = Fields::of(Input { body, ..Input::default() });
         fields.whole(&QUANTITY);
         fields.optional_text(&NOTE);
         fields.finish(()).err().unwrap_or_default().iter().map(ToString::to_string).collect()

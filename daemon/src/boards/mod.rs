@@ -1,114 +1,58 @@
 //! The boards: what people keep on the log. One file each, one trait, one list.
 //!
-//! A board is deterministic: what `apply` does follows from the rows, the entry and nothing else — no clock, no
+//! A board is deterministic: what applying does follows from the rows, the entry and nothing else — no clock, no
 //! randomness, no configuration, no order of a hash map, no Unicode table. Limits that decide an outcome are
 //! constants of the operation's version.
 //!
-//! What is checked at the edge (`Board::check`) is kind to people: it names every wrong field. What is checked again
-//! in `apply` only keeps a command that came around the edge from doing harm: it is refused as `invalid`, alike on
+//! What is checked at the edge (`Body::of`) is kind to people: it names every wrong field. What is checked again
+//! (`Body::is_good`) only keeps a command that came around the edge from doing harm: it is refused as `invalid`, alike on
 //! every node. Only a board, an operation or a version that this program does not know stops the state machine.
 
+mod body;
 mod books;
 mod command;
 mod control;
 mod describe;
 mod donors;
+mod facts;
 mod field;
 mod fields;
 mod operation;
 mod orders;
 mod private;
 mod quotes;
+mod record;
 mod request_id;
 mod shapes;
 mod store;
 mod tasks;
 mod version;
 
+pub use body::{Body, Does};
 pub(crate) use books::topics;
 pub use command::{ApplyError, BadCommand, Change, Command, Context, Effect, Item, Outcome, Touched};
 pub use describe::Described;
-pub use field::{Field, Kind};
+pub use facts::Facts;
+pub use field::{Field, Given, Kind};
+pub use fields::Fields;
 pub use operation::{Input, Invalid, KeyShape, ListQuery, Listed, Operation, Read, Route};
 pub use private::{HIDDEN, hide};
+pub use record::Record;
 pub(crate) use request_id::made_at_ms;
-use request_id::row_id;
+pub use request_id::row_id;
 pub use shapes::Shapes;
+pub use version::IfMatch;
 
 use rusqlite::{Connection, Transaction};
-use serde::Serialize;
 use serde_json::Value;
 
-/// A row as API and feed show it.
-fn json_of(row: &impl Serialize) -> Value {
-    serde_json::to_value(row).expect("a row is texts and numbers")
-}
-
-/// One kind of record: its rows, its rules, and how they are reached. Routes, feed topic and CLI verb follow.
+/// One kind of record: what it says of itself, and how its rows are read. What changes them is in its operations, a
+/// [`Body`] each.
 pub trait Board: Send + Sync + 'static {
-    /// The name in commands, routes and feed (`quotes`).
-    fn name(&self) -> &'static str;
-    /// The word for it on the command line (`quote`).
-    fn word(&self) -> &'static str;
-    /// What it keeps, in one sentence without a full stop.
-    fn about(&self) -> &'static str;
-    /// What it can do.
-    fn operations(&self) -> &'static [Operation];
-    /// What the keys of its rows look like in a path.
-    fn key_shape(&self) -> KeyShape {
-        KeyShape::Segment
-    }
-    /// What a list may be narrowed or ordered by, besides `limit`, `before` and `after`.
-    fn filters(&self) -> &'static [Field] {
-        &[]
-    }
-    /// The members of a row that tell it in one line.
-    fn columns(&self) -> &'static [&'static str];
-    /// The members of its rows that are not everyone's to read where readers have tokens.
-    fn private(&self) -> &'static [&'static str] {
-        &[]
-    }
-    /// The operations that are a moderator's, where moderators have tokens.
-    fn moderated(&self) -> &'static [&'static str] {
-        &[]
-    }
-    /// The member of a row that is its `{key}`.
-    fn key_member(&self) -> &'static str {
-        "id"
-    }
-    /// Whether a list begins with the newest row.
-    fn is_newest_first(&self) -> bool {
-        false
-    }
-    /// The name of the array in a list.
-    fn rows(&self) -> &'static str {
-        "items"
-    }
-    /// What there is to read about one row besides itself: `GET /api/v1/BOARD/{key}/PART`.
-    fn parts(&self) -> &'static [&'static str] {
-        &[]
-    }
+    /// What it says of itself.
+    fn facts(&self) -> &'static Facts;
     /// What rows, lists and parts look like.
     fn shapes(&self) -> Shapes;
-    /// `CREATE TABLE IF NOT EXISTS …` of its tables and indexes in state.db.
-    fn schema(&self) -> &'static str;
-    /// Makes the body of a command from a request, or names every field that is wrong.
-    ///
-    /// # Errors
-    /// One `Invalid` for each field.
-    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>>;
-    /// Applies a command.
-    ///
-    /// # Errors
-    /// Only what keeps the state machine from going on; a refusal by the board's rules is an `Outcome`.
-    fn apply(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        op: &str,
-        v: u32,
-        body: &[u8],
-    ) -> Result<Effect, ApplyError>;
     /// The rows, as `GET /api/v1/BOARD` shows them; the edge adds `seq`.
     ///
     /// # Errors
@@ -124,15 +68,136 @@ pub trait Board: Send + Sync + 'static {
     /// # Errors
     /// The disk's.
     fn part(&self, _: &Connection, _key: &str, part: &str) -> rusqlite::Result<Option<Value>> {
-        unreachable!("{} lists no part '{part}'", self.name())
+        unreachable!("{} lists no part '{part}'", self.facts().name)
     }
-    /// What of the board a read rests on: `apply` touches that tag, or everything, whenever the read would answer
+    /// What of the board a read rests on: a `Body` touches that tag, or everything, whenever the read would answer
     /// otherwise afterwards.
     fn tag(&self, _: Read<'_>) -> String {
         Touched::EVERYTHING.to_owned()
     }
-    /// Key and value of a command for people (`retrieve`), where it has them.
-    fn describe(&self, op: &str, v: u32, body: &[u8]) -> (Option<String>, Option<String>);
+}
+
+/// What the house asks of a board, whichever it is.
+impl dyn Board + '_ {
+    /// [`Facts::name`].
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.facts().name
+    }
+
+    /// [`Facts::word`].
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.facts().word
+    }
+
+    /// [`Facts::about`].
+    #[must_use]
+    pub fn about(&self) -> &'static str {
+        self.facts().about
+    }
+
+    /// [`Facts::operations`].
+    #[must_use]
+    pub fn operations(&self) -> &'static [Operation] {
+        self.facts().operations
+    }
+
+    /// [`Facts::key_shape`].
+    #[must_use]
+    pub fn key_shape(&self) -> KeyShape {
+        self.facts().key_shape
+    }
+
+    /// [`Facts::filters`].
+    #[must_use]
+    pub fn filters(&self) -> &'static [Field] {
+        self.facts().filters
+    }
+
+    /// [`Facts::columns`].
+    #[must_use]
+    pub fn columns(&self) -> &'static [&'static str] {
+        self.facts().columns
+    }
+
+    /// [`Facts::private`].
+    #[must_use]
+    pub fn private(&self) -> &'static [&'static str] {
+        self.facts().private
+    }
+
+    /// [`Facts::moderated`].
+    #[must_use]
+    pub fn moderated(&self) -> &'static [&'static str] {
+        self.facts().moderated
+    }
+
+    /// [`Facts::key_member`].
+    #[must_use]
+    pub fn key_member(&self) -> &'static str {
+        self.facts().key_member
+    }
+
+    /// [`Facts::is_newest_first`].
+    #[must_use]
+    pub fn is_newest_first(&self) -> bool {
+        self.facts().is_newest_first
+    }
+
+    /// [`Facts::rows`].
+    #[must_use]
+    pub fn rows(&self) -> &'static str {
+        self.facts().rows
+    }
+
+    /// [`Facts::parts`].
+    #[must_use]
+    pub fn parts(&self) -> &'static [&'static str] {
+        self.facts().parts
+    }
+
+    /// [`Facts::schema`].
+    #[must_use]
+    pub fn schema(&self) -> &'static str {
+        self.facts().schema
+    }
+
+    /// The operation of this name and version, if this program knows it.
+    #[must_use]
+    pub fn operation(&self, op: &str, v: u32) -> Option<&'static Operation> {
+        self.operations().iter().find(|known| known.name == op && known.v == v)
+    }
+
+    /// Makes the body of a command from a request, or names every field that is wrong.
+    ///
+    /// # Errors
+    /// One `Invalid` for each field.
+    pub fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
+        (operation.does.check)(input)
+    }
+
+    /// Applies a command.
+    ///
+    /// # Errors
+    /// Only what keeps the state machine from going on; a refusal by the board's rules is an `Outcome`.
+    pub fn apply(
+        &self,
+        transaction: &Transaction<'_>,
+        context: &Context<'_>,
+        op: &str,
+        v: u32,
+        body: &[u8],
+    ) -> Result<Effect, ApplyError> {
+        let operation = self.operation(op, v).ok_or_else(|| ApplyError::unknown(self.name(), op, v))?;
+        (operation.does.apply)(transaction, context, body)
+    }
+
+    /// Key and value of a command for people (`retrieve`), where it has them and this program knows it.
+    #[must_use]
+    pub fn describe(&self, op: &str, v: u32, body: &[u8]) -> (Option<String>, Option<String>) {
+        self.operation(op, v).map_or((None, None), |operation| (operation.does.describe)(body))
+    }
 }
 
 /// Every board of the house.
@@ -141,7 +206,7 @@ pub struct Boards(&'static [&'static dyn Board]);
 
 impl std::fmt::Debug for Boards {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.iter().map(Board::name)).finish()
+        f.debug_list().entries(self.iter().map(|board| board.name())).finish()
     }
 }
 
@@ -187,9 +252,8 @@ impl Boards {
     /// voters know: whoever does not know a command stops applying where the log holds it.
     #[must_use]
     pub fn since(self, command: &Command) -> Option<u32> {
-        let known = self.named(&command.board)?.operations();
-        let known = known.iter().find(|known| known.name == command.op && known.v == command.v);
-        known.map(|known| known.since)
+        let known = self.named(&command.board)?.operation(&command.op, command.v)?;
+        Some(known.since)
     }
 
     /// The version of the commands that this program knows: it is counted up whenever an operation is added, also one that is

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
+use super::body::{Body, Does};
 use super::field::Field;
 
 /// A field that cannot be taken, found at the edge.
@@ -61,6 +62,27 @@ pub struct Operation {
     pub about: &'static str,
     /// The fields of its body, in the order in which people say them.
     pub fields: &'static [Field],
+    /// What is done with its body.
+    pub does: Does,
+}
+
+impl Operation {
+    /// One whose body is a `B`, in its version 1, and as old as the first version of the commands.
+    #[must_use]
+    pub const fn of<B: Body>(
+        name: &'static str,
+        route: Route,
+        about: &'static str,
+        fields: &'static [Field],
+    ) -> Self {
+        Self { name, v: 1, since: 1, route, about, fields, does: Does::of::<B>() }
+    }
+
+    /// The same, but brought by this version of the commands.
+    #[must_use]
+    pub const fn since(self, since: u32) -> Self {
+        Self { since, ..self }
+    }
 }
 
 /// A request as the edge got it, before it is a command.
@@ -108,12 +130,22 @@ impl ListQuery {
     }
 
     /// How many rows to read: one more than asked for, which shows whether there is a next page.
-    pub(super) fn rows(&self) -> i64 {
+    #[must_use]
+    pub fn rows(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 
+    /// Newest-first boards: rows of a smaller `seq` than this.
+    #[must_use]
+    pub fn before(&self) -> i64 {
+        self.before.map_or(i64::MAX, u64::cast_signed)
+    }
+
     /// Takes rows until the page is full, by their number or by what they weigh; the page, and whether another follows it.
-    pub(super) fn page<Row>(
+    ///
+    /// # Errors
+    /// Those of the rows.
+    pub fn page<Row>(
         &self,
         rows: impl Iterator<Item = rusqlite::Result<Row>>,
         weight: impl Fn(&Row) -> usize,
@@ -131,7 +163,7 @@ impl ListQuery {
     }
 
     /// Cuts what was read down to the page. Its last row, if another page follows it.
-    pub(super) fn end_page<'a, Row>(&self, rows: &'a mut Vec<Row>) -> Option<&'a Row> {
+    pub fn end_page<'a, Row>(&self, rows: &'a mut Vec<Row>) -> Option<&'a Row> {
         let limit = self.limit as usize;
         let more = rows.len() > limit;
         rows.truncate(limit);
@@ -158,8 +190,20 @@ pub enum Listed {
 }
 
 impl Listed {
+    /// The rows of a page, of which [`ListQuery::rows`] were read. `next` says of the last one how the next page is asked for.
+    #[must_use]
+    pub fn page<Row: Serialize, Next: Serialize>(
+        query: &ListQuery,
+        mut rows: Vec<Row>,
+        next: impl Fn(&Row) -> Next,
+    ) -> Self {
+        let next = query.end_page(&mut rows).map(next);
+        Self::Rows(json!({ "items": rows, "next": next }))
+    }
+
     /// This filter does.
-    pub(super) fn wrong(field: &str, detail: &str) -> Self {
+    #[must_use]
+    pub fn wrong(field: &str, detail: &str) -> Self {
         Self::Invalid(vec![Invalid { field: field.to_owned(), detail: detail.to_owned() }])
     }
 }

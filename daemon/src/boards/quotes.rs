@@ -2,15 +2,15 @@
 
 mod hidden;
 
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::fields::Fields;
 use super::{
-    ApplyError, Board, Change, Context, Effect, Field, Input, Invalid, Kind, ListQuery, Listed, Operation,
-    Route, Shapes, json_of, private, row_id,
+    ApplyError, Board, Body, Change, Context, Effect, Facts, Field, Kind, ListQuery, Listed, Operation,
+    Record, Route, Shapes, private, row_id,
 };
 
 const AUTHOR: Field = Field::required("author", Kind::line(80), "Who said or wrote it");
@@ -28,11 +28,34 @@ const HIDDEN: Field = Field::optional(
     "Those that are hidden, and who hid them [default: no]",
 );
 
-const POST: &str = "post";
+const NAME: &str = "quotes";
 const HIDE: &str = "hide";
 const RESTORE: &str = "restore";
-const COLUMNS: &str = "seq, id, author, text, at_ms, node, \
-                       (SELECT by FROM hidden_quotes AS h WHERE h.seq = quotes.seq)";
+const FACTS: Facts = Facts {
+    operations: &[
+        Operation::of::<Post>("post", Route::Post, "Post a quote", &[AUTHOR, TEXT]),
+        Operation::of::<Hide>(HIDE, Route::Action, "Hide a quote", &[BY]),
+        Operation::of::<Restore>(RESTORE, Route::Action, "Show a hidden quote again", &[BY]),
+    ],
+    moderated: &[HIDE, RESTORE],
+    columns: &["author", "text"],
+    is_newest_first: true,
+    filters: &[SEARCH, HIDDEN],
+    schema: "CREATE TABLE IF NOT EXISTS quotes (
+             seq INTEGER PRIMARY KEY,
+             id TEXT NOT NULL UNIQUE,
+             author TEXT NOT NULL,
+             text TEXT NOT NULL,
+             at_ms INTEGER NOT NULL,
+             node TEXT NOT NULL
+         );
+         CREATE TABLE IF NOT EXISTS hidden_quotes (
+             seq INTEGER PRIMARY KEY REFERENCES quotes (seq),
+             by TEXT NOT NULL,
+             idx INTEGER NOT NULL
+         );",
+    ..Facts::of(NAME, "quote", "The quote board: who said what, newest first")
+};
 
 /// The board.
 #[derive(Debug)]
@@ -49,12 +72,15 @@ struct Post {
 
 /// The body of `hide` and of `restore`, version 1.
 #[derive(Debug, Serialize, Deserialize)]
-struct Moderation {
+struct Moderation<const HIDES: bool> {
     /// Its id or its `seq`.
     quote: String,
     /// Who does it.
     by: String,
 }
+
+type Hide = Moderation<true>;
+type Restore = Moderation<false>;
 
 /// A row, and its form in API and feed.
 #[derive(Debug, Serialize, ToSchema)]
@@ -88,6 +114,23 @@ impl Quote {
     }
 }
 
+impl Record for Quote {
+    const SELECT: &'static str = "SELECT seq, id, author, text, at_ms, node, \
+         (SELECT by FROM hidden_quotes AS h WHERE h.seq = quotes.seq) FROM quotes";
+
+    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: row.get::<_, i64>(0)?.cast_unsigned(),
+            id: row.get(1)?,
+            author: row.get(2)?,
+            text: row.get(3)?,
+            at_ms: row.get::<_, i64>(4)?.cast_unsigned(),
+            node: row.get(5)?,
+            hidden_by: row.get(6)?,
+        })
+    }
+}
+
 /// What is shown of a hidden quote: that it was there, and who hid it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = HiddenQuote)]
@@ -100,117 +143,15 @@ struct Withheld {
 }
 
 impl Board for Quotes {
-    fn name(&self) -> &'static str {
-        "quotes"
-    }
-
-    fn word(&self) -> &'static str {
-        "quote"
-    }
-
-    fn about(&self) -> &'static str {
-        "The quote board: who said what, newest first"
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        &["author", "text"]
-    }
-
-    fn is_newest_first(&self) -> bool {
-        true
-    }
-
-    fn moderated(&self) -> &'static [&'static str] {
-        &[HIDE, RESTORE]
-    }
-
-    fn operations(&self) -> &'static [Operation] {
-        &[
-            Operation {
-                name: POST,
-                v: 1,
-                since: 1,
-                route: Route::Post,
-                about: "Post a quote",
-                fields: &[AUTHOR, TEXT],
-            },
-            Operation {
-                name: HIDE,
-                v: 1,
-                since: 1,
-                route: Route::Action,
-                about: "Hide a quote",
-                fields: &[BY],
-            },
-            Operation {
-                name: RESTORE,
-                v: 1,
-                since: 1,
-                route: Route::Action,
-                about: "Show a hidden quote again",
-                fields: &[BY],
-            },
-        ]
-    }
-
-    fn filters(&self) -> &'static [Field] {
-        &[SEARCH, HIDDEN]
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn shapes(&self) -> Shapes {
         Shapes::of::<Quote>().by_seq().or_found::<Withheld>()
     }
 
-    fn schema(&self) -> &'static str {
-        "CREATE TABLE IF NOT EXISTS quotes (
-             seq INTEGER PRIMARY KEY,
-             id TEXT NOT NULL UNIQUE,
-             author TEXT NOT NULL,
-             text TEXT NOT NULL,
-             at_ms INTEGER NOT NULL,
-             node TEXT NOT NULL
-         );
-         CREATE TABLE IF NOT EXISTS hidden_quotes (
-             seq INTEGER PRIMARY KEY REFERENCES quotes (seq),
-             by TEXT NOT NULL,
-             idx INTEGER NOT NULL
-         );"
-    }
-
-    fn check(&self, operation: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
-        let mut fields = Fields::of(input.body);
-        if operation.name != POST {
-            let moderation = Moderation { quote: input.key.unwrap_or_default(), by: fields.text(&BY) };
-            fields.rule(BY.name, blank(&moderation.by));
-            let body = rmp_serde::to_vec_named(&moderation).expect("text always has a MessagePack form");
-            return fields.finish(body);
-        }
-        let post = Post { author: fields.text(&AUTHOR), text: fields.text(&TEXT) };
-        fields.rule(AUTHOR.name, blank(&post.author));
-        fields.rule(TEXT.name, blank(&post.text));
-        fields.finish(rmp_serde::to_vec_named(&post).expect("text always has a MessagePack form"))
-    }
-
-    fn apply(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        op: &str,
-        v: u32,
-        body: &[u8],
-    ) -> Result<Effect, ApplyError> {
-        let decided = match (op, v) {
-            (POST, 1) => decode(body).map(|post| self.post(transaction, context, post)),
-            (HIDE | RESTORE, 1) => moderation(body)
-                .map(|moderation| self.moderate(transaction, context, op == HIDE, &moderation)),
-            _ => return Err(ApplyError::unknown(self.name(), op, v)),
-        };
-        let refused = || Ok(Effect::refused(context, "invalid", "this is nothing that the board takes"));
-        Ok(decided.unwrap_or_else(refused)?)
-    }
-
     fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
-        let before = query.before.map_or(i64::MAX, u64::cast_signed);
         let hidden = if query.filter(&HIDDEN) == Some("yes") { "EXISTS" } else { "NOT EXISTS" };
         let search = query.filter(&SEARCH).map(pattern);
         if search.is_some() && hidden == "EXISTS" {
@@ -222,11 +163,12 @@ impl Board for Quotes {
             "AND ?3 IS NULL"
         };
         let mut statement = connection.prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM quotes
+            "{}
              WHERE seq < ?1 AND {hidden} (SELECT 1 FROM hidden_quotes AS h WHERE h.seq = quotes.seq) {found}
-             ORDER BY seq DESC LIMIT ?2"
+             ORDER BY seq DESC LIMIT ?2",
+            Quote::SELECT
         ))?;
-        let rows = statement.query_map(params![before, query.rows(), search], quote_of)?;
+        let rows = statement.query_map(params![query.before(), query.rows(), search], Quote::of)?;
         let (quotes, more) = query.page(rows.map(|quote| quote.map(Quote::shown)), Quote::bytes)?;
         let next = quotes.last().filter(|_| more).map(|quote| quote.seq);
         Ok(Listed::Rows(json!({ "items": quotes, "next": next })))
@@ -237,34 +179,32 @@ impl Board for Quotes {
         let Some(quote) = quote(connection, key)? else { return Ok(None) };
         let Quote { seq, ref id, at_ms, ref hidden_by, .. } = quote;
         Ok(Some(match hidden_by.clone() {
-            None => json_of(&quote),
-            Some(hidden_by) => json_of(&Withheld { seq, id: id.clone(), at_ms, hidden_by }),
+            None => quote.item(),
+            Some(hidden_by) => {
+                json!(Withheld { seq, id: id.clone(), at_ms, hidden_by })
+            }
         }))
-    }
-
-    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
-        if op != POST {
-            return moderation(body).map_or((None, None), |done| (Some(done.quote), Some(done.by)));
-        }
-        match rmp_serde::from_slice::<Post>(body) {
-            Ok(post) => (Some(post.author), Some(post.text)),
-            Err(_) => (None, None),
-        }
     }
 }
 
-impl Quotes {
-    fn post(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        post: Post,
-    ) -> rusqlite::Result<Effect> {
+impl Body for Post {
+    fn of(fields: &mut Fields) -> Self {
+        let post = Self { author: fields.text(&AUTHOR), text: fields.text(&TEXT) };
+        fields.rule(AUTHOR.name, blank(&post.author));
+        fields.rule(TEXT.name, blank(&post.text));
+        post
+    }
+
+    fn is_good(&self) -> bool {
+        AUTHOR.takes(&self.author) && TEXT.takes(&self.text)
+    }
+
+    fn apply(self, transaction: &Transaction<'_>, context: &Context<'_>) -> Result<Effect, ApplyError> {
         let quote = Quote {
             seq: context.index,
             id: row_id(context, 0),
-            author: post.author,
-            text: post.text,
+            author: self.author,
+            text: self.text,
             at_ms: context.time_ms,
             node: context.node.to_owned(),
             hidden_by: None,
@@ -272,34 +212,48 @@ impl Quotes {
         if !insert(transaction, &quote)? {
             return Ok(Effect::refused(context, "id_reused", "another quote has this id"));
         }
-        Ok(Effect::done(context, self.name(), &quote.id, Change::Created, json_of(&quote)))
+        Ok(Effect::done(context, NAME, &quote.id, Change::Created, quote.item()))
+    }
+
+    fn describe(self) -> (Option<String>, Option<String>) {
+        (Some(self.author), Some(self.text))
+    }
+}
+
+impl<const HIDES: bool> Body for Moderation<HIDES> {
+    fn of(fields: &mut Fields) -> Self {
+        let moderation = Self { quote: fields.key(), by: fields.text(&BY) };
+        fields.rule(BY.name, blank(&moderation.by));
+        moderation
+    }
+
+    fn is_good(&self) -> bool {
+        BY.takes(&self.by)
     }
 
     /// To the feed a hidden quote is gone, and a restored one is there again; both at their old place.
-    fn moderate(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        hide: bool,
-        Moderation { quote: key, by }: &Moderation,
-    ) -> rusqlite::Result<Effect> {
-        let Some(quote) = quote(transaction, key)? else {
+    fn apply(self, transaction: &Transaction<'_>, context: &Context<'_>) -> Result<Effect, ApplyError> {
+        let Some(quote) = quote(transaction, &self.quote)? else {
             return Ok(Effect::refused(context, "not_found", "there is no such quote"));
         };
-        let changed = if hide {
-            hidden::hide(transaction, quote.seq, by, context.index)?
+        let changed = if HIDES {
+            hidden::hide(transaction, quote.seq, &self.by, context.index)?
         } else {
             hidden::restore(transaction, quote.seq)?
         };
-        let change = if hide { Change::Deleted } else { Change::Created };
+        let change = if HIDES { Change::Deleted } else { Change::Created };
         let shown = Quote { hidden_by: None, ..quote };
-        let item = if hide { json!({ "seq": shown.seq, "id": shown.id }) } else { json_of(&shown) };
-        let mut effect = Effect::done(context, self.name(), &shown.id, change, item);
+        let item = if HIDES { json!({ "seq": shown.seq, "id": shown.id }) } else { shown.item() };
+        let mut effect = Effect::done(context, NAME, &shown.id, change, item);
         if !changed {
             // It was so already: nothing to tell.
             effect.items.clear();
         }
         Ok(effect)
+    }
+
+    fn describe(self) -> (Option<String>, Option<String>) {
+        (Some(self.quote), Some(self.by))
     }
 }
 
@@ -318,27 +272,13 @@ fn pattern(part: &str) -> String {
 
 fn quote(connection: &Connection, key: &str) -> rusqlite::Result<Option<Quote>> {
     let seq: i64 = key.parse().unwrap_or(-1);
-    connection
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM quotes WHERE id = ?1 OR seq = ?2"))?
-        .query_row(params![key, seq], quote_of)
-        .optional()
-}
-
-fn moderation(body: &[u8]) -> Option<Moderation> {
-    let moderation: Moderation = rmp_serde::from_slice(body).ok()?;
-    BY.broken_text(&moderation.by).is_none().then_some(moderation)
+    Quote::one(connection, "WHERE id = ?1 OR seq = ?2", params![key, seq])
 }
 
 /// For people's sake a quote of spaces alone is empty. Only at the edge: which characters are spaces is for a
 /// Unicode table to say.
 fn blank(text: &str) -> Option<String> {
     text.trim().is_empty().then(|| "is blank".to_owned())
-}
-
-fn decode(body: &[u8]) -> Option<Post> {
-    let post: Post = rmp_serde::from_slice(body).ok()?;
-    let broken = AUTHOR.broken_text(&post.author).or_else(|| TEXT.broken_text(&post.text));
-    broken.is_none().then_some(post)
 }
 
 /// False when the id is taken.
@@ -357,16 +297,4 @@ fn insert(transaction: &Transaction<'_>, quote: &Quote) -> rusqlite::Result<bool
             quote.node
         ])?;
     Ok(rows == 1)
-}
-
-fn quote_of(row: &Row<'_>) -> rusqlite::Result<Quote> {
-    Ok(Quote {
-        seq: row.get::<_, i64>(0)?.cast_unsigned(),
-        id: row.get(1)?,
-        author: row.get(2)?,
-        text: row.get(3)?,
-        at_ms: row.get::<_, i64>(4)?.cast_unsigned(),
-        node: row.get(5)?,
-        hidden_by: row.get(6)?,
-    })
 }

@@ -19,7 +19,8 @@ pub(crate) fn made_at_ms(id: &RequestId) -> Option<u64> {
 /// The id of the `n`th row that an entry makes. The first one's is the request's own id if that is a UUID v7 in its
 /// usual spelling: such an id is never taken twice. Any other key may come again once its outcome is forgotten; then
 /// the id follows from the entry, in the shape of a UUID v7.
-pub(super) fn row_id(context: &Context<'_>, n: u32) -> String {
+#[must_use]
+pub fn row_id(context: &Context<'_>, n: u32) -> String {
     let request = context.request.as_str();
     match made_at_ms(context.request) {
         Some(_) if n == 0 && !request.bytes().any(|byte| byte.is_ascii_uppercase()) => request.to_owned(),

@@ -7,7 +7,7 @@ use super::{Context, Effect};
 /// What must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum IfMatch {
+pub enum IfMatch {
     /// Any version.
     Any,
     /// What this entry made.
@@ -21,11 +21,8 @@ impl IfMatch {
     }
 
     /// The refusal when the version is not there.
-    pub(super) fn refusal(
-        wanted: Option<Self>,
-        context: &Context<'_>,
-        version: Option<u64>,
-    ) -> Option<Effect> {
+    #[must_use]
+    pub fn refusal(wanted: Option<Self>, context: &Context<'_>, version: Option<u64>) -> Option<Effect> {
         let detail = match (wanted?, version) {
             (Self::Any, Some(_)) => return None,
             (Self::Index(wanted), Some(index)) if wanted == index => return None,

@@ -16,7 +16,7 @@ use chorus_proto::wire::{Secret, voters_fit};
 pub use settings::Settings;
 use settings::{Given, Layers};
 
-use crate::boards::{Board, Boards};
+use crate::boards::Boards;
 use crate::guard::{self, Guard, GuardError};
 use crate::keys::{self, KeyError};
 use crate::quota::Quotas;
@@ -442,7 +442,7 @@ fn of_boards(
     let of_board = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let board = boards.named(name.trim()).ok_or_else(|| {
-            let names: Vec<&str> = boards.iter().map(Board::name).collect();
+            let names: Vec<&str> = boards.iter().map(|board| board.name()).collect();
             format!("'{}' is no board; the boards are {}", name.trim(), names.join(", "))
         })?;
         Ok((board.name(), parse(value.trim())?))

@@ -1,7 +1,7 @@
 //! Pages, API and feed: what people and programs see of a node (interfaces.md, HTTP and Websocket).
 //!
 //! - [`serve()`] accepts connections within limits, `router` says what is where, `gate` who may ask.
-//! - `api` serves the boards, whatever they are: their routes follow from the [`Board`](crate::boards::Board) trait.
+//! - `api` serves the boards, whatever they are: their routes follow from their [`Facts`](crate::boards::Facts).
 //! - `pages` renders what people see; `assets` holds the modules and style sheets that bring it alive.
 //! - `feed` tells every applied entry once, in order, over a websocket or as server-sent events.
 //! - `live` shows what a node does as it happens, `elections` what became of who leads; `supervisor` asks `chorus up` for a drill.

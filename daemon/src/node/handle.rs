@@ -63,7 +63,7 @@ pub struct Submission {
     pub op: &'static str,
     /// Its version.
     pub v: u32,
-    /// What `Board::check` made.
+    /// What the edge made of the request.
     pub body: Vec<u8>,
 }
 

@@ -27,9 +27,7 @@ impl Driver {
 /// By how the operation is reached: what is done to a record that is there adds none.
 fn may_add(boards: Boards, command: &Command) -> bool {
     let board = boards.named(&command.board);
-    let operations = board.map(|board| board.operations()).unwrap_or_default();
-    let operation =
-        operations.iter().find(|operation| operation.name == command.op && operation.v == command.v);
+    let operation = board.and_then(|board| board.operation(&command.op, command.v));
     operation.is_some_and(|operation| match operation.route {
         Route::Post | Route::Word | Route::Put => true,
         Route::Patch | Route::Delete | Route::Action => false,

@@ -17,7 +17,7 @@ use super::sqlite::{
     Synchronous, Trouble, disk, format, int, make_tables, open_writer, truncate_wal, uint, unreadable,
 };
 use super::{StoreError, directory, keys};
-use crate::boards::{Board, Boards};
+use crate::boards::Boards;
 
 /// The format of state.db that this program writes; it refuses a newer one. 2: `digest`.
 pub(super) const FORMAT: i64 = 2;
@@ -79,7 +79,7 @@ pub(super) struct Head {
 pub(super) fn open(path: &Path, boards: Boards) -> rusqlite::Result<(Connection, Head)> {
     let connection = open_writer(path, Synchronous::Normal)?;
     upgrade(&connection)?;
-    let tables: Vec<&str> = boards.iter().map(Board::schema).collect();
+    let tables: Vec<&str> = boards.iter().map(|board| board.schema()).collect();
     make_tables(&connection, &format!("{SCHEMA} {} {}", keys::SCHEMA, tables.join("\n")), FORMAT)?;
     truncate_wal(&connection)?;
     let head = head(&connection)?;

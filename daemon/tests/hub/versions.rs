@@ -1,13 +1,10 @@
 //! A cluster whose nodes run two versions of the program: what not all voters know is not for the log.
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
-use chorus::boards::{
-    ApplyError, Board, Boards, Context, Effect, Input, Invalid, ListQuery, Listed, Operation, Outcome, Route,
-    Shapes,
-};
+use chorus::boards::{Board, Boards, Facts, Input, ListQuery, Listed, Operation, Outcome, Shapes};
 use chorus::node::Submission;
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::cluster::{Cluster, quote, refusal, request_id, wait_for};
@@ -16,57 +13,23 @@ use super::cluster::{Cluster, quote, refusal, request_id, wait_for};
 struct NextStore;
 
 /// As this program knows it, and as the next one does.
-static NEXT: [Operation; 2] = {
-    let now = Operation { name: "put", v: 1, since: 1, route: Route::Put, about: "", fields: &[] };
+static NEXT: LazyLock<[Operation; 2]> = LazyLock::new(|| {
+    let now = *store().operation("put", 1).expect("the store is put to");
     [now, Operation { v: 2, since: 2, ..now }]
-};
+});
+static FACTS: LazyLock<Facts> = LazyLock::new(|| Facts { operations: &*NEXT, ..*store().facts() });
 
 fn store() -> &'static dyn Board {
     Boards::all().named("store").expect("the board of keys and values")
 }
 
 impl Board for NextStore {
-    fn name(&self) -> &'static str {
-        "store"
-    }
-
-    fn word(&self) -> &'static str {
-        store().word()
-    }
-
-    fn about(&self) -> &'static str {
-        store().about()
-    }
-
-    fn operations(&self) -> &'static [Operation] {
-        &NEXT
-    }
-
-    fn columns(&self) -> &'static [&'static str] {
-        store().columns()
+    fn facts(&self) -> &'static Facts {
+        &FACTS
     }
 
     fn shapes(&self) -> Shapes {
         store().shapes()
-    }
-
-    fn schema(&self) -> &'static str {
-        store().schema()
-    }
-
-    fn check(&self, _: &Operation, input: Input) -> Result<Vec<u8>, Vec<Invalid>> {
-        store().check(&store().operations()[0], input)
-    }
-
-    fn apply(
-        &self,
-        transaction: &Transaction<'_>,
-        context: &Context<'_>,
-        op: &str,
-        _: u32,
-        body: &[u8],
-    ) -> Result<Effect, ApplyError> {
-        store().apply(transaction, context, op, 1, body)
     }
 
     fn list(&self, connection: &Connection, query: &ListQuery) -> rusqlite::Result<Listed> {
@@ -75,10 +38,6 @@ impl Board for NextStore {
 
     fn find(&self, connection: &Connection, key: &str) -> rusqlite::Result<Option<Value>> {
         store().find(connection, key)
-    }
-
-    fn describe(&self, op: &str, _: u32, body: &[u8]) -> (Option<String>, Option<String>) {
-        store().describe(op, 1, body)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use super::site::Shared;
-use crate::boards::{Board, Boards};
+use crate::boards::Boards;
 use crate::metrics::Metrics;
 
 pub(super) use sse::sse;
@@ -30,9 +30,9 @@ fn boards_of<'a>(
     boards: Boards,
     topics: impl IntoIterator<Item = &'a String>,
 ) -> Result<BTreeSet<&'static str>, Problem> {
-    let known = |topic: &String| boards.named(topic).map(Board::name);
+    let known = |topic: &String| boards.named(topic).map(|board| board.name());
     topics.into_iter().map(known).collect::<Option<_>>().ok_or_else(|| {
-        let names: Vec<_> = boards.iter().map(Board::name).collect();
+        let names: Vec<_> = boards.iter().map(|board| board.name()).collect();
         Problem::field("topics", format!("each is one of {}", names.join(", ")))
     })
 }
