@@ -3,10 +3,12 @@
 
 mod cluster;
 mod controller;
+mod guests;
 
 mod commits;
 mod control;
 mod elections;
+mod own_board;
 mod playdead;
 mod unicast;
 mod versions;
