@@ -1,7 +1,7 @@
 //! Who takes part: nodes of one cluster, and a scribe that seals for them whatever it is given.
 
-use chorus_proto::message::{Hello, Message, Recipient, Role};
-use chorus_proto::types::{Boot, Cluster, EntryId, Identity, Index, NodeId, Term};
+use chorus_proto::message::{Hello, Message, Recipient};
+use chorus_proto::types::{Boot, Cluster, Identity, NodeId};
 use chorus_proto::wire::{Endpoint, Secret, Under};
 
 use crate::scribe::{Scribe, tag};
@@ -44,34 +44,11 @@ pub(crate) fn scribe(under: Under, name: &str) -> Scribe {
 /// The body of a HELLO by which a node of these shows to `to` that it hears it.
 pub(crate) fn proof(to: NodeId) -> Vec<u8> {
     let hello = Hello {
-        name: "n1".parse().expect("a good name"),
-        identity: identity("n1"),
         cluster: Some(CLUSTER),
         empty: false,
         founded: true,
-        voters: Vec::new(),
-        version: String::new(),
-        role: Role::Learner,
-        term: Term(0),
-        leader: None,
-        clock_ms: 0,
-        durable: EntryId::ZERO,
-        commit_index: Index(0),
-        applied_index: Index(0),
-        first_index: Index(0),
-        configuration_index: Index(0),
-        public_url: None,
-        receive_buffer_bytes: 0,
-        pid: 0,
         heard: vec![(to, Boot(BOOT))],
-        direct_only: Vec::new(),
-        unproven: Vec::new(),
-        began: None,
-        made_good: None,
-        had: Vec::new(),
-        state: None,
-        versions: None,
-        key: None,
+        ..Hello::bare("n1".parse().expect("a good name"), identity("n1"))
     };
     let said = node("n1").seal(Under::Cluster, &Recipient::Everyone, &Message::Hello(Box::new(hello)));
     scribe(Under::Cluster, "n1").open(&said.expect("it fits"))

@@ -195,6 +195,41 @@ impl HeardBy {
 }
 
 impl Hello {
+    /// The least that one can say: of a learner whose disk holds nothing, and that has heard nobody.
+    #[must_use]
+    pub fn bare(name: NodeName, identity: Identity) -> Self {
+        Self {
+            name,
+            identity,
+            cluster: None,
+            empty: true,
+            founded: false,
+            voters: Vec::new(),
+            version: String::new(),
+            role: Role::Learner,
+            term: Term(0),
+            leader: None,
+            clock_ms: 0,
+            durable: EntryId::ZERO,
+            commit_index: Index(0),
+            applied_index: Index(0),
+            first_index: Index(0),
+            configuration_index: Index(0),
+            public_url: None,
+            receive_buffer_bytes: 0,
+            pid: 0,
+            heard: Vec::new(),
+            direct_only: Vec::new(),
+            unproven: Vec::new(),
+            began: None,
+            made_good: None,
+            had: Vec::new(),
+            state: None,
+            versions: None,
+            key: None,
+        }
+    }
+
     /// How its sender hears this start of that node; none when it does not say that it hears it, or that nothing of it
     /// counts yet.
     #[must_use]

@@ -119,14 +119,9 @@ impl Stage {
         if write.is_multiple_of(100) {
             let cluster = self.leader.cluster();
             let hello = Hello {
-                name: learner.name.clone(),
-                identity: learner.identity,
                 cluster,
                 empty: false,
                 founded: true,
-                voters: Vec::new(),
-                version: String::new(),
-                role: Role::Learner,
                 term: own.term,
                 leader: Some(self.leader.id),
                 clock_ms: self.now.clock_ms,
@@ -135,18 +130,8 @@ impl Stage {
                 applied_index: own.applied_index,
                 first_index: own.first_index,
                 configuration_index: own.configuration_index,
-                public_url: None,
-                receive_buffer_bytes: 1,
-                pid: 1,
                 heard: vec![(self.leader.id, self.leader.config.boot)],
-                direct_only: Vec::new(),
-                unproven: Vec::new(),
-                began: None,
-                made_good: None,
-                had: Vec::new(),
-                state: None,
-                versions: None,
-                key: None,
+                ..Hello::bare(learner.name.clone(), learner.identity)
             };
             self.hear(learner.id(), Message::Hello(Box::new(hello)));
         }

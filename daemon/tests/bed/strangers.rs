@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use chorus_proto::message::{Done, Hello, Message, NodeReport, Recipient, Report, Role};
+use chorus_proto::message::{Done, Hello, Message, NodeReport, Recipient, Report};
 use chorus_proto::types::{Boot, Cluster, DATAGRAM_BYTES_MAX, EntryId, Identity, Index, Term};
 use chorus_proto::wire::{CONTROLLER_NAME, Endpoint, Secret, Under};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -29,34 +29,18 @@ impl Stranger {
     pub(crate) fn new(name: &str, secret: [u8; 32], cluster: Cluster) -> Self {
         let byte = name.bytes().last().expect("a name");
         let hello = Hello {
-            name: name.parse().expect("a name"),
-            identity: Identity([byte; 16]),
             cluster: Some(cluster),
             empty: false,
             founded: true,
-            voters: Vec::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            role: Role::Learner,
             term: Term(1),
-            leader: None,
-            clock_ms: 0,
             durable: EntryId::new(0, 1),
             commit_index: Index(1),
             applied_index: Index(1),
             first_index: Index(1),
             configuration_index: Index(1),
-            public_url: None,
             receive_buffer_bytes: 8 << 20,
-            pid: 1,
-            heard: Vec::new(),
-            direct_only: Vec::new(),
-            began: None,
-            made_good: None,
-            unproven: Vec::new(),
-            had: Vec::new(),
-            state: None,
-            versions: None,
-            key: None,
+            ..Hello::bare(name.parse().expect("a name"), Identity([byte; 16]))
         };
         Self { secret, hello, report: None, delay: Duration::ZERO }
     }

@@ -214,8 +214,6 @@ impl Member {
         };
         let name = cluster.name(k).to_owned();
         let hello = Hello {
-            name: name.parse().expect("a name"),
-            identity: Identity(identity),
             cluster: Some(cluster_id),
             empty: false,
             founded: true,
@@ -223,25 +221,15 @@ impl Member {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             role: Role::Follower,
             term: others[0].term,
-            leader: None,
-            clock_ms: 1,
             durable: EntryId::new(0, 1),
             commit_index: Index(1),
             applied_index: Index(1),
             first_index: Index(1),
             configuration_index: Index(1),
-            public_url: None,
             receive_buffer_bytes: 8 << 20,
             pid: MAD_PID.cast_unsigned(),
             heard: others.iter().map(of).collect(),
-            direct_only: Vec::new(),
-            began: None,
-            made_good: None,
-            unproven: Vec::new(),
-            had: Vec::new(),
-            state: None,
-            versions: None,
-            key: None,
+            ..Hello::bare(name.parse().expect("a name"), Identity(identity))
         };
         let secret = Secret::from(voice.secret);
         let mut endpoint = Endpoint::node(secret, hello.name.clone(), &hello.identity, boot, 0x3AD);

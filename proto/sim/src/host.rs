@@ -153,8 +153,6 @@ pub fn config(name: &str, number: u8, voters: &[&str]) -> Config {
 #[must_use]
 pub fn foreign_hello(config: &Config, heard: (NodeId, Boot), commit: u64, first: u64) -> Hello {
     Hello {
-        name: config.name.clone(),
-        identity: config.identity,
         cluster: Some(Cluster { id: [9; 16], epoch: 1 }),
         empty: false,
         founded: true,
@@ -162,25 +160,16 @@ pub fn foreign_hello(config: &Config, heard: (NodeId, Boot), commit: u64, first:
         version: config.version.clone(),
         role: Role::Follower,
         term: Term(1),
-        leader: None,
-        clock_ms: 0,
         durable: EntryId::new(1, commit),
         commit_index: Index(commit),
         applied_index: Index(commit),
         first_index: Index(first),
         configuration_index: Index(1),
-        public_url: None,
         receive_buffer_bytes: config.receive_buffer_bytes,
         pid: config.pid,
         heard: vec![heard],
-        direct_only: Vec::new(),
-        unproven: Vec::new(),
-        began: None,
-        made_good: None,
-        had: Vec::new(),
-        state: None,
         versions: Some(config.versions),
-        key: None,
+        ..Hello::bare(config.name.clone(), config.identity)
     }
 }
 

@@ -174,34 +174,18 @@ mod tests {
 
     fn hello() -> Message {
         Message::Hello(Box::new(Hello {
-            name: "n1".parse().unwrap(),
-            identity: Identity([2; 16]),
             cluster: Some(CLUSTER),
             empty: false,
             founded: true,
             voters: vec!["n1".parse().unwrap()],
-            version: "0.1.0".to_owned(),
             role: Role::Leader,
             term: Term(3),
-            leader: None,
-            clock_ms: 1,
             durable: EntryId::new(3, 5),
             commit_index: Index(5),
             applied_index: Index(5),
             first_index: Index(1),
             configuration_index: Index(1),
-            public_url: None,
-            receive_buffer_bytes: 1,
-            pid: 1,
-            heard: Vec::new(),
-            direct_only: Vec::new(),
-            unproven: Vec::new(),
-            began: None,
-            made_good: None,
-            had: Vec::new(),
-            state: None,
-            versions: None,
-            key: None,
+            ..Hello::bare("n1".parse().unwrap(), Identity([2; 16]))
         }))
     }
 
