@@ -22,6 +22,8 @@ labels! {
     Way { direction: &'static str }
     /// What a node does.
     Doing { role: &'static str }
+    /// What a node suffers from.
+    Ill { with: &'static str }
     /// A signed command, and what became of it.
     Order { command: &'static str, outcome: &'static str }
     /// What became of something.

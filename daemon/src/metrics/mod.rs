@@ -17,7 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
-use labels::{Answered, Board, Build, Datagram, Doing, Ending, File, Known, Order, Reason, Waiting, Way};
+use labels::{
+    Answered, Board, Build, Datagram, Doing, Ending, File, Ill, Known, Order, Reason, Waiting, Way,
+};
 use ledger::Ledger;
 
 /// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`, `rate`.
@@ -37,6 +39,50 @@ const ROLES: [(Role, &str); 4] = [
     (Role::Candidate, "candidate"),
     (Role::Learner, "learner"),
 ];
+
+/// What keeps a node from doing its part: it does not vote, does not serve, or takes no writes, and the cluster has one fault less
+/// to spare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ailing {
+    /// Its log had lost something that it promised: it votes when a leader has made that good.
+    Behind,
+    /// Its state is wrong, its identity is another's too, or its cluster went on without it.
+    Excluded,
+    /// It has to apply what its program does not know.
+    Stuck,
+    /// It was told what no correct cluster says.
+    Violation,
+    /// Another disk votes under its name, or none.
+    Voteless,
+    /// Its disk is almost full.
+    NoRoom,
+    /// The states of voters differ, and no majority says which is right.
+    StatesDiffer,
+}
+
+impl Ailing {
+    const ALL: [Self; 7] = [
+        Self::Behind,
+        Self::Excluded,
+        Self::Stuck,
+        Self::Violation,
+        Self::Voteless,
+        Self::NoRoom,
+        Self::StatesDiffer,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Behind => "behind",
+            Self::Excluded => "excluded",
+            Self::Stuck => "stuck",
+            Self::Violation => "violation",
+            Self::Voteless => "voteless",
+            Self::NoRoom => "no_room",
+            Self::StatesDiffer => "states_differ",
+        }
+    }
+}
 
 /// A gauge that never goes below zero.
 pub type Level = Gauge<u64, AtomicU64>;
@@ -68,6 +114,7 @@ pub struct Metrics {
     catchup_entries: Family<Way, Counter>,
     role: Family<Doing, Level>,
     elections_ended: Family<Ending, Counter>,
+    ailing: Family<Ill, Level>,
     requests: Family<Ending, Counter>,
     answers: Family<Answered, Counter>,
     cache: Family<Known, Counter>,
@@ -160,6 +207,7 @@ impl Default for Metrics {
             proposals_waiting: waiting("proposals"),
             queue_depth: queue_depth.clone(),
             role: of.add("role", "What this node does: 1 for its role, 0 for the others"),
+            ailing: of.add("ailing", "1 for what keeps this node from doing its part, 0 for the others"),
             term: of.add("term", "The current term"),
             voters: of.add("voters", "Nodes that vote"),
             voters_heard: of.add("voters_heard", "Voters heard in the last 3 s, this node included"),
@@ -247,6 +295,13 @@ impl Metrics {
         self.role.get_or_create(&Doing { role: SILENT }).set(u64::from(now.is_none()));
     }
 
+    /// Says what this node suffers from: 1 for these, 0 for the others.
+    pub fn set_ailing(&self, now: &[Ailing]) {
+        for what in Ailing::ALL {
+            self.ailing.get_or_create(&Ill { with: what.name() }).set(u64::from(now.contains(&what)));
+        }
+    }
+
     /// Counts an election of this node that ended: `won`, `lost`, or `repeated` because nobody won it.
     pub fn election_ended(&self, outcome: &'static str) {
         self.elections_ended.get_or_create(&Ending { outcome }).inc();
@@ -304,6 +359,7 @@ impl Metrics {
 
     /// What never came up is told too: a graph that starts at 0 shows the first time.
     fn tell_zeros(&self) {
+        self.set_ailing(&[]);
         for reason in DROP_REASONS {
             let _at_zero = self.datagrams_dropped.get_or_create(&Reason { reason });
         }
@@ -358,6 +414,18 @@ mod tests {
         let text = metrics.text();
         assert!(text.contains("chorus_role{role=\"leader\"} 0"), "{text}");
         assert!(text.contains("chorus_role{role=\"silent\"} 1"), "{text}");
+    }
+
+    #[test]
+    fn what_a_node_suffers_from_is_told_until_it_is_over() {
+        let metrics = Metrics::default();
+        metrics.set_ailing(&[Ailing::Voteless, Ailing::NoRoom]);
+        let text = metrics.text();
+        for (with, value) in [("voteless", 1), ("no_room", 1), ("behind", 0)] {
+            assert!(text.contains(&format!("chorus_ailing{{with=\"{with}\"}} {value}")), "{text}");
+        }
+        metrics.set_ailing(&[]);
+        assert!(metrics.text().contains("chorus_ailing{with=\"voteless\"} 0"));
     }
 
     /// `docs/metrics.md`.

@@ -35,7 +35,7 @@ use super::state::State;
 use super::view::Oneself;
 use super::{Ended, Failed};
 use crate::boards::Boards;
-use crate::metrics::{Direction, Metrics};
+use crate::metrics::{Ailing, Direction, Metrics};
 use crate::store::Stores;
 use crate::transfer::Transfer;
 
@@ -194,7 +194,7 @@ impl Driver {
             }
             Report::Stuck(detail) => {
                 tracing::error!("applying stops here: {detail}");
-                self.ail(detail);
+                self.ail(Ailing::Stuck, detail);
             }
             Report::Found(found) => self.on_found(now, found),
             Report::SnapshotMade(made) => self.on_snapshot_made(now, made),
@@ -321,6 +321,7 @@ impl Driver {
         self.state.view_changed = false;
         self.state.published = (now.time, standing.commit_index, standing.applied_index);
         self.oneself.catching_up = self.catching_up_told(now);
+        self.tell_ailments();
         self.view.send_replace(Arc::new(self.oneself.view(&self.core, &self.links, now)));
     }
 
@@ -330,12 +331,6 @@ impl Driver {
         let standing = self.core.standing();
         let moved = (standing.commit_index, standing.applied_index) != (commit_index, applied_index);
         moved.then_some(at + VIEW_AGE_MAX)
-    }
-
-    /// Something keeps this node itself from taking part: the view says so until it is over.
-    pub(super) fn ail(&mut self, detail: String) {
-        self.oneself.ailment = Some(detail);
-        self.state.view_changed = true;
     }
 
     /// Says something to nodes, unless this one plays dead, and has it counted.

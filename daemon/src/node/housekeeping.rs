@@ -94,6 +94,7 @@ impl Driver {
             return;
         }
         self.state.verdict = verdict;
+        self.state.view_changed = true;
         match verdict {
             Verdict::Unknown => {}
             Verdict::Shared => {

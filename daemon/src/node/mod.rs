@@ -21,6 +21,7 @@
 //! Left out: every rule of Raft (chorus-proto), what bytes on disk mean (`store`), what a command does (`boards`).
 
 mod addresses;
+mod ailment;
 mod allowance;
 mod aside;
 mod asked;

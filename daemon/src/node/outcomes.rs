@@ -10,6 +10,7 @@ use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reads::Confirmed;
 use super::reports::Report;
+use crate::metrics::Ailing;
 use crate::store::{StoreError, Stores};
 
 impl Driver {
@@ -151,12 +152,11 @@ impl Driver {
                      a leader has made the loss good"
                 );
                 warn!("{detail}");
-                self.ail(detail);
+                self.ail(Ailing::Behind, detail);
             }
             Event::Restored => {
                 info!("what this node's log had lost is made good");
-                self.oneself.ailment = self.state.excluded.clone();
-                self.state.view_changed = true;
+                self.recover_from_loss();
             }
             Event::SnapshotWanted { by } => self.on_snapshot_wanted(now, by),
             Event::FetchSnapshot { source, offer } => self.on_fetch_snapshot(now, source, offer),
@@ -166,7 +166,7 @@ impl Driver {
             Event::SafetyViolation { detail } => {
                 self.metrics.safety_violations.inc();
                 error!("SAFETY VIOLATION: {detail}");
-                self.ail(format!("safety violation: {detail}"));
+                self.ail(Ailing::Violation, format!("safety violation: {detail}"));
             }
         }
     }
@@ -222,6 +222,6 @@ impl Driver {
     pub(super) fn exclude(&mut self, detail: String) {
         error!("this node takes no part any more: {detail}");
         self.state.excluded = Some(detail.clone());
-        self.ail(detail);
+        self.ail(Ailing::Excluded, detail);
     }
 }

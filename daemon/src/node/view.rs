@@ -5,6 +5,7 @@ use chorus_proto::presence::{Peer, Standing};
 use chorus_proto::raft::Raft;
 use chorus_proto::types::{KeyId, NodeId, NodeName, Now, Span, Time};
 
+use super::ailment::Ailment;
 use super::handle::{ClusterView, Link};
 use super::links::{Links, Rounds};
 use super::silence::SILENT;
@@ -24,8 +25,8 @@ pub(super) struct Oneself {
     pub(super) version: String,
     /// What holds the founding or an election up, in words; over once there is a leader.
     pub(super) trouble: Option<String>,
-    /// What keeps this node itself from taking part, in words.
-    pub(super) ailment: Option<String>,
+    /// What keeps this node itself from taking part.
+    pub(super) ailment: Option<Ailment>,
     /// Why it takes no writes although it takes part, in words.
     pub(super) short_of_room: Option<String>,
     /// How far it is from what the others hold, in words; none when it is not behind.
@@ -103,9 +104,8 @@ impl Oneself {
             return Some(SILENT.to_owned());
         }
         if core.standing().leader.is_some() {
-            let all =
-                [self.ailment.clone(), self.voteless(core), self.short_of_room.clone()].into_iter().flatten();
-            return all.reduce(|one, other| format!("{one}; {other}"));
+            let all = [self.ailing(), self.voteless(core), self.short_of_room.clone()];
+            return all.into_iter().flatten().reduce(|one, other| format!("{one}; {other}"));
         }
         let (heard, missing) = core.presence().heard_and_missing(now, core.configuration());
         let all = heard.len() + missing.len();
@@ -117,13 +117,16 @@ impl Oneself {
             (_, []) => format!("heard {all} of {all} voters; an election is under way"),
             (_, missing) => format!("heard {} of {all} voters; missing {}", heard.len(), missing.join(", ")),
         };
-        let more = [&self.trouble, &self.ailment, &self.short_of_room];
-        let more = more.into_iter().flatten().cloned().chain(self.voteless(core));
-        Some(std::iter::once(heard_of_all).chain(more).collect::<Vec<_>>().join("; "))
+        let more = [self.trouble.clone(), self.ailing(), self.short_of_room.clone(), self.voteless(core)];
+        Some(std::iter::once(heard_of_all).chain(more.into_iter().flatten()).collect::<Vec<_>>().join("; "))
+    }
+
+    fn ailing(&self) -> Option<String> {
+        self.ailment.as_ref().map(|ailment| ailment.detail.clone())
     }
 
     /// Why a node that was started as a voter has no vote: it was removed, or its disk is not the one that votes.
-    fn voteless(&self, core: &Raft) -> Option<String> {
+    pub(super) fn voteless(&self, core: &Raft) -> Option<String> {
         let voters = &core.configuration().voters;
         let listed = self.voters.contains(&self.name);
         if !listed || voters.is_empty() || voters.iter().any(|voter| voter.id() == self.id) {
