@@ -466,6 +466,9 @@ impl LogReader {
             && let Some(row) = rows.next().map_err(disk(&self.path))?
         {
             let entry = self.entry(row)?;
+            if entries.last().is_some_and(|before: &Entry| entry.id.term < before.id.term) {
+                return Err(self.damaged(entry.id, "the one before it is of a later term"));
+            }
             bytes += entry.weight();
             if entry.id.index != next || (bytes > bytes_max && !entries.is_empty()) {
                 break;

@@ -438,6 +438,40 @@ fn terms_that_contradict_the_log_are_refused() {
     }
 }
 
+/// As a disk leaves it that lost a write: the row is whole, and was once right.
+#[test]
+fn an_older_row_in_the_place_of_a_later_one_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let older = dir.path().join("older");
+    let mut node = open(&older);
+    node.append(noops(1, 1, 9));
+    node.close();
+    for (stale, found_by) in [(4, "contradicts itself"), (6, "of a later term"), (9, "of a later term")] {
+        let path = dir.path().join(stale.to_string());
+        let mut node = open(&path);
+        node.append([noops(1, 1, 3), noops(2, 4, 12)].concat());
+        node.close();
+        let log = rusqlite::Connection::open(path.join("log.db")).unwrap();
+        log.execute("ATTACH ?1 AS older", [older.join("log.db").to_str()]).unwrap();
+        let changed = log
+            .execute("INSERT OR REPLACE INTO log SELECT * FROM older.log WHERE idx = ?1", [stale])
+            .unwrap();
+        assert_eq!(changed, 1);
+        drop(log);
+        let found = match try_open(&path, "n1") {
+            Err(refused) => refused.to_string(),
+            Ok(node) => {
+                node.stores().apply(Index(12), Vec::new());
+                match node.wait_for(|said| matches!(said, Said::Failed(_) | Said::Applied(_))) {
+                    Said::Failed(error) => error.to_string(),
+                    _ => "nothing".to_owned(),
+                }
+            }
+        };
+        assert!(found.contains(found_by), "entry {stale}: {found}");
+    }
+}
+
 #[test]
 fn a_state_ahead_of_the_log_is_made_again_and_shows_what_the_log_lost() {
     let dir = tempfile::tempdir().unwrap();
