@@ -116,6 +116,26 @@ fn a_flag_wins_over_the_environment_and_the_environment_over_the_file() {
 }
 
 #[test]
+fn a_learner_may_share_the_file_of_those_who_found_the_cluster() {
+    let place = Place::new();
+    let file = place.file("all.toml", "voters = [\"n2\", \"n3\", \"n4\"]\n");
+    let ended = run(place.check().args(["--config", &file, "--learner"]));
+    assert_eq!(ended.status.code(), Some(0), "{}", talk(&ended));
+    refused(place.check().args(["--config", &file]), 2, &["n1", "is not in it"]);
+}
+
+#[test]
+fn the_check_can_be_asked_for_by_the_environment() {
+    let place = Place::new();
+    let key = place.path().join("key/cluster.key");
+    let mut command = Command::new(CHORUS);
+    command.current_dir(place.path()).args(["node", "--name", "n1", "--key-file"]).arg(key);
+    let ended = run(command.env("CHORUS_CHECK", "true"));
+    assert_eq!(ended.status.code(), Some(0), "{}", talk(&ended));
+    assert!(!place.path().join("n1").exists() && !place.path().join("chorus-data").exists());
+}
+
+#[test]
 fn the_configuration_file_can_come_from_the_environment_and_hold_everything() {
     let place = Place::new();
     let key = place.path().join("key/cluster.key");

@@ -33,9 +33,15 @@ impl Up {
     }
 
     fn start_with(directory: TempDir, nodes: u16, more: &[&str], environment: &[(&str, &str)]) -> Self {
+        let count = nodes.to_string();
+        Self::start_all(directory, nodes, &[&["--nodes", count.as_str()], more].concat(), environment)
+    }
+
+    /// Starts what is there, which is so many nodes.
+    fn start_all(directory: TempDir, nodes: u16, more: &[&str], environment: &[(&str, &str)]) -> Self {
         // The kernel ends `up` if the test dies without a chance to.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json", "--nodes", &nodes.to_string()]);
+        command.args(["--pdeathsig", "TERM", CHORUS, "up", "--json"]);
         command
             .args(["--port", &ports(nodes).to_string()])
             .args(more)
@@ -212,6 +218,23 @@ fn without_a_majority_up_and_status_say_who_is_missing() {
 }
 
 #[test]
+fn status_waits_no_longer_than_it_is_told_to_where_nobody_is() {
+    let mut up = Up::start(1, &[], "0");
+    up.run(&["shutdown", "--all"], 0);
+    assert_eq!(up.ended(), Some(0), "{}", up.talk());
+    for (more, at_least, at_most) in
+        [(&[][..], 0, 10), (&["--wait", "2s"], 2, 12), (&["--wait", "1s", "--json"], 1, 11)]
+    {
+        let begun = Instant::now();
+        let (_, why) = up.run(&[&["status"], more].concat(), 3);
+        let took = begun.elapsed();
+        assert!(why.contains("no leader"), "{why}");
+        let bounds = Duration::from_secs(at_least)..Duration::from_secs(at_most);
+        assert!(bounds.contains(&took), "{more:?}: {took:?}");
+    }
+}
+
+#[test]
 fn a_node_that_was_shut_down_stays_away_and_up_ends_with_the_last_one() {
     let mut up = Up::start(3, &[], "0");
     up.run(&["shutdown", "n2"], 0);
@@ -337,9 +360,14 @@ fn a_backup_of_a_running_cluster_begins_another_with_all_that_was_acknowledged()
     assert_eq!(made.lines().count(), 4, "{made}");
     let (_, why) = up.run(&["restore", file, "--data-dir", &root], 1);
     assert!(why.contains("not empty"), "{why}");
+    let (_, why) = up.run(&["restore", "none.backup", "--data-dir", &root], 2);
+    assert!(why.contains("none.backup"), "{why}");
+    let (_, why) = up.run(&["backup", "none/saved.backup"], 2);
+    assert!(why.contains("none is no directory"), "{why}");
     drop(up);
 
-    let up = Up::start_in(restored, 3, &[], "0");
+    let up = Up::start_all(restored, 3, &[], &[]);
+    assert_eq!(up.pids().len(), 3, "as many nodes as were restored");
     let again = up.view();
     assert_eq!(again["cluster"], view["cluster"]);
     assert!(again["epoch"].as_u64() > view["epoch"].as_u64(), "{again}");

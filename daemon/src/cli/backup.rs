@@ -10,7 +10,7 @@ use serde_json::json;
 use super::data_dir::{DataDir, bar, moving};
 use super::place::USUAL_DIRECTORY;
 use super::{Failure, output};
-use crate::store::{BackupLabel, BackupSource, Restore as Restoring};
+use crate::store::{BackupLabel, BackupSource, Restore as Restoring, StoreError};
 
 /// Save everything that the cluster agreed on in one checked file, from the data directory of a node
 ///
@@ -32,8 +32,8 @@ pub(super) struct Backup {
 
 /// Begin the cluster anew from a backup: new data directories, new identities, a new epoch
 ///
-/// Every voter gets a directory of its own, with the same state. Start them as ever: with `chorus up --data-dir DIR`, or each
-/// with `chorus node --data-dir DIR/NAME` on its machine. Old nodes that come back hear of the higher epoch and stop.
+/// Every voter gets a directory of its own, with the same state. Start them as ever: with `chorus up --data-dir DIR` where they
+/// are called n1, n2, and so on, or each with `chorus node --data-dir DIR/NAME` on its machine. Old nodes that come back hear of the higher epoch and stop.
 #[derive(Debug, Args)]
 pub(super) struct Restore {
     /// The backup
@@ -55,6 +55,7 @@ pub(super) struct Restore {
 impl Backup {
     pub(super) fn run(self) -> Result<(), Failure> {
         let source = furthest(&self.data_dir.find()?)?;
+        has_directory(&self.file)?;
         if self.dry_run {
             return self.tell_plan(&source);
         }
@@ -93,6 +94,26 @@ impl Backup {
     }
 }
 
+/// A backup makes no directory: one that is not there was misspelt.
+fn has_directory(file: &Path) -> Result<(), Failure> {
+    match file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) if !parent.is_dir() => Err(Failure::wrong(format!(
+            "{} is no directory, so that {} cannot be written: make it, or name another file",
+            parent.display(),
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A file that is no whole backup was named by mistake.
+fn wrong_file(error: StoreError) -> Failure {
+    match error {
+        StoreError::Refused(why) => Failure::wrong(why),
+        error => error.into(),
+    }
+}
+
 /// Of several nodes' directories the one whose state is furthest: it has all that the others have.
 fn furthest(data_dirs: &[PathBuf]) -> Result<BackupSource, Failure> {
     let mut best: Option<BackupSource> = None;
@@ -107,7 +128,7 @@ fn furthest(data_dirs: &[PathBuf]) -> Result<BackupSource, Failure> {
 
 impl Restore {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let named = crate::store::backup_label(&self.file)?;
+        let named = crate::store::backup_label(&self.file).map_err(wrong_file)?;
         let mut voters = if self.voters.is_empty() { named.voters } else { self.voters.clone() };
         voters.sort();
         if let Some(twice) = voters.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -39,7 +39,8 @@ impl DataDir {
     }
 }
 
-fn is_nodes(directory: &Path) -> bool {
+/// Whether it is the data directory of one node.
+pub(super) fn is_nodes(directory: &Path) -> bool {
     directory.join("log.db").is_file()
 }
 

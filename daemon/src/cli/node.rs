@@ -20,7 +20,7 @@ pub(super) struct Node {
     #[command(flatten)]
     settings: Settings,
     /// Say whether everything is right, and start nothing
-    #[arg(long)]
+    #[arg(long, env = "CHORUS_CHECK", hide_env = true)]
     check: bool,
     /// Without a key stay up and show what to do, on the page and to the service manager: for units
     #[arg(long, conflicts_with = "check")]

@@ -45,15 +45,13 @@ impl Status {
         if self.watch {
             return live::watch(&cluster, &mut controller, self.json).await;
         }
-        let mut survey = Survey::default();
-        // One look at the end of the wait at the latest, and then one of its whole length.
-        while survey.leader().is_none() && (begun.elapsed() < wait || survey.reports().next().is_none()) {
+        let survey = loop {
             let until = Instant::now() + ANSWER_WAIT;
-            survey = Survey::of_all(&mut controller, cluster.founders(), until, LEARNERS_WAIT).await?;
-            if wait.is_zero() {
-                break;
+            let survey = Survey::of_all(&mut controller, cluster.founders(), until, LEARNERS_WAIT).await?;
+            if survey.leader().is_some() || begun.elapsed() >= wait {
+                break survey;
             }
-        }
+        };
         let view = survey.view();
         if self.json {
             output::data(&json(&view)?)?;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::cli::data_dir::is_nodes;
 use crate::cli::place::{CLIENT_FILE, ClientFile};
 use crate::cli::{Failure, controller};
 use crate::keys::{self, CLUSTER_KEY, CONTROL_KEY, CONTROL_PUB};
@@ -170,7 +171,7 @@ fn number_of_nodes(path: &Path, kept: Option<&ClientFile>, asked: Asked) -> Resu
         let of_kind = |kept: &ClientFile| kept.nodes.iter().filter(|node| node.learner == learner).count();
         kept.map(|kept| u16::try_from(of_kind(kept)).unwrap_or(u16::MAX))
     };
-    let voters = match (count(false), asked.nodes) {
+    let voters = match (count(false).or_else(|| unlisted(path)), asked.nodes) {
         (Some(there), Some(asked)) if there != asked => {
             return Err(Failure::refused(format!(
                 "{} holds a cluster of {there} nodes, and --nodes is {asked}: leave --nodes out, or name another \
@@ -181,6 +182,12 @@ fn number_of_nodes(path: &Path, kept: Option<&ClientFile>, asked: Asked) -> Resu
         (there, asked) => asked.or(there).unwrap_or(USUAL_NODES),
     };
     Ok((voters, asked.learners.or(count(true)).unwrap_or(0)))
+}
+
+/// How many nodes are there that no file lists, as `chorus restore` leaves them: n1, n2, and so on.
+fn unlisted(path: &Path) -> Option<u16> {
+    let there = (1..=u16::MAX).take_while(|k| is_nodes(&path.join(format!("n{k}")))).count();
+    u16::try_from(there).ok().filter(|there| *there > 0)
 }
 
 fn ports(port: u16, nodes: u16) -> Result<Vec<SocketAddr>, Failure> {
