@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
+use chorus_proto::types::Index;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::form::Form;
+use super::problem::Problem;
+use super::request::Reading;
 use super::site::Shared;
 use crate::node::ClusterView;
 
@@ -29,8 +33,15 @@ pub(super) struct Version {
     get, path = "/api/v1/cluster", tag = "cluster",
     responses((status = 200, description = "Every voter, and the learners that were heard", body = ClusterView)),
 )]
-pub(super) async fn cluster(State(site): State<Shared>) -> Json<ClusterView> {
-    Json(ClusterView::clone(&site.view()))
+pub(super) async fn cluster(
+    State(site): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ClusterView>, Problem> {
+    Reading::of(&Form::parse(query.as_deref().unwrap_or_default())?)?.settle(&site).await?;
+    let mut view = ClusterView::clone(&site.view());
+    // A view is up to 100 ms old: who has just been told of an index finds it.
+    view.reach(&site.handle.name, Index(site.told()), Index(site.applied()));
+    Ok(Json(view))
 }
 
 /// What program this is

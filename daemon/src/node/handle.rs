@@ -37,6 +37,18 @@ pub struct ClusterView {
     pub links: Vec<Link>,
 }
 
+impl ClusterView {
+    /// Brings what it says of the node `own`, whose view it is, up to what is known of it since.
+    pub(crate) fn reach(&mut self, own: &NodeName, committed: Index, applied: Index) {
+        self.commit_index = self.commit_index.max(committed.0);
+        for node in self.nodes.iter_mut().filter(|node| node.name == *own) {
+            node.commit_index = node.commit_index.max(committed);
+            node.applied_index = node.applied_index.max(applied);
+            node.last_index = node.last_index.max(applied);
+        }
+    }
+}
+
 /// How much of what another node said reached this one in the last ten seconds. Rounds of HEARTBEAT bear numbers: a leader
 /// counts those that came back, on the way there or back; the others those that came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -109,7 +109,9 @@ impl Requests {
     pub(super) fn found(&mut self, command: &Command, outcome: Outcome) {
         if self.waits_for(command) {
             self.forwarder.applied(&command.id);
-            self.end(&command.id, &Ok(Answer { outcome, replayed: true }));
+            // Who is told that another request had the key is told nothing again.
+            let replayed = !is_reuse(&outcome);
+            self.end(&command.id, &Ok(Answer { outcome, replayed }));
         }
     }
 
@@ -158,9 +160,10 @@ impl Requests {
         if answer.is_ok() {
             self.metrics.request_time.observe(waiting.since.elapsed().as_secs_f64());
         }
-        for to in waiting.answers {
+        for (place, to) in waiting.answers.into_iter().enumerate() {
             self.metrics.request(outcome_name(answer));
-            give(to, answer.clone());
+            let repeated = |answer: Answer| Answer { replayed: answer.replayed || place > 0, ..answer };
+            give(to, answer.clone().map(repeated));
         }
     }
 }
@@ -190,6 +193,11 @@ fn outcome_name(answer: &Result<Answer, NoAnswer>) -> &'static str {
         Ok(Answer { outcome: Outcome::Refused { .. }, .. }) => "refused",
         Err(no_answer) => no_answer.code,
     }
+}
+
+/// Another request had the id.
+fn is_reuse(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { code, .. } if code == "id_reused")
 }
 
 /// The entry that decided an outcome.
@@ -287,5 +295,32 @@ mod tests {
         requests.found(&latter, outcome(8));
         let answer = answer.try_recv().unwrap().unwrap();
         assert_eq!((answer.outcome, answer.replayed), (outcome(8), true));
+    }
+
+    #[test]
+    fn the_same_request_twice_at_once_is_carried_out_once_and_said_to_be_repeated_once() {
+        let mut requests = Requests::new("n1".parse().unwrap(), 1, Arc::default());
+        let outcome = Outcome::Done { change: Change::Created, id: "k".to_owned(), index: 7 };
+        let (first_to, mut first) = oneshot::channel();
+        let (second_to, mut second) = oneshot::channel();
+        let command = looked_up(requests.submit(submission(b"same"), first_to));
+        let _joined = requests.submit(submission(b"same"), second_to);
+        requests.end(&command.id, &Ok(Answer { outcome: outcome.clone(), replayed: false }));
+        let answered = |answer: &mut oneshot::Receiver<Result<Answer, NoAnswer>>| {
+            let answer = answer.try_recv().unwrap().unwrap();
+            assert_eq!(answer.outcome, outcome);
+            answer.replayed
+        };
+        assert_eq!((answered(&mut first), answered(&mut second)), (false, true));
+    }
+
+    #[test]
+    fn who_meets_the_key_of_another_request_is_told_nothing_again() {
+        let mut requests = Requests::new("n1".parse().unwrap(), 1, Arc::default());
+        let (to, mut answer) = oneshot::channel();
+        let command = looked_up(requests.submit(submission(b"other"), to));
+        let (code, detail) = ("id_reused".to_owned(), "another request had this key".to_owned());
+        requests.found(&command, Outcome::Refused { code, detail, index: 3 });
+        assert!(!answer.try_recv().unwrap().unwrap().replayed);
     }
 }

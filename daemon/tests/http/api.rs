@@ -186,6 +186,12 @@ async fn whatever_is_asked_is_answered_with_its_headers() {
     }
     let cluster = stage.get("/api/v1/cluster").await.json();
     assert_eq!((&cluster["node"], &cluster["nodes"][2]["role"]), (&json!("n2"), &json!("dead")));
+    let index = stage.log.quote("told of a moment ago");
+    let cluster = stage.get("/api/v1/cluster").await.json();
+    assert_eq!(cluster["commit_index"], json!(index), "a view is made ten times a second");
+    assert_eq!(cluster["nodes"][1]["applied_index"], json!(index), "{cluster}");
+    let far = stage.get("/api/v1/cluster?consistency=sometimes").await;
+    assert_eq!((far.status, &far.json()["errors"][0]["field"]), (422, &json!("consistency")));
     let wrong = stage.ask(stage.http.delete(stage.at("/api/v1/quotes"))).await;
     assert_eq!((wrong.status, &wrong.json()["code"]), (405, &json!("bad_method")));
     let metrics = stage.get("/metrics").await.text;

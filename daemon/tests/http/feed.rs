@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::stage::{EPOCH, Socket, Stage, within};
 
@@ -206,6 +208,21 @@ async fn whoever_breaks_the_rules_is_closed_with_the_code_for_it() {
     assert_eq!(flood.close_code().await, 4429);
     let mut silent = stage.feed().await;
     assert_eq!(silent.close_code().await, 4408);
+}
+
+/// RFC 6455, 5.5.1: who gets a close frame sends one in return.
+#[tokio::test]
+async fn a_client_that_closes_is_answered() {
+    let stage = Stage::open(64).await;
+    let log = stage.log.quote("one");
+    let mut new = stage.feed().await;
+    let mut following = stage.feed().await;
+    resume(&mut following, Some(log)).await;
+    for socket in [&mut new, &mut following] {
+        let close = CloseFrame { code: CloseCode::Normal, reason: "enough".into() };
+        socket.raw(Message::Close(Some(close))).await;
+        assert_eq!(socket.close_code().await, 1000);
+    }
 }
 
 #[tokio::test]

@@ -144,12 +144,11 @@ impl Conversation {
     }
 
     async fn hold(mut self, mut socket: WebSocket) {
-        if let Some(close) = self.talk(&mut socket).await {
-            say_goodbye(&mut socket, close).await;
-        }
+        let goodbye = self.talk(&mut socket).await;
+        let _in_time = timeout(CLOSE_WAIT_MAX, say_goodbye(&mut socket, goodbye)).await;
     }
 
-    /// Talks until one side ends it; none when there is nobody to say goodbye to.
+    /// Talks until one side ends it; none when the client did, or is gone.
     async fn talk(&mut self, socket: &mut WebSocket) -> Option<Close> {
         let mut stopping = self.site.stopping.clone();
         let Ok(oldest) = self.site.read(|stores| stores.oldest_event()).await else {
@@ -336,13 +335,14 @@ fn close_for(error: &axum::Error) -> Option<Close> {
     }
 }
 
-/// Closes, and reads until the client has closed too: an early end of the connection would lose the close frame.
-async fn say_goodbye(socket: &mut WebSocket, Close(code, reason): Close) {
-    let frame = CloseFrame { code, reason: Utf8Bytes::from(reason.into_owned()) };
-    let goodbye = async {
-        if socket.send(Message::Close(Some(frame))).await.is_ok() {
-            while let Some(Ok(_)) = socket.recv().await {}
+/// Closes, and reads until the client has closed too: an early end of the connection would lose the close frame. Where the client
+/// closed first, the library's answer (RFC 6455, 5.5.1) goes out while somebody reads on.
+async fn say_goodbye(socket: &mut WebSocket, close: Option<Close>) {
+    if let Some(Close(code, reason)) = close {
+        let frame = CloseFrame { code, reason: Utf8Bytes::from(reason.into_owned()) };
+        if socket.send(Message::Close(Some(frame))).await.is_err() {
+            return;
         }
-    };
-    let _in_time = timeout(CLOSE_WAIT_MAX, goodbye).await;
+    }
+    while let Some(Ok(_)) = socket.recv().await {}
 }

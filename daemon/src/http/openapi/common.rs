@@ -41,7 +41,7 @@ pub(super) fn complete(document: &mut OpenApi) {
                 refer_to_parameters(operation, &[IDEMPOTENCY_KEY]);
                 refer_to_problems(operation, &OF_CHANGES);
             } else if method == "get" && (about_state || PAGES.contains(&path.as_str())) {
-                if !matches!(path.as_str(), "/api/v1/cluster" | "/api/v1/feed") {
+                if path != "/api/v1/feed" {
                     refer_to_parameters(operation, &PROMISES);
                 }
                 refer_to_problems(operation, &OF_READS);
