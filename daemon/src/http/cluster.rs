@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::form::Form;
+use super::held::BYTES_MAX;
 use super::problem::Problem;
 use super::request::Reading;
 use super::site::Shared;
@@ -63,6 +64,7 @@ pub(super) async fn metrics(State(site): State<Shared>) -> ([(&'static str, &'st
     let (answers, bytes) = site.cache.held();
     site.metrics.cache_answers.set(answers);
     site.metrics.cache_bytes.set(bytes);
+    site.metrics.queue("held_bytes", site.held.bytes(), BYTES_MAX);
     let looked = site.clone();
     let look = tokio::task::spawn_blocking(move || looked.handle.measure(&looked.metrics));
     // A disk that hangs is what the other figures are asked for: they are told without those of its files.

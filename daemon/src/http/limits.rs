@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use futures_util::StreamExt;
 
+use super::held;
 use super::problem::Problem;
 
 /// Largest body of a request, in bytes.
@@ -91,7 +92,7 @@ pub(super) const STOP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Reads a body within its limits of size and time.
 ///
 /// # Errors
-/// `too_large`, `too_slow`, or `bad_json` when the connection breaks.
+/// `too_large`, `too_slow`, `overloaded` when too many bodies are on their way, or `bad_json` when the connection breaks.
 pub(super) async fn body(body: Body) -> Result<Vec<u8>, Problem> {
     tokio::time::timeout(BODY_WAIT_MAX, whole(body)).await.unwrap_or_else(|_| {
         Err(Problem::new("too_slow", format!("the body did not arrive within {} s", BODY_WAIT_MAX.as_secs())))
@@ -103,8 +104,10 @@ async fn whole(body: Body) -> Result<Vec<u8>, Problem> {
     let mut read_bytes = 0;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk =
-            chunk.map_err(|error| Problem::new("bad_json", format!("the body broke off: {error}")))?;
+        let chunk = chunk.map_err(|error| match held::is_full(&error) {
+            true => held::full(),
+            false => Problem::new("bad_json", format!("the body broke off: {error}")),
+        })?;
         read_bytes += chunk.len();
         if read_bytes <= BODY_BYTES_MAX {
             kept.extend_from_slice(&chunk);

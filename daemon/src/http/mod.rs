@@ -6,6 +6,7 @@
 //! - `feed` tells every applied entry once, in order, over a websocket or as server-sent events.
 //! - `live` shows what a node does as it happens, `elections` what became of who leads; `supervisor` asks `chorus up` for a drill.
 //! - `asker` is who asks and what they may do, `token` what a page is told of it, `addresses` how often and how many.
+//! - `limits` says how much of everything there may be, `held` what bodies and answers may hold together.
 //! - `problem` is the one shape of every error.
 //! - `unconfigured` is what a node without a key shows: what to do.
 //!
@@ -24,6 +25,7 @@ mod feed;
 mod form;
 mod gate;
 mod health;
+mod held;
 mod limits;
 mod live;
 mod log;

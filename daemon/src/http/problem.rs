@@ -144,7 +144,7 @@ const KINDS: &[Kind] = &[
 ];
 
 /// A read that found no room is worth another try after so long.
-const BUSY_WAIT: Duration = Duration::from_millis(500);
+pub(super) const BUSY_WAIT: Duration = Duration::from_millis(500);
 
 /// A code of a board that the table does not know: a rule said no.
 const REFUSED: Kind = kind("refused", StatusCode::CONFLICT, "It was refused", "see detail");

@@ -166,8 +166,12 @@ pub(super) async fn not_so(request: Request) -> Problem {
 async fn seal(State(site): State<Shared>, request: Request, next: Next) -> Response {
     const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
     const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-    let method = counted(request.method());
-    let mut response = next.run(request).await;
+    let (method, reads) = (counted(request.method()), request.method().is_safe());
+    let mut response = next.run(request.map(|body| site.held.count(body))).await;
+    // Of a write something else than its outcome would be told.
+    if reads {
+        response = site.held.hold(response).await;
+    }
     site.metrics.answered(method, response.status().as_u16());
     let is_told_more = response.extensions().get::<UnderForeignName>().is_none();
     let headers = response.headers_mut();

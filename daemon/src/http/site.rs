@@ -14,6 +14,7 @@ use super::addresses::Addresses;
 use super::cache::Cache;
 use super::elections::Elections;
 use super::gate::Known;
+use super::held::Budget;
 use super::limits::{self, FEED_CLIENTS_MAX, READ_WAIT_MAX, READS_MAX, WATCHERS_MAX};
 use super::problem::Problem;
 use crate::boards::Boards;
@@ -71,6 +72,8 @@ pub(super) struct Site {
     hosts: Vec<String>,
     public_url: Option<String>,
     listen: SocketAddr,
+    /// What bodies and answers may hold.
+    pub(super) held: Budget,
     reads: Arc<Semaphore>,
     /// The latest index at which state.db was read for an answer.
     told: AtomicU64,
@@ -95,6 +98,7 @@ impl Site {
             hosts: state.hosts,
             public_url: state.public_url,
             listen,
+            held: Budget::default(),
             reads: Arc::new(Semaphore::new(READS_MAX)),
             told: AtomicU64::new(0),
         })
