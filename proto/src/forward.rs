@@ -195,6 +195,12 @@ impl Forwarder {
         }
     }
 
+    /// Bytes of the commands that wait, of at most [`REQUEST_BYTES_MAX`].
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a request that may wait for `wait`. An id that waits already only waits longer: whether its command is
     /// the same is for the caller to see.
     ///

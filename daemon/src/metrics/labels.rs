@@ -34,6 +34,8 @@ labels! {
     Known { result: &'static str }
     /// What waits.
     Waiting { queue: &'static str }
+    /// What is kept of what others say.
+    Kept { buffer: &'static str }
     /// A board that has a quota.
     Board { board: &'static str }
     /// What lies on the disk.

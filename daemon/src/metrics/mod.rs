@@ -18,13 +18,18 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Unit;
 
 use labels::{
-    Answered, Board, Build, Datagram, Doing, Ending, File, Ill, Known, Order, Reason, Waiting, Way,
+    Answered, Board, Build, Datagram, Doing, Ending, File, Ill, Kept, Known, Order, Reason, Waiting, Way,
 };
 use ledger::Ledger;
 
 /// Why a datagram was dropped, one of `short`, `version`, `tag`, `auth`, `replay`, `unproven`, `part`, `malformed`, `rate`.
 const DROP_REASONS: [&str; 9] =
     ["short", "version", "tag", "auth", "replay", "unproven", "part", "malformed", "rate"];
+
+/// What a node keeps of what others say until it is of use. What is too much goes, or takes the place of what is least of use:
+/// its sender says it again.
+pub const BUFFERS: [&str; 8] =
+    ["early", "repairs", "leader_infos", "parts", "part_bytes", "round_reads", "controllers", "node_reads"];
 
 /// How an election may end.
 const ELECTION_OUTCOMES: [&str; 3] = ["won", "lost", "repeated"];
@@ -121,6 +126,7 @@ pub struct Metrics {
     commands: Family<Order, Counter>,
     queue_depth: Family<Waiting, Level>,
     queue_limit: Family<Waiting, Level>,
+    buffer_limit: Family<Kept, Level>,
     disk: Family<File, Level>,
     board_rows: Family<Board, Level>,
     board_bytes: Family<Board, Level>,
@@ -166,8 +172,20 @@ pub struct Metrics {
     pub log_writes: Counter,
     /// Requests of this node that wait for their outcome.
     pub requests_waiting: Level,
+    /// Bytes of their commands.
+    pub request_bytes_waiting: Level,
+    /// Linearizable reads of this node that wait for a leader's word.
+    pub reads_waiting: Level,
+    /// What the loop wants to know from the stores.
+    pub lookups_waiting: Level,
     /// What this leader has in the log and not applied.
     pub proposals_waiting: Level,
+    /// Bytes of what this leader has in the log and not committed.
+    pub proposal_bytes_waiting: Level,
+    /// How many they may be: it depends on who votes.
+    pub proposal_bytes_limit: Level,
+    /// How full each of [`BUFFERS`] is.
+    pub buffers: [Level; BUFFERS.len()],
     /// Bytes of the snapshot that this node is fetching; 0 when it fetches none.
     pub snapshot_bytes: Level,
     /// As many of them are here.
@@ -202,10 +220,22 @@ impl Default for Metrics {
         start.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
         let queue_depth: Family<Waiting, Level> = of.add("queue_depth", "What waits in each queue");
         let waiting = |queue| queue_depth.get_or_create_owned(&Waiting { queue });
+        let queue_limit: Family<Waiting, Level> =
+            of.add("queue_limit", "What each queue takes before it refuses");
+        let buffer_depth: Family<Kept, Level> =
+            of.add("buffer_depth", "What each buffer keeps of what others say");
         let metrics = Self {
             requests_waiting: waiting("requests"),
+            request_bytes_waiting: waiting("request_bytes"),
+            reads_waiting: waiting("reads"),
+            lookups_waiting: waiting("lookups"),
             proposals_waiting: waiting("proposals"),
+            proposal_bytes_waiting: waiting("proposal_bytes"),
+            proposal_bytes_limit: queue_limit.get_or_create_owned(&Waiting { queue: "proposal_bytes" }),
             queue_depth: queue_depth.clone(),
+            queue_limit,
+            buffers: BUFFERS.map(|buffer| buffer_depth.get_or_create_owned(&Kept { buffer })),
+            buffer_limit: of.add("buffer_limit", "What each buffer keeps before something of it goes"),
             role: of.add("role", "What this node does: 1 for its role, 0 for the others"),
             ailing: of.add("ailing", "1 for what keeps this node from doing its part, 0 for the others"),
             term: of.add("term", "The current term"),
@@ -225,7 +255,6 @@ impl Default for Metrics {
             apply_time: of.time("apply", "One transaction of state.db"),
             requests: of.add("requests", "Requests that this node took, by outcome"),
             request_time: of.time("request", "From a request that this node took to its outcome"),
-            queue_limit: of.add("queue_limit", "What each queue takes before it refuses"),
             datagrams: of.add("datagrams", "Datagrams sent and received, by message"),
             datagrams_dropped: of.add("datagrams_dropped", "Datagrams received and dropped, by reason"),
             kernel_drops: of.add("kernel_drops", "Datagrams lost to a full receive buffer"),
@@ -332,6 +361,13 @@ impl Metrics {
     pub fn queue(&self, queue: &'static str, depth: usize, limit: usize) {
         self.queue_depth.get_or_create(&Waiting { queue }).set(depth as u64);
         self.queue_limit.get_or_create(&Waiting { queue }).set(limit as u64);
+    }
+
+    /// Says how much each of [`BUFFERS`] keeps at most.
+    pub fn buffer_limits(&self, limits: [usize; BUFFERS.len()]) {
+        for (buffer, limit) in BUFFERS.into_iter().zip(limits) {
+            self.buffer_limit.get_or_create(&Kept { buffer }).set(limit as u64);
+        }
     }
 
     /// Says how long a file is.
@@ -457,6 +493,7 @@ mod tests {
         metrics.answered("GET", 200);
         metrics.cached("hit");
         metrics.queue("requests", 1, 2);
+        metrics.buffer_limits([1; BUFFERS.len()]);
         metrics.file("log", 3);
         metrics.board("quotes", 1, 2);
         let text = metrics.text();

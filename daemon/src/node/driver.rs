@@ -307,12 +307,26 @@ impl Driver {
         self.notice_reach();
         self.metrics.requests_waiting.set(self.requests.waiting_len() as u64);
         self.metrics.proposals_waiting.set(self.proposals.in_flight_len() as u64);
+        self.measure_buffers();
         if self.lookout.is_watched() {
             let at = self.core.election_at().map(|at| self.clock.instant(at).into_std());
             self.lookout.tell_election_at(at);
         }
         if self.state.view_changed || self.view_due().is_some_and(|due| due <= now.time) {
             self.publish(now);
+        }
+    }
+
+    fn measure_buffers(&self) {
+        self.metrics.request_bytes_waiting.set(self.requests.forwarder.bytes() as u64);
+        self.metrics.reads_waiting.set(self.reads.waiting_len() as u64);
+        let (bytes, limit) = self.core.in_flight_bytes();
+        self.metrics.proposal_bytes_waiting.set(bytes);
+        self.metrics.proposal_bytes_limit.set(limit);
+        let here = [self.proposals.controllers_len(), self.reads.asked_len()];
+        let lengths = buffers(self.core.queues().map(|queue| queue.length), here);
+        for (level, length) in self.metrics.buffers.iter().zip(lengths) {
+            level.set(length as u64);
         }
     }
 
@@ -348,4 +362,13 @@ impl Driver {
     pub(super) fn leader_name(&self) -> Option<chorus_proto::types::NodeName> {
         self.core.standing().leader.and_then(|leader| self.oneself.name_of(&self.core, leader))
     }
+}
+
+/// In the order of `metrics::BUFFERS`: what the core keeps, and what this loop does.
+pub(super) fn buffers(
+    [held, answers, infos, commands, bytes, round]: [usize; 6],
+    here: [usize; 2],
+) -> [usize; 8] {
+    let [controllers, reads] = here;
+    [held, answers, infos, commands, bytes, round, controllers, reads]
 }

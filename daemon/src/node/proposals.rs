@@ -15,7 +15,7 @@ const QUEUED_MAX: usize = 4_096;
 /// may be proposed twice, and is applied once.
 pub(super) const IN_FLIGHT_MAX: usize = 16_384;
 /// Requests whose outcome controllers wait for, and controllers that wait for one of them.
-const CONTROLLERS_MAX: usize = 1_024;
+pub(super) const CONTROLLERS_MAX: usize = 1_024;
 const CONTROLLERS_OF_ONE_MAX: usize = 8;
 /// Stands for the place of a command that is queued and has none yet.
 const QUEUED: Index = Index(u64::MAX);
@@ -75,6 +75,11 @@ impl Proposals {
     /// How many are in the log and not applied, as far as they are remembered.
     pub(super) fn in_flight_len(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// Requests whose outcome controllers wait for.
+    pub(super) fn controllers_len(&self) -> usize {
+        self.controllers.len()
     }
 
     /// Whether the id is in the log and not applied.

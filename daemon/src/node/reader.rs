@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use chorus_proto::message::Retrieve;
@@ -15,6 +16,7 @@ use super::aside::caught;
 use super::reports::Report;
 use crate::boards::{Command, Outcome};
 use crate::keyring;
+use crate::metrics::Metrics;
 use crate::store::{Keys, StoreError, Stores, free_bytes};
 
 /// Errands that wait for the thread.
@@ -85,7 +87,10 @@ pub(super) enum Found {
 
 /// The loop's end of the thread; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Reader(SyncSender<Errand>);
+pub(super) struct Reader {
+    errands: SyncSender<Errand>,
+    metrics: Arc<Metrics>,
+}
 
 impl Reader {
     /// Starts the thread.
@@ -94,20 +99,28 @@ impl Reader {
         data_dir: PathBuf,
         reports: mpsc::Sender<Report>,
         failed: Failed,
+        metrics: Arc<Metrics>,
     ) -> std::io::Result<Self> {
         let (errands, waiting) = sync_channel(ERRANDS_MAX);
+        metrics.queue("lookups", 0, ERRANDS_MAX);
+        let counted = Arc::clone(&metrics);
         std::thread::Builder::new()
             .name("chorus-reader".to_owned())
-            .spawn(move || run((&stores, &data_dir), &waiting, &reports, &failed))?;
-        Ok(Self(errands))
+            .spawn(move || run((&stores, &data_dir), &waiting, &reports, (&failed, &counted)))?;
+        Ok(Self { errands, metrics })
     }
 
     /// Sends the thread on an errand, or gives the errand back when too many wait.
     #[must_use = "an errand that came back has to be dealt with"]
     pub(super) fn send(&self, errand: Errand) -> Option<Errand> {
-        match self.0.try_send(errand) {
+        // Before the thread can have taken it: the level never goes below zero.
+        self.metrics.lookups_waiting.inc();
+        match self.errands.try_send(errand) {
             Ok(()) => None,
-            Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) => Some(errand),
+            Err(TrySendError::Full(errand) | TrySendError::Disconnected(errand)) => {
+                self.metrics.lookups_waiting.dec();
+                Some(errand)
+            }
         }
     }
 }
@@ -116,9 +129,10 @@ fn run(
     (stores, data_dir): (&Stores, &Path),
     errands: &Receiver<Errand>,
     reports: &mpsc::Sender<Report>,
-    failed: &Failed,
+    (failed, metrics): (&Failed, &Metrics),
 ) {
     for errand in errands {
+        metrics.lookups_waiting.dec();
         match caught(|| carry_out(stores, data_dir, errand)) {
             Ok(found) => {
                 if reports.blocking_send(Report::Found(found)).is_err() {

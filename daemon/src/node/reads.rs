@@ -17,9 +17,9 @@ const RETRY: Span = Span::from_millis(60);
 /// Reads that come meanwhile wait at most so long for a batch that is being confirmed: a late one holds nobody back.
 const GATHER_MAX: Span = Span::from_millis(10);
 /// Reads that wait here.
-const WAITING_MAX: usize = 4_096;
+pub(super) const WAITING_MAX: usize = 4_096;
 /// Reads of others that wait here for a round of HEARTBEATs; the oldest goes, its asker asks again.
-const ASKED_MAX: usize = 1_024;
+pub(super) const ASKED_MAX: usize = 1_024;
 
 /// The answer's way back.
 pub(super) type ReadAnswer = oneshot::Sender<Result<Index, NoAnswer>>;
@@ -63,11 +63,19 @@ impl Reads {
         Self { gathering: Vec::new(), batches: Vec::new(), asked: BTreeMap::new(), last_nonce: seed >> 1 }
     }
 
+    /// Reads of this node that wait, of at most [`WAITING_MAX`].
+    pub(super) fn waiting_len(&self) -> usize {
+        self.gathering.len() + self.batches.iter().map(|batch| batch.waiting.len()).sum::<usize>()
+    }
+
+    /// Reads of others that wait, of at most [`ASKED_MAX`].
+    pub(super) fn asked_len(&self) -> usize {
+        self.asked.len()
+    }
+
     /// A read of this node.
     pub(super) fn demand(&mut self, answer: ReadAnswer) {
-        let waiting =
-            self.gathering.len() + self.batches.iter().map(|batch| batch.waiting.len()).sum::<usize>();
-        if waiting < WAITING_MAX {
+        if self.waiting_len() < WAITING_MAX {
             self.gathering.push(answer);
         } else {
             let detail = "this node has as many reads waiting as it takes; try again shortly".to_owned();

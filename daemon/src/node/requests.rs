@@ -61,6 +61,7 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(name: NodeName, seed: u64, metrics: Arc<Metrics>) -> Self {
         metrics.queue("requests", 0, WAITING_MAX);
+        metrics.queue("request_bytes", 0, chorus_proto::forward::REQUEST_BYTES_MAX);
         Self { forwarder: Forwarder::new(seed), name, waiting: BTreeMap::new(), metrics }
     }
 

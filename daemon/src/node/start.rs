@@ -13,16 +13,16 @@ use super::clock::Clock;
 use super::commands::Commands;
 use super::commits::Commits;
 use super::digests::Digests;
-use super::driver::Driver;
+use super::driver::{Driver, buffers};
 use super::handle::NodeHandle;
 use super::lag::Lag;
 use super::links::Links;
 use super::lookout::Lookout;
 use super::measure::Sights;
 use super::progress::Progress;
-use super::proposals::{IN_FLIGHT_MAX, Proposals};
+use super::proposals::{CONTROLLERS_MAX, IN_FLIGHT_MAX, Proposals};
 use super::reader::Reader;
-use super::reads::Reads;
+use super::reads::{self, Reads};
 use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
 use super::reserve::Reserve;
@@ -118,7 +118,8 @@ fn prepare(
         Stores::open(&config.data_dir, &config.name, boards, (config.retention, &config.quotas), ear)?;
     applied_to.send_replace(durable.applied_id.index.0);
     let data_dir = config.data_dir.clone();
-    let reader = Reader::start(stores.clone(), data_dir, report_to.clone(), Arc::clone(&failed))
+    let (told, counted) = (report_to.clone(), Arc::clone(&metrics));
+    let reader = Reader::start(stores.clone(), data_dir, told, Arc::clone(&failed), counted)
         .map_err(system("starting the reader's thread"))?;
     let reserve = Reserve::new(config.disk_reserve, free_bytes(&config.data_dir)?);
 
@@ -129,6 +130,7 @@ fn prepare(
     metrics.first_index.set(durable.base_id.index.next().0);
     metrics.disk_reserve_bytes.set(config.disk_reserve);
     metrics.queue("proposals", 0, IN_FLIGHT_MAX);
+    metrics.queue("reads", 0, reads::WAITING_MAX);
     let clock = Clock::start();
     let raft_config = raft::Config {
         name: config.name.clone(),
@@ -166,6 +168,8 @@ fn prepare(
     };
     let applied_index = durable.applied_id.index;
     let (core, first) = Raft::new(raft_config, durable, clock.now());
+    metrics
+        .buffer_limits(buffers(core.queues().map(|queue| queue.limit), [CONTROLLERS_MAX, reads::ASKED_MAX]));
 
     let (demand_to, demands) = mpsc::channel(DEMANDS_MAX);
     let (view_to, view) = watch::channel(Arc::new(oneself.view(&core, &Links::default(), clock.now())));

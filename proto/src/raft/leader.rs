@@ -119,8 +119,8 @@ impl Raft {
         let Office::Leader(leader) = &self.office else {
             return Err(Refusal::NotLeader { leader: self.leader });
         };
-        // What is in flight fits any voter's receive buffer with room to spare; a single entry always goes.
-        let bytes_max = self.presence.receive_buffer_bytes(self.membership.voters()) / 4;
+        // A single entry always goes.
+        let bytes_max = self.in_flight_bytes_max();
         let bytes = u64::try_from(leader.in_flight_bytes + command.len()).unwrap_or(u64::MAX);
         if command.len() > ENTRY_BYTES_MAX {
             Err(Refusal::TooLarge)
@@ -131,6 +131,22 @@ impl Raft {
         } else {
             Ok(())
         }
+    }
+
+    /// What is in flight fits any voter's receive buffer with room to spare.
+    fn in_flight_bytes_max(&self) -> u64 {
+        self.presence.receive_buffer_bytes(self.membership.voters()) / 4
+    }
+
+    /// Bytes of a leader's entries that are not committed, and how many there may be before it takes no more commands. By the
+    /// last of them, and by what an entry has besides its command, it may be more.
+    #[must_use]
+    pub fn in_flight_bytes(&self) -> (u64, u64) {
+        let bytes = match &self.office {
+            Office::Leader(leader) => leader.in_flight_bytes as u64,
+            _ => 0,
+        };
+        (bytes, self.in_flight_bytes_max())
     }
 
     /// Appends an entry of this leader's own.
