@@ -4,6 +4,9 @@
 
 #![expect(clippy::print_stdout, reason = "what was measured is for people to read")]
 
+#[path = "../support/metrics.rs"]
+mod metrics;
+
 #[path = "../processes/wait.rs"]
 mod wait;
 

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
+use crate::metrics;
 use crate::network::{Network, address_of};
 use crate::wait::{PATIENCE, wait_for};
 
@@ -292,8 +293,7 @@ impl Onlooker {
     /// A counter or gauge of node `k`.
     pub(crate) async fn metric(&self, k: usize, name: &str) -> Option<u64> {
         let answer = self.http.get(url(k, "/metrics")).send().await.ok()?.text().await.ok()?;
-        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
-        line.parse().ok()
+        metrics::value(&answer, name)
     }
 
     pub(crate) async fn view(&self, k: usize) -> Option<Value> {

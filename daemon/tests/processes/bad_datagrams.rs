@@ -1,7 +1,6 @@
 //! What comes over the network and is not from the cluster: counted by its reason, dropped, never answered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -12,6 +11,7 @@ use chorus_proto::wire::{Endpoint, Secret, Under};
 
 use crate::client::dropped;
 use crate::cluster::Cluster;
+use crate::measure::resident_kib;
 use crate::random::Random;
 use crate::replays::{record, start};
 use crate::voice::{Voice, socket};
@@ -180,12 +180,6 @@ impl Bad {
         }
         datagram
     }
-}
-
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
 }
 
 /// Someone with the cluster's secret, and with bad intentions.

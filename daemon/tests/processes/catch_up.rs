@@ -10,8 +10,9 @@ use rustix::process::Signal;
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::feed::Feed;
+use crate::long;
 use crate::lossy_network::{Loss, filter, in_a_network_of_its_own};
-use crate::measure::Measured;
+use crate::measure::{Measured, processor_time};
 use crate::puts::{put, put_at};
 use crate::random::Random;
 use crate::wait::{wait_for, wait_longer};
@@ -20,7 +21,7 @@ use crate::wait::{wait_for, wait_longer};
 const PATIENCE_LONG: Duration = Duration::from_secs(180);
 
 /// What every node must hold alike, table by table.
-pub(crate) const TABLES: [&str; 4] = [
+const TABLES: [&str; 4] = [
     "SELECT * FROM store ORDER BY key",
     "SELECT * FROM quotes ORDER BY seq",
     "SELECT idx, id, digest, outcome FROM requests ORDER BY idx",
@@ -33,24 +34,14 @@ pub(crate) fn forgetful() -> Options {
     Options { arguments: keep.map(str::to_owned).to_vec(), ..Options::default() }
 }
 
-fn long() -> bool {
-    std::env::var_os("CHORUS_TEST_LONG").is_some()
-}
-
 /// What a node has applied, as it says with every answer.
 async fn applied(client: &Client) -> Option<u64> {
     let answer = client.request(Method::GET, "/api/v1/quotes?limit=1").send().await.ok()?;
     answer.headers().get("chorus-index")?.to_str().ok()?.parse().ok()
 }
 
-async fn metric(client: &Client, name: &str) -> Option<u64> {
-    let answer = client.request(Method::GET, "/metrics").send().await.ok()?;
-    let text = answer.text().await.ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
-}
-
 async fn snapshots_installed(client: &Client) -> u64 {
-    metric(client, "chorus_snapshots_installed_total").await.expect("the node tells")
+    client.metric("chorus_snapshots_installed_total").await
 }
 
 /// Waits until the node has counted a snapshot from which it went on: readers see the state a moment before that.
@@ -74,16 +65,6 @@ pub(crate) async fn current(cluster: &Cluster, k: usize) -> Duration {
     begun.elapsed()
 }
 
-/// What the process of node `k` has used, of all processors together: what a busy machine does not stretch.
-fn processor_time(cluster: &Cluster, k: usize) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", cluster.pid(k))).expect("the node runs");
-    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
-    // utime and stime, the 14th and 15th, in ticks of 10 ms.
-    let ticks: u64 =
-        fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
-    Duration::from_millis(10 * ticks)
-}
-
 /// Waits until all running nodes have deleted what node `k`, which is away, would need next.
 pub(crate) async fn out_of_reach(cluster: &Cluster, k: usize) {
     let lacks = last_index(cluster, k) + 1;
@@ -93,7 +74,8 @@ pub(crate) async fn out_of_reach(cluster: &Cluster, k: usize) {
     }
 }
 
-fn log_says(cluster: &Cluster, k: usize, query: &str) -> u64 {
+/// What a query of node `k`'s log.db gives.
+pub(crate) fn log_says(cluster: &Cluster, k: usize, query: &str) -> u64 {
     let file = cluster.data_dir(k).join("log.db");
     let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("log.db");
     connection.busy_timeout(Duration::from_secs(5)).expect("a time limit");
@@ -134,7 +116,7 @@ async fn a_node_that_missed_100_000_entries_is_current_within_a_second() {
     let took = current(&cluster, 2).await;
     println!(
         "measured: a node that missed 100,000 entries: {:?} of processor time",
-        processor_time(&cluster, 2)
+        processor_time(cluster.pid(2))
     );
     Measured::new(vec![took]).tell_and_assert(
         "a node that missed 100,000 entries, from its start until it has applied them",
@@ -370,7 +352,7 @@ async fn back_under_load(cluster: &mut Cluster, what: &str) -> Duration {
     println!(
         "measured: {what}, with {DURING} writes/s asked for: current after {took:?}, {:?} of processor time; a write took \
          {:.1} ms before and {:.1} ms meanwhile (medians), {:.0} and {:.0} a second; promised 12 s and twice",
-        processor_time(cluster, 2),
+        processor_time(cluster.pid(2)),
         median(&alone),
         median(&during),
         alone.rate(),

@@ -9,6 +9,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::metrics;
+
 /// Speaks with one node.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -103,6 +105,12 @@ impl Client {
         let answer = self.request(Method::GET, path).send().await.expect("the node answers");
         assert!(answer.status().is_success(), "{path}: {}", answer.status());
         answer.text().await.expect("a body")
+    }
+
+    /// A counter or gauge of the node, by its name with its labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let told = self.text("/metrics").await;
+        metrics::value(&told, name).unwrap_or_else(|| panic!("no {name} in {told}"))
     }
 
     /// Sends a quote under `key`.

@@ -40,9 +40,9 @@ async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lea
     let view = cluster.client(0).view().await.expect("it answers");
     let why = view.why.unwrap_or_default();
     assert!(why.contains("MiB free") && why.contains("16 MiB are kept in reserve"), "{why}");
-    let free = metric(&cluster, 0, "chorus_disk_free_bytes").await;
+    let free = cluster.client(0).metric("chorus_disk_free_bytes").await;
     assert!(free < RESERVE_MIB << 20, "{free}");
-    assert_eq!(metric(&cluster, 0, "chorus_disk_reserve_bytes").await, RESERVE_MIB << 20);
+    assert_eq!(cluster.client(0).metric("chorus_disk_reserve_bytes").await, RESERVE_MIB << 20);
     // What was stored before under this key is still answered, and others take writes, which it follows.
     let again = cluster.client(0).send_quote("before", "Ada", "There is room.").await.expect("it answers");
     assert_eq!(again.status(), StatusCode::CREATED);
@@ -113,14 +113,16 @@ async fn a_snapshot_for_which_there_is_no_room_is_not_made_and_another_node_give
     cluster.leader().await;
     lead(&cluster, 0).await;
     cluster.settled().await;
-    let lacks = metric(&cluster, 2, "chorus_applied_index").await + 1;
+    let lacks = cluster.client(2).metric("chorus_applied_index").await + 1;
     cluster.kill(2);
     // A state of 9 MB.
     put(&cluster, &[0, 1], "large", 150, 60_000).await;
     for k in [0, 1] {
         let what = format!("{} to delete entry {lacks}", cluster.name(k));
-        wait_for(&what, async || (metric(&cluster, k, "chorus_first_index").await > lacks).then_some(()))
-            .await;
+        wait_for(&what, async || {
+            (cluster.client(k).metric("chorus_first_index").await > lacks).then_some(())
+        })
+        .await;
     }
 
     // Less than the state takes, and more than what the node itself writes meanwhile.
@@ -166,12 +168,6 @@ async fn lead(cluster: &Cluster, k: usize) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let what = format!("{name} to lead");
     wait_for(&what, async || (cluster.leader_now().await? == k).then_some(())).await;
-}
-
-async fn metric(cluster: &Cluster, k: usize, name: &str) -> u64 {
-    let metrics = cluster.client(k).text("/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {metrics}"))
 }
 
 /// A small file system of a node's own, gone with the test.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
+use crate::long;
 use crate::measure::{Measured, resident_mib};
 
 /// How often the nodes' memory is looked at.
@@ -15,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// How many are imported; a million in the long run.
 fn donors() -> u64 {
-    if std::env::var_os("CHORUS_TEST_LONG").is_some() { 1_000_000 } else { 100_000 }
+    if long() { 1_000_000 } else { 100_000 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

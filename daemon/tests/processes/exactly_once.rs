@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::client::{Client, Posted};
 use crate::cluster::{Cluster, Options};
+use crate::long;
 use crate::random::Random;
 use crate::wait::wait_for;
 
@@ -32,7 +33,7 @@ async fn a_thousand_quotes_outlive_three_killed_leaders_when_every_fifth_datagra
 
 /// The whole story, on nodes of any kind; `./test long` tells it ten times.
 pub(crate) async fn outlive_three_leaders(options: Options, what: &str) {
-    let times = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 10 } else { 1 };
+    let times = if long() { 10 } else { 1 };
     for _ in 0..times {
         outlive_three_leaders_once(options.clone(), what).await;
     }

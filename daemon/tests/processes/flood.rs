@@ -1,7 +1,6 @@
 //! Garbage for all: the cluster goes on as if nothing came.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -12,6 +11,8 @@ use chorus_proto::types::{DATAGRAM_BYTES_MAX, Index};
 
 use crate::client::dropped;
 use crate::cluster::Cluster;
+use crate::long;
+use crate::measure::resident_kib;
 use crate::pace::Pace;
 use crate::puts::put_at;
 use crate::random::Random;
@@ -28,7 +29,7 @@ const P99_MS_MIN: f64 = 5.0;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_garbage_datagrams_a_second_at_each_of_five_nodes_change_no_leader() {
-    let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
+    let long = long();
     let lasts = Duration::from_secs(if long { 50 } else { 4 });
     let cluster = Cluster::start(5).await;
     let mut voice = Voice::new(&cluster, 0xF100D);
@@ -136,10 +137,4 @@ async fn dropped_by_each(cluster: &Cluster) -> Vec<u64> {
         all.push(dropped(&client).await.values().sum());
     }
     all
-}
-
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).expect("a value").parse().expect("a number")
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::{Cluster, Home, Options};
+use crate::long;
 use crate::lossy_network::{Loss, in_a_network_of_its_own};
 
 const VOTERS: u8 = 3;
@@ -28,7 +29,7 @@ const SHARE_OF_FEW_MAX: f64 = 1.2;
 #[test]
 fn learners_cost_the_leader_no_byte() {
     // `./test long` has forty; each is a process of its own in a network namespace of its own.
-    let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
+    let long = long();
     let learners: &[u8] = if long { &[0, 10, 40] } else { &[0, 6] };
     let share_max = if long { SHARE_MAX } else { SHARE_OF_FEW_MAX };
     let most = learners[learners.len() - 1];

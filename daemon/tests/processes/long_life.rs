@@ -6,6 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::cluster::{Cluster, Options, state_file};
+use crate::long;
+use crate::measure::resident_kib;
 use crate::puts::put;
 
 /// Parts of the load, with a look at the nodes after each.
@@ -28,12 +30,6 @@ fn wal_bytes(database: &Path) -> u64 {
     fs::metadata(format!("{}-wal", database.display())).map_or(0, |file| file.len())
 }
 
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
-
 /// Bytes of the state without its free pages, as a snapshot has them, and of the entries that the log retains.
 fn live_bytes(data_dir: &Path) -> (u64, u64) {
     let copy = tempfile::tempdir().expect("a directory");
@@ -52,7 +48,7 @@ fn live_bytes(data_dir: &Path) -> (u64, u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_millions_of_writes_leave_is_what_they_wrote_and_no_more() {
-    let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
+    let long = long();
     let (writes, keep): (u64, u64) = if long { (10_000_000, 20_000) } else { (30_000, 3_000) };
     let keep = ["--log-keep-entries".to_owned(), keep.to_string()];
     let cluster = Cluster::start_with(3, Options { arguments: keep.to_vec(), ..Options::default() }).await;

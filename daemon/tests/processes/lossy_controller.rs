@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Options};
+use crate::long;
 use crate::lossy_network::{Loss, in_a_network_of_its_own};
 use crate::playdead::allowed;
 
@@ -22,7 +23,7 @@ fn every_command_is_answered_and_obeyed_once_though_three_of_ten_datagrams_are_l
 }
 
 async fn command_everything(mut cluster: Cluster) {
-    let rounds = if std::env::var_os("CHORUS_TEST_LONG").is_some() { LONG_ROUNDS } else { ROUNDS };
+    let rounds = if long() { LONG_ROUNDS } else { ROUNDS };
     let mut given = Given::default();
     for round in 0..rounds {
         let view = given.command(&cluster, &["status", "--json", "--wait", "10s"], &[]);

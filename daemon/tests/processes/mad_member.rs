@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::client::dropped;
 use crate::cluster::Cluster;
+use crate::long;
 use crate::pace::Pace;
 use crate::puts::{put, put_at};
 use crate::voice::{Voice, request_id, socket};
@@ -32,7 +33,7 @@ const CLASSES: [&str; 5] = ["elections", "old_term", "repair", "presence", "comm
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_says_too_much_changes_no_leader_and_stops_no_write() {
-    let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
+    let long = long();
     let lasts = Duration::from_secs(if long { 15 } else { 1 });
     let mut cluster = Cluster::start(5).await;
     cluster.settled().await;
@@ -111,7 +112,7 @@ async fn rates(cluster: &Cluster, sound: &[usize]) -> Vec<u64> {
 }
 
 /// Says HELLO until every sound node takes what this start of the member says.
-async fn await_proof(cluster: &Cluster, mad: &Arc<Mutex<Member>>) {
+pub(crate) async fn await_proof(cluster: &Cluster, mad: &Arc<Mutex<Member>>) {
     wait_for("the mad member to be taken for the one whose place it has", async || {
         let name = {
             let mut mad = mad.lock().expect("one speaks at a time");
@@ -188,7 +189,7 @@ fn lagging(term: Term, ranges: Vec<(Index, Index)>) -> Lagging {
 }
 
 /// Who has the identity of a voter that does not run.
-struct Member {
+pub(crate) struct Member {
     endpoint: Endpoint,
     socket: UdpSocket,
     group: SocketAddr,
@@ -197,7 +198,7 @@ struct Member {
 }
 
 impl Member {
-    fn take_place(cluster: &Cluster, k: usize, voice: &mut Voice) -> Self {
+    pub(crate) fn take_place(cluster: &Cluster, k: usize, voice: &mut Voice) -> Self {
         let file = cluster.data_dir(k).join("log.db");
         let log = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).expect("log.db");
         let row = log.query_row("SELECT identity, boot, cluster_id, epoch FROM self", [], |row| {
@@ -241,7 +242,7 @@ impl Member {
         self.say(&Message::Hello(Box::new(self.hello.clone())));
     }
 
-    fn say(&mut self, message: &Message) {
+    pub(crate) fn say(&mut self, message: &Message) {
         let datagram = self.endpoint.seal(Under::Cluster, &Recipient::Everyone, message).expect("it fits");
         self.socket.send_to(&datagram, self.group).expect("loopback takes it");
     }

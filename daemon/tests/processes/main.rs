@@ -9,6 +9,9 @@
 #[path = "../support/python.rs"]
 mod python;
 
+#[path = "../support/metrics.rs"]
+mod metrics;
+
 mod client;
 mod cluster;
 mod feed;
@@ -35,6 +38,7 @@ mod failover;
 mod feed_latency;
 mod feed_resume;
 mod flood;
+mod full_leader;
 mod guarded;
 mod idle;
 mod keys_and_values;
@@ -64,3 +68,8 @@ mod support;
 mod tap;
 mod two_versions;
 mod up;
+
+/// Whether there is time for more (`./test long`).
+fn long() -> bool {
+    std::env::var_os("CHORUS_TEST_LONG").is_some()
+}

@@ -11,6 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Client;
 use crate::cluster::Cluster;
+use crate::measure::resident_kib;
+use crate::metrics;
 use crate::wait::wait_for;
 
 const SOCKETS: usize = 200;
@@ -42,7 +44,7 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
     }
     healthy("warm", &client, 100).await;
     let before = healthy("before", &client, 400).await;
-    let resident = resident_bytes(cluster.pid(0));
+    let resident = resident_kib(cluster.pid(0));
 
     let here = connected(&client).await;
     assert_eq!(here.feed_clients, 0, "nobody follows yet");
@@ -68,14 +70,14 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
     }
     wait_for("all to be there", async || {
         let all = connected(&client).await;
-        let connections = here.connections + HEADS + 2 * DEAF;
-        (all.feed_clients >= SOCKETS + DEAF && all.connections >= connections).then_some(())
+        let connections = here.connections + (HEADS + 2 * DEAF) as u64;
+        (all.feed_clients >= (SOCKETS + DEAF) as u64 && all.connections >= connections).then_some(())
     })
     .await;
     let begun = Instant::now();
     let during = healthy("during", &client, 400).await;
     let count = SOCKETS + HEADS + 2 * DEAF;
-    let held = resident_bytes(cluster.pid(0)).saturating_sub(resident) / count as u64;
+    let held = (resident_kib(cluster.pid(0)).saturating_sub(resident) << 10) / count as u64;
     println!("measured: {count} stalled clients hold {} KiB each", held / 1024);
     println!(
         "measured: p99 of a healthy client's post and read {before:?} without them, {during:?} with them"
@@ -103,17 +105,15 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
 /// Who is there, as the node counts it.
 #[derive(Clone, Copy, Debug)]
 struct Connected {
-    feed_clients: usize,
-    connections: usize,
+    feed_clients: u64,
+    connections: u64,
 }
 
 async fn connected(client: &Client) -> Connected {
-    let metrics = client.text("/metrics").await;
-    let of = |name: &str| {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-        value.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-    };
-    Connected { feed_clients: of("chorus_feed_clients "), connections: of("chorus_http_connections ") }
+    // In one answer: a second request might come over a connection of its own.
+    let told = client.text("/metrics").await;
+    let of = |name| metrics::value(&told, name).unwrap_or_else(|| panic!("no {name} in {told}"));
+    Connected { feed_clients: of("chorus_feed_clients"), connections: of("chorus_http_connections") }
 }
 
 /// Waits until nobody is there who was not `before`; how long that took since `begun`.
@@ -181,7 +181,7 @@ async fn healthy(name: &str, client: &Client, requests: usize) -> Duration {
     taken[(requests * 99).div_ceil(100) - 1]
 }
 
-fn upgrade(host: &str) -> String {
+pub(crate) fn upgrade(host: &str) -> String {
     format!(
         "GET /ws HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -190,13 +190,7 @@ fn upgrade(host: &str) -> String {
 }
 
 /// A short text frame of a client (RFC 6455, 5.2), masked by zeros.
-fn masked(text: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(text: &[u8]) -> Vec<u8> {
     let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).expect("a short text");
     [&[0x81, 0x80 | length, 0, 0, 0, 0], text].concat()
-}
-
-fn resident_bytes(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its memory");
-    line.split_whitespace().nth(1).and_then(|number| number.parse::<u64>().ok()).expect("a number") * 1024
 }

@@ -1,29 +1,30 @@
 //! A cluster in which two versions of the program run: an earlier one, which `CHORUS_EARLIER` names, and this one.
 //!
 //! What this program writes the earlier one reads as long as no format and no version of the commands was raised between
-//! them; from then on the last test here says what the earlier one answers instead.
+//! them. Once a format was, the earlier one does not start on what this one has touched, and says why: the last test here
+//! looks that it does, now by a format that nobody has yet.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::catch_up::{TABLES, current, forgetful, out_of_reach, went_on_from_a_snapshot};
+use crate::catch_up::{current, forgetful, log_says, out_of_reach, went_on_from_a_snapshot};
 use crate::client::Client;
-use crate::cluster::{CHORUS, Cluster, Options};
+use crate::cluster::{CHORUS, Cluster, Options, state_file};
 use crate::feed::Feed;
 use crate::posts::Posts;
 use crate::puts::put;
 use crate::verb::{chorus, said, talk};
 use crate::wait::wait_for;
 
-/// The rows of the boards that are not among `TABLES`.
-const BOARDS: [&str; 4] = [
-    "SELECT * FROM donors ORDER BY 1",
-    "SELECT * FROM books ORDER BY 1",
-    "SELECT * FROM orders ORDER BY 1",
-    "SELECT * FROM tasks ORDER BY 1",
-];
+/// The tables of a state, but for `applied`, which says how far it is.
+const TABLES: &str =
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'applied'";
+/// The one to which nothing here writes: no key is rotated.
+const KEYS: &str = "keys";
 
 /// Three nodes of the earlier program, and a learner of it.
 async fn earlier_cluster(options: Options) -> Cluster {
@@ -58,7 +59,9 @@ async fn lead(cluster: &Cluster, k: usize) {
 
 /// A row of every board, each written through this node.
 async fn write_everywhere(client: &Client, word: &str) {
-    client.quote(&format!("quote-{word}"), "Ada", "Before and after.").await;
+    let quote = client.quote(&format!("quote-{word}"), "Ada", "Before and after.").await.id;
+    let (path, by) = (format!("/api/v1/quotes/{quote}/hide"), json!({ "by": "Eve" }));
+    write(client, (Method::POST, &path), (&format!("hidden-{word}"), by)).await;
     let donor =
         json!({ "name": "Ada", "amount_minor": 1_250, "currency": "EUR", "email": "ada@example.org" });
     write(client, (Method::POST, "/api/v1/donors"), (&format!("donor-{word}"), donor)).await;
@@ -81,10 +84,34 @@ async fn write(client: &Client, (method, path): (Method, &str), (key, body): (&s
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// Every table that both programs have holds the same in all nodes.
 fn everything_is_the_same(cluster: &Cluster) {
-    for query in TABLES.iter().chain(&BOARDS) {
-        assert!(!cluster.same_rows(query).is_empty(), "{query}");
+    let of = |k| cluster.rows(k, TABLES).into_iter().collect::<BTreeSet<_>>();
+    let tables = cluster.running().into_iter().map(of).reduce(|some, others| &some & &others);
+    let tables = tables.expect("a node runs");
+    assert!(tables.len() > 10, "{tables:?}");
+    for name in tables.iter().filter_map(|cell| cell.strip_prefix("Text(\"")?.strip_suffix("\")")) {
+        let rows = cluster.same_rows(&format!("SELECT * FROM {name} ORDER BY 1, 2"));
+        assert!(rows.is_empty() == (name == KEYS), "{name} has {} rows", rows.len());
     }
+}
+
+/// The formats of node `k`'s two databases.
+fn formats(cluster: &Cluster, k: usize) -> [String; 2] {
+    const FORMAT: &str = "SELECT user_version FROM pragma_user_version";
+    [format!("Integer({})", log_says(cluster, k, FORMAT)), cluster.rows(k, FORMAT).concat()]
+}
+
+/// The earlier program does not start on the directory of node `k`, of which something is in a later format, and says so.
+async fn earlier_refuses(cluster: &mut Cluster, k: usize) {
+    cluster.install(k, &earlier());
+    cluster.spawn(k);
+    let code = cluster.wait_gone(k).await;
+    let told = cluster.talk(k);
+    let last = told.lines().rfind(|line| line.contains("was written by a newer Chorus (format "));
+    let last = last.unwrap_or_else(|| panic!("it ended with {code:?}, and said: {told}"));
+    assert!(code != Some(0) && last.contains(", this program knows "), "{code:?}: {last}");
+    assert!(last.contains("); upgrade this program"), "{last}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,12 +184,19 @@ async fn far_behind(cluster: &mut Cluster, k: usize) {
 async fn the_earlier_program_goes_on_with_what_this_one_wrote() {
     let mut cluster = earlier_cluster(Options::default()).await;
     write_everywhere(&cluster.client(0), "first").await;
-    for program in [CHORUS.into(), earlier()] {
-        for k in 0..cluster.len() {
-            change(&mut cluster, k, program.clone()).await;
-        }
-        write_everywhere(&cluster.client(1), &format!("under-{}", program.display()).replace('/', "-")).await;
+    let before = formats(&cluster, 0);
+    for k in 0..cluster.len() {
+        change(&mut cluster, k, CHORUS.into()).await;
     }
+    write_everywhere(&cluster.client(1), "under-this-one").await;
+    if formats(&cluster, 0) != before {
+        cluster.stop(0).await;
+        return earlier_refuses(&mut cluster, 0).await;
+    }
+    for k in 0..cluster.len() {
+        change(&mut cluster, k, earlier()).await;
+    }
+    write_everywhere(&cluster.client(1), "under-the-earlier-one").await;
     cluster.settled().await;
     everything_is_the_same(&cluster);
 
@@ -179,4 +213,10 @@ async fn the_earlier_program_goes_on_with_what_this_one_wrote() {
         .output()
         .expect("it runs");
     assert!(checked.status.success(), "{}{}", said(&checked), talk(&checked));
+
+    cluster.stop(0).await;
+    let state = Connection::open(state_file(&cluster.data_dir(0))).expect("state.db");
+    state.pragma_update(None, "user_version", 1_000).expect("a format of the future");
+    drop(state);
+    earlier_refuses(&mut cluster, 0).await;
 }

@@ -7,6 +7,7 @@ use chorus::store::Retention;
 use chorus_proto::raft::{Persist, ReadFor, ReadLog};
 use chorus_proto::types::{EntryId, Index};
 
+use super::long;
 use super::support::{DEADLINE, EPOCH_MS, Node, entry, id, list, noop, noops, open_keeping, put, quote};
 
 /// Everything is kept.
@@ -223,7 +224,7 @@ fn a_directory_stays_within_three_times_what_is_alive_and_the_tail() {
     const WAL_BYTES_MAX: u64 = 64 << 20;
     /// More than a row of the log and its share of the tree take.
     const ROW_BYTES: u64 = 300;
-    let long = std::env::var_os("CHORUS_TEST_LONG").is_some();
+    let long = long();
     let (count, entries_max) = if long { (10_000_000, 100_000) } else { (40_000, 4_000) };
     let dir = tempfile::tempdir().unwrap();
     let mut node = open(dir.path(), Retention { entries_max, ..ALL });

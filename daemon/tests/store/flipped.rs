@@ -10,6 +10,7 @@ use chorus_proto::raft::{Durable, Persist, ReadFor, ReadLog};
 use chorus_proto::types::{Boot, Cluster, Entry, EntryId, HardState, Identity, Index, NodeId, Term};
 use fastrand::Rng;
 
+use super::long;
 use super::power::memory;
 use super::snapshots::{grow, history};
 use super::support::{Node, copy, noops, open_keeping, try_open};
@@ -108,7 +109,7 @@ fn judge(path: &Path, whole: &Whole) -> Result<Outcome, String> {
 
 #[test]
 fn one_flipped_bit_never_makes_a_shorter_log_or_another_node() {
-    let samples = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 4_000 } else { 240 };
+    let samples = if long() { 4_000 } else { 240 };
     let place = memory();
     let (path, image, flipped) =
         (place.path().join("node"), place.path().join("image"), place.path().join("flipped"));

@@ -23,3 +23,8 @@ mod state_digest;
 mod support;
 mod tasks;
 mod wal;
+
+/// Whether there is time for more (`./test long`).
+fn long() -> bool {
+    std::env::var_os("CHORUS_TEST_LONG").is_some()
+}

@@ -13,6 +13,7 @@ use chorus_proto::types::Entry;
 use fastrand::Rng;
 use rusqlite::Connection;
 
+use super::long;
 use super::power::memory;
 use super::snapshots::{grow, grown, history};
 use super::support::{Node, Said, copy, everything_of, noops, open, open_keeping, try_open};
@@ -218,7 +219,7 @@ fn judge(path: &Path, whole: (&[String], &[u8])) -> Result<Outcome, String> {
 
 #[test]
 fn one_flipped_bit_in_the_state_is_met_or_makes_another_digest_or_changes_nothing() {
-    let samples = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 2_000 } else { 150 };
+    let samples = if long() { 2_000 } else { 150 };
     let place = memory();
     // So few rows that one look sees all of them, and so little left to apply that a sample is soon done.
     let mut node = grown(&place.path().join("node"), 180);

@@ -11,6 +11,7 @@ use super::life::Script;
 use super::reference::Reference;
 use super::remarks::Remark;
 use super::{Stage, trace};
+use crate::long;
 
 /// So many images a run judges at least.
 const IMAGES_MIN: usize = 20_000;
@@ -20,7 +21,7 @@ const LOSSES: u64 = 3;
 #[test]
 fn whatever_a_power_loss_leaves_holds_all_that_was_acknowledged() {
     let (begun, reference) = (Instant::now(), Reference::new(0));
-    let enough = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 10 * IMAGES_MIN } else { IMAGES_MIN };
+    let enough = if long() { 10 * IMAGES_MIN } else { IMAGES_MIN };
     let mut all = Judged::default();
     for seed in 1.. {
         let judged = lose_power_again_and_again(seed, &reference);
@@ -89,7 +90,7 @@ fn a_power_loss_while_the_wal_is_copied_loses_nothing_either() {
 #[test]
 fn a_power_loss_while_old_entries_go_leaves_what_was_or_what_is_to_be() {
     let (begun, reference) = (Instant::now(), Reference::new(0));
-    let lives = if std::env::var_os("CHORUS_TEST_LONG").is_some() { 20 } else { 2 };
+    let lives = if long() { 20 } else { 2 };
     let (mut all, mut deletions, mut snapshots) = (Judged::default(), 0, 0);
     // When entries are deleted is the writers' own affair: a life may see few deletions. Others are lived until there are enough.
     let is_enough = |deletions: usize, snapshots: usize| deletions > 3 && snapshots > 3;
