@@ -96,6 +96,8 @@ async fn a_removed_voter_says_why_and_a_new_disk_takes_the_place_of_a_lost_one()
         view.why?.contains("votes with another disk").then_some(())
     })
     .await;
+    const VOTELESS: &str = "chorus_ailing{with=\"voteless\"}";
+    assert_eq!(cluster.client(lost).metric(VOTELESS).await, 1);
     let told = chorus(&cluster, &["members", "replace", &name, &name]).await;
     assert_eq!(told.status.code(), Some(0), "{}", talk(&told));
     wait_for("the new disk to vote", async || {
@@ -104,6 +106,7 @@ async fn a_removed_voter_says_why_and_a_new_disk_takes_the_place_of_a_lost_one()
         (own.role != "learner" && view.why.is_none()).then_some(())
     })
     .await;
+    assert_eq!(cluster.client(lost).metric(VOTELESS).await, 0);
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 2);
 }
