@@ -125,6 +125,13 @@ async fn a_snapshot_for_which_there_is_no_room_is_not_made_and_another_node_give
         .await;
     }
 
+    // Its WALs go into their main files when it starts. From then on it writes next to nothing: how much they still have to
+    // grow is otherwise a matter of when they were copied last.
+    cluster.stop(1).await;
+    cluster.spawn(1);
+    cluster.leader().await;
+    lead(&cluster, 0).await;
+    cluster.settled().await;
     // Less than the state takes, and more than what the node itself writes meanwhile.
     disk.fill(2 * SMALL_RESERVE_MIB);
     cluster.spawn(2);
@@ -182,8 +189,13 @@ impl Disk {
         Self(place.to_owned())
     }
 
-    /// Leaves so many MiB free.
+    /// Leaves so many MiB free, of more.
     fn fill(&self, left_mib: u64) {
+        assert!(
+            self.free() > left_mib << 20,
+            "only {} bytes are free before the disk is filled",
+            self.free()
+        );
         let mut filler = File::create(self.filler()).expect("a file");
         let mib = vec![0; 1 << 20];
         while self.free() > left_mib << 20 {
