@@ -21,7 +21,7 @@ use crate::keys::signed_verbs;
 use crate::metrics::Metrics;
 use crate::node::{self, Demand, Ended, Failed, Running, StartError};
 use crate::service::{Manager, tell_status};
-use crate::store::{self, StoreError};
+use crate::store;
 use crate::transfer::TransferError;
 
 /// Exit code when a disk failed: no sense in starting again before somebody looked.
@@ -85,7 +85,7 @@ impl RunError {
             Self::NotOurs { .. } => 2,
             Self::Start(StartError::Transport(error)) if error.is_wrong_value() => 2,
             Self::Start(StartError::Transfer(TransferError::NotOurs { .. })) => 2,
-            Self::Start(StartError::Store(StoreError::Disk { .. })) => EXIT_DISK,
+            Self::Start(StartError::Store(error)) if error.is_of_the_disk() => EXIT_DISK,
             _ => 1,
         }
     }
@@ -279,7 +279,7 @@ fn public_url(scheme: &str, address: SocketAddr, interface: &Interface) -> Optio
 /// The sentence of a failed write, and the end: not one word more to the other nodes.
 fn exit_when_the_disk_fails() -> Failed {
     Arc::new(|error| {
-        let code = if matches!(error, StoreError::Disk { .. }) { EXIT_DISK.into() } else { 1 };
+        let code = if error.is_of_the_disk() { EXIT_DISK.into() } else { 1 };
         exit_after(SAY_MAX, code);
         tracing::error!("{error}; the node stops, because what it says must be on disk");
         std::process::exit(code);
@@ -466,6 +466,7 @@ fn close(close: impl FnOnce() + Send + 'static) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::StoreError;
 
     /// Set for the copy of this program whose disk fails.
     const FAILS: &str = "CHORUS_TEST_DISK_FAILS";

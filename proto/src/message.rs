@@ -169,7 +169,7 @@ pub struct StateDigest {
     pub index: Index,
     /// What went into it, and how. Digests of two formats say nothing of each other.
     pub format: u32,
-    /// Of all that followed from the log up to there.
+    /// Of what followed from the log up to there, or of all that the state holds there.
     #[serde(with = "serde_bytes")]
     pub digest: [u8; 16],
 }

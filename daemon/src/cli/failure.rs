@@ -128,10 +128,10 @@ impl From<KeyError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Disk { .. } => Self { code: 74, sentence: error.to_string() },
-            StoreError::Refused(sentence) | StoreError::Busy(sentence) => Self::refused(sentence),
+        if error.is_of_the_disk() {
+            return Self { code: 74, sentence: error.to_string() };
         }
+        Self::refused(error.to_string())
     }
 }
 

@@ -69,6 +69,8 @@ pub struct Config {
     pub retention: Retention,
     /// With less than so many bytes free no writes are taken.
     pub disk_reserve: u64,
+    /// Between two looks at all that lies on the disk.
+    pub scrub_pause: Duration,
     /// How much the boards may keep.
     pub quotas: Quotas,
     /// A signed PLAYDEAD is obeyed.
@@ -239,6 +241,7 @@ impl Config {
                 bytes_max: typed(&layers.needed("log_keep_bytes")?, size)?,
                 age_max: typed(&layers.needed("log_keep_age")?, duration)?,
             },
+            scrub_pause: typed(&layers.needed("scrub_pause")?, duration)?,
             disk_reserve: typed(&layers.needed("disk_reserve")?, size)?,
             quotas: quotas(&layers)?,
             no_cache: typed(&layers.needed("no_cache")?, yes_or_no)?,

@@ -159,6 +159,12 @@ static SETTINGS: &[Setting] = &[
         "While less than so much of the disk is free this node takes no writes, but votes and follows on; 0: until it is full",
     ),
     setting(
+        "scrub_pause",
+        "DURATION",
+        Some("1h"),
+        "After so long all that lies on the disk is read again, slowly, and compared with what was written",
+    ),
+    setting(
         "board_rows",
         "BOARD=COUNT,…",
         None,

@@ -170,6 +170,8 @@ pub struct Metrics {
     pub request_time: Histogram,
     /// Writes that went into the log's transactions.
     pub log_writes: Counter,
+    /// Entries of the log that were applied and then found damaged.
+    pub damaged_entries: Counter,
     /// Requests of this node that wait for their outcome.
     pub requests_waiting: Level,
     /// Bytes of their commands.
@@ -252,6 +254,8 @@ impl Default for Metrics {
             commit_time: of.time("commit", "From a proposal of this leader to its commit"),
             log_sync_time: of.time("log_sync", "One transaction of log.db, with its sync"),
             log_writes: of.add("log_writes", "Writes that went into transactions of log.db"),
+            damaged_entries: of
+                .add("damaged_entries", "Entries of log.db that were found damaged after they were applied"),
             apply_time: of.time("apply", "One transaction of state.db"),
             requests: of.add("requests", "Requests that this node took, by outcome"),
             request_time: of.time("request", "From a request that this node took to its outcome"),

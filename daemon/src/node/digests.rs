@@ -14,10 +14,13 @@ const KEPT: usize = 16;
 /// What was named of the last entries where digests are compared.
 #[derive(Debug, Default)]
 pub(super) struct Digests {
-    own: BTreeMap<Index, StateDigest>,
+    own: BTreeMap<At, StateDigest>,
     /// By voters alone, so that there are few.
-    heard: BTreeMap<Index, BTreeMap<NodeId, StateDigest>>,
+    heard: BTreeMap<At, BTreeMap<NodeId, StateDigest>>,
 }
+
+/// An entry, and what is digested how: at one entry there may be two digests.
+type At = (Index, u32);
 
 /// How this node's state compares with those of the voters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +38,13 @@ pub(super) enum Verdict {
 impl Digests {
     /// This node's own.
     pub(super) fn note_own(&mut self, digest: StateDigest) {
-        self.own.insert(digest.index, digest);
+        self.own.insert((digest.index, digest.format), digest);
         keep_last(&mut self.own);
     }
 
     /// Another's, as its HELLO names it.
     pub(super) fn note(&mut self, from: NodeId, digest: StateDigest) {
-        self.heard.entry(digest.index).or_default().insert(from, digest);
+        self.heard.entry((digest.index, digest.format)).or_default().insert(from, digest);
         keep_last(&mut self.heard);
     }
 
@@ -49,13 +52,12 @@ impl Digests {
     pub(super) fn judge(&self, own: NodeId, configuration: &Configuration) -> Verdict {
         let majority = configuration.voters.len() / 2 + 1;
         let mut verdict = Verdict::Unknown;
-        for (index, ours) in &self.own {
-            let Some(heard) = self.heard.get(index) else { continue };
+        for (at, ours) in &self.own {
+            let Some(heard) = self.heard.get(at) else { continue };
             let named: Vec<&StateDigest> = configuration
                 .voters
                 .iter()
                 .filter_map(|voter| heard.get(&voter.id()).filter(|_| voter.id() != own))
-                .filter(|digest| digest.format == ours.format)
                 .collect();
             let alike =
                 |digest: &StateDigest| named.iter().filter(|other| other.digest == digest.digest).count();
@@ -63,8 +65,8 @@ impl Digests {
                 alike(ours) + usize::from(configuration.voters.iter().any(|voter| voter.id() == own));
             let others = named.iter().filter(|digest| digest.digest != ours.digest);
             match others.map(|digest| alike(digest)).max() {
-                Some(against_us) if against_us >= majority => return Verdict::Wrong(*index),
-                Some(_) if with_us < majority => verdict = Verdict::Open(*index),
+                Some(against_us) if against_us >= majority => return Verdict::Wrong(ours.index),
+                Some(_) if with_us < majority => verdict = Verdict::Open(ours.index),
                 _ if with_us >= majority && verdict == Verdict::Unknown => verdict = Verdict::Shared,
                 _ => {}
             }
@@ -73,7 +75,7 @@ impl Digests {
     }
 }
 
-fn keep_last<T>(of: &mut BTreeMap<Index, T>) {
+fn keep_last<T>(of: &mut BTreeMap<At, T>) {
     while of.len() > KEPT {
         of.pop_first();
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use chorus_proto::message::{Message, Role, Sender};
+use chorus_proto::message::{Message, Role, Sender, StateDigest};
 use chorus_proto::raft::{Actions, Raft, To};
 use chorus_proto::types::{Boot, Now, Span, Time};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -29,6 +29,7 @@ use super::reports::Report;
 use super::requests::Requests;
 use super::reserve::Reserve;
 use super::rotation::Rotation;
+use super::scrubber::Scrubber;
 use super::snapshots::Snapshots;
 use super::speech::{Datagram, Speech};
 use super::state::State;
@@ -60,6 +61,8 @@ pub(super) struct Driver {
     pub(super) transfer: Transfer,
     pub(super) snapshots: Snapshots,
     pub(super) reader: Reader,
+    /// Its thread ends with the loop.
+    pub(super) _scrubber: Scrubber,
     pub(super) boards: Boards,
     pub(super) metrics: Arc<Metrics>,
     pub(super) requests: Requests,
@@ -175,14 +178,12 @@ impl Driver {
                     self.tell_controllers(entry);
                     self.rotation.note_applied(entry);
                 }
-                for digest in applied.digests {
-                    self.digests.note_own(digest);
-                    self.core.say_state(digest);
-                }
+                applied.digests.into_iter().for_each(|digest| self.name_state(digest));
                 self.metrics.applied_index.set(applied.index.0);
                 let actions = self.core.applied(now, applied.index);
                 self.carry_out(now, actions);
             }
+            Report::Scrubbed(digest) => self.name_state(digest),
             Report::Installed(id) => {
                 self.rotation.look_again();
                 self.on_state_installed(id);
@@ -203,6 +204,12 @@ impl Driver {
             Report::Tidied(Ok(())) => {}
             Report::Marked(Err(error)) | Report::Tidied(Err(error)) => (self.failed)(error),
         }
+    }
+
+    /// Names a digest of this node's state to the others from now on.
+    fn name_state(&mut self, digest: StateDigest) {
+        self.digests.note_own(digest);
+        self.core.say_state(digest);
     }
 
     fn on_found(&mut self, now: Now, found: Found) {

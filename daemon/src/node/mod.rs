@@ -8,7 +8,7 @@
 //!   brings into the log while it leads, `reads` the linearizable reads, `lag` says when it is too far behind.
 //! - `asked` answers nodes and controllers; `obedience` obeys signed commands, `commands` remembers them,
 //!   `silence` is playing dead, `leaving` the way out, `dropped` tells of what was not worth an answer.
-//! - `digests` shows when the state is another than that of the others.
+//! - `digests` shows when the state is another than that of the others; `scrubber` reads what nobody reads.
 //! - `snapshots` go to those who are below the log, and come when this node is.
 //! - `reports` come from the stores' threads; `reader` reads for the loop, which never waits for a disk; what else would wait is
 //!   done `aside`.
@@ -50,6 +50,7 @@ mod reports;
 mod requests;
 mod reserve;
 mod rotation;
+mod scrubber;
 mod serving;
 mod silence;
 mod snapshots;

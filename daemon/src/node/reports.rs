@@ -4,8 +4,9 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chorus_proto::message::StateDigest;
 use chorus_proto::raft::Fetched;
-use chorus_proto::types::{EntryId, Token};
+use chorus_proto::types::{EntryId, Index, Token};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::Failed;
@@ -24,6 +25,8 @@ pub(super) enum Report {
     Persisted(Token),
     /// Entries were applied, and told to the feed already.
     Applied(Applied),
+    /// The scrub has been through all rows of the state.
+    Scrubbed(StateDigest),
     /// A snapshot is the state now, up to here.
     Installed(EntryId),
     /// The entries up to this one are deleted.
@@ -95,6 +98,10 @@ impl Reports for Ear {
 
     fn transacted(&self, took: Duration) {
         self.metrics.apply_time.observe(took.as_secs_f64());
+    }
+
+    fn damaged(&self, _entry: Index) {
+        self.metrics.damaged_entries.inc();
     }
 
     fn failed(&self, error: StoreError) {

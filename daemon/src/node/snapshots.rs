@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chorus_proto::message::{CatchMeUp, SnapshotOffer};
+use chorus_proto::message::{CatchMeUp, SnapshotOffer, Versions};
 use chorus_proto::raft::Fetched;
 use chorus_proto::types::{EntryId, Index, NodeId, Now, Span, Time};
 use tracing::{info, warn};
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::driver::Driver;
 use super::reader::{Asker, Errand};
 use super::reports::Report;
-use crate::store::{Snapshot, StoreError, Stores};
+use crate::store::{self, Snapshot, StoreError, Stores};
 use crate::transfer::{FetchError, Fetching, Wanted};
 
 /// Those who wait while one is made; more ask again.
@@ -261,11 +261,16 @@ impl Driver {
     /// The core has chosen a snapshot: it is fetched, then examined, and one report says what came of it.
     pub(super) fn on_fetch_snapshot(&mut self, now: Now, source: NodeId, offer: SnapshotOffer) {
         let SnapshotOffer { id, size, digest, address } = offer;
+        let peer = self.core.presence().peer(source);
+        let theirs = peer.and_then(|peer| peer.hello.versions).unwrap_or(Versions::FIRST);
+        if let Some(why) = unreadable(theirs, store::versions(self.boards)) {
+            // Nobody fetches again and again what it cannot read.
+            return self.do_without(now, why);
+        }
         let from = self.snapshot_address(source, &address);
         let (Some(address), Some(cluster)) = (from, self.core.presence().cluster()) else {
-            warn!(%source, address, "a snapshot was offered where nobody can fetch it");
-            let actions = self.core.fetch_failed(now);
-            return self.carry_out(now, actions);
+            return self
+                .do_without(now, format!("one was offered at '{address}', where nobody can fetch it"));
         };
         info!(index = id.index.0, bytes = size, %address, "fetches a snapshot");
         let wanted = Wanted { address, digest: digest.0, size, directory: self.stores.incoming() };
@@ -290,26 +295,33 @@ impl Driver {
 
     pub(super) fn on_fetched(&mut self, now: Now, fetched: Result<Fetched, NotFetched>) {
         self.state.view_changed = true;
-        let actions = match fetched {
+        match fetched {
             Ok(fetched) => {
                 if let Some(coming) = &mut self.snapshots.coming {
                     coming.fetching = None;
                     info!(index = coming.id.index.0, bytes = coming.size, "a snapshot is here and whole");
                 }
                 self.snapshots.trouble = None;
-                self.core.fetched(now, fetched)
+                let actions = self.core.fetched(now, fetched);
+                self.carry_out(now, actions);
             }
-            Err(NotFetched::Store(error @ StoreError::Disk { .. })) => return (self.failed)(error),
+            Err(NotFetched::Store(error)) if error.is_of_the_disk() => (self.failed)(error),
             Err(NotFetched::Fetch(FetchError::Disk { path, source })) => {
-                return (self.failed)(StoreError::Disk { path, detail: source.to_string() });
+                (self.failed)(StoreError::Disk { path, detail: source.to_string() });
             }
-            Err(error) => {
-                warn!("no snapshot: {error}");
-                self.snapshots.coming = None;
-                self.snapshots.trouble = Some(error.to_string());
-                self.core.fetch_failed(now)
-            }
-        };
+            Err(error) => self.do_without(now, error.to_string()),
+        }
+    }
+
+    /// The snapshot that the core has chosen does not come. The reason is said once, and shown as long as it stands.
+    fn do_without(&mut self, now: Now, why: String) {
+        if self.snapshots.trouble.as_ref() != Some(&why) {
+            warn!("no snapshot: {why}");
+        }
+        self.snapshots.coming = None;
+        self.snapshots.trouble = Some(why);
+        self.state.view_changed = true;
+        let actions = self.core.fetch_failed(now);
         self.carry_out(now, actions);
     }
 
@@ -437,6 +449,16 @@ pub(super) fn in_thousands(number: u64) -> String {
     told
 }
 
+/// Why a snapshot of a node whose program is of the first versions cannot be read by one that is of the others.
+fn unreadable(theirs: Versions, ours: Versions) -> Option<String> {
+    (theirs.state > ours.state).then(|| {
+        format!(
+            "the one that was offered is of a newer Chorus (format {}, this program knows {}); upgrade this program",
+            theirs.state, ours.state
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -456,6 +478,20 @@ mod tests {
         assert_eq!(installs.arrival(), Arrival { received: 1_000_000, size: 1_000_000 });
         let failed = Snapshots { trouble: Some("n3 is gone".to_owned()), ..Snapshots::default() };
         assert_eq!(told(&failed).unwrap(), "waits for a snapshot: n3 is gone");
+    }
+
+    #[test]
+    fn a_snapshot_of_a_later_format_is_not_fetched() {
+        let ours = Versions { log: 2, state: 2, commands: 5 };
+        assert_eq!(unreadable(ours, ours), None);
+        assert_eq!(unreadable(Versions::FIRST, ours), None, "an older one is taken to the format of today");
+        assert_eq!(
+            unreadable(Versions { log: 9, commands: 9, ..ours }, ours),
+            None,
+            "it is of the state alone"
+        );
+        let why = unreadable(Versions { state: 3, ..ours }, ours).unwrap();
+        assert!(why.contains("(format 3, this program knows 2); upgrade this program"), "{why}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::reports::{Ear, REPORTS_MAX};
 use super::requests::Requests;
 use super::reserve::Reserve;
 use super::rotation::Rotation;
+use super::scrubber::Scrubber;
 use super::snapshots::Snapshots;
 use super::speech::Speech;
 use super::state::State;
@@ -121,6 +122,9 @@ fn prepare(
     let (told, counted) = (report_to.clone(), Arc::clone(&metrics));
     let reader = Reader::start(stores.clone(), data_dir, told, Arc::clone(&failed), counted)
         .map_err(system("starting the reader's thread"))?;
+    let scrubber =
+        Scrubber::start(stores.clone(), config.scrub_pause, report_to.clone(), Arc::clone(&failed))
+            .map_err(system("starting the scrubber's thread"))?;
     let reserve = Reserve::new(config.disk_reserve, free_bytes(&config.data_dir)?);
 
     let receive_buffer_bytes = transport.receive_buffer_bytes();
@@ -206,6 +210,7 @@ fn prepare(
         transfer,
         snapshots: Snapshots::new(&config.data_dir),
         reader,
+        _scrubber: scrubber,
         boards,
         metrics: Arc::clone(&metrics),
         requests: Requests::new(config.name.clone(), random()?, metrics),

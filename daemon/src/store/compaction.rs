@@ -4,7 +4,7 @@
 //! state.db, so that a flipped bit in its WAL cannot leave a state that no log leads on from. What should go is what
 //! [`Retention`] does not keep for slow nodes. They go a few at a time, in the transactions of the log's writer: no sync
 //! more than without it. Nodes begin at different lengths of the log, by their identity, so that they do not all do it at
-//! once, and a slow node finds one that still has what it lacks.
+//! once, and a slow node finds one that still has what it lacks. A damaged entry goes at once, with all before it.
 //!
 //! Deleted rows leave their pages to those that come: the file grows to its longest log once, and stays so. SQLite's
 //! `auto_vacuum` would keep a pointer for every page, and move pages about in commits that everybody waits for.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use chorus_proto::types::{EntryId, Identity, Index, Term};
+use chorus_proto::types::{EntryId, Identity, Index};
 use rusqlite::Connection;
 
 use super::applier::Inbox;
@@ -49,6 +49,30 @@ impl Default for Retention {
     }
 }
 
+/// So many entries behind a damaged one are looked at for two that are whole.
+const SOUND_TRIES: u64 = 1_024;
+
+/// The last damaged entry that was found; 0 when there is none. It was applied, so nothing here needs it.
+#[derive(Debug, Default)]
+pub(super) struct Spoilt(AtomicU64);
+
+impl Spoilt {
+    /// Says whether this is new.
+    pub(super) fn note(&self, index: Index) -> bool {
+        self.0.fetch_max(index.0, Ordering::AcqRel) < index.0
+    }
+
+    fn last(&self) -> Index {
+        Index(self.0.load(Ordering::Acquire))
+    }
+
+    /// Nothing can be done about it; who finds it again says so again.
+    fn give_up(&self, index: Index) {
+        // It fails when another was found meanwhile.
+        let _other = self.0.compare_exchange(index.0, 0, Ordering::AcqRel, Ordering::Relaxed);
+    }
+}
+
 /// What decides, in the log's writer.
 #[derive(Debug)]
 pub(super) struct Compactor {
@@ -57,6 +81,7 @@ pub(super) struct Compactor {
     begin: Retention,
     /// Up to here everything applied is in the main file of state.db.
     settled: Arc<AtomicU64>,
+    spoilt: Arc<Spoilt>,
     inbox: Arc<Inbox>,
     /// It has begun, and goes on until no more is there than is kept.
     running: bool,
@@ -71,7 +96,7 @@ impl Compactor {
     pub(super) fn new(
         kept: Retention,
         identity: Identity,
-        settled: Arc<AtomicU64>,
+        (settled, spoilt): (Arc<AtomicU64>, Arc<Spoilt>),
         inbox: Arc<Inbox>,
     ) -> Self {
         // An eighth to a half longer.
@@ -83,7 +108,7 @@ impl Compactor {
             age_max: kept.age_max.saturating_add(Duration::from_secs(extra(kept.age_max.as_secs()))),
         };
         let (looked_at, due, settle_at) = (Index(0), None, Instant::now());
-        Self { kept, begin, settled, inbox, running: false, looked_at, due, settle_at }
+        Self { kept, begin, settled, spoilt, inbox, running: false, looked_at, due, settle_at }
     }
 
     /// When it wants to go on though nothing is written.
@@ -94,26 +119,44 @@ impl Compactor {
     /// Deletes some of what may and should go, inside a transaction of the writer.
     pub(super) fn compact(&mut self, connection: &Connection, ends: Ends) -> rusqlite::Result<Ends> {
         self.due = None;
-        let looked_lately = ends.last.index.0.abs_diff(self.looked_at.0) < self.look_entries();
-        if !self.running && looked_lately {
-            return Ok(ends);
-        }
-        self.looked_at = ends.last.index;
-        let limits = if self.running { self.kept } else { self.begin };
-        let Some(goal) = excess(connection, ends, limits, self.kept)? else {
-            self.running = false;
-            return Ok(ends);
-        };
-        self.running = true;
+        let Some(goal) = self.goal(connection, ends)? else { return Ok(ends) };
         let settled = Index(self.settled.load(Ordering::Acquire));
-        if settled <= ends.base.index {
+        if settled <= goal.beyond {
             self.ask_for_checkpoint();
             return Ok(ends);
         }
-        self.due = Some(Instant::now() + PAUSE);
+        let bound = settled.min(ends.last.index.previous());
         let goal = Goal { upto: goal.upto.min(settled), ..goal };
         let upto = batch(connection, ends.base.index, goal)?;
-        upto.map_or(Ok(ends), |upto| log::forget(connection, upto, ends))
+        let Some(upto) = upto.map(|upto| sound(connection, upto, bound)).transpose()?.flatten() else {
+            self.running = false;
+            self.spoilt.give_up(goal.beyond);
+            return Ok(ends);
+        };
+        self.due = Some(Instant::now() + PAUSE);
+        if goal.beyond > ends.base.index {
+            log::forget_strays(connection, ends)?;
+        }
+        log::forget(connection, upto, ends)
+    }
+
+    /// What should go now, if anything.
+    fn goal(&mut self, connection: &Connection, ends: Ends) -> rusqlite::Result<Option<Goal>> {
+        let spoilt = self.spoilt.last();
+        if spoilt > ends.base.index {
+            // The last entry stays: another has to follow it first.
+            let goal = Goal { upto: spoilt, beyond: spoilt, before_ms: u64::MAX };
+            return Ok((spoilt < ends.last.index).then_some(goal));
+        }
+        let looked_lately = ends.last.index.0.abs_diff(self.looked_at.0) < self.look_entries();
+        if !self.running && looked_lately {
+            return Ok(None);
+        }
+        self.looked_at = ends.last.index;
+        let limits = if self.running { self.kept } else { self.begin };
+        let goal = excess(connection, ends, limits, self.kept)?;
+        self.running = goal.is_some();
+        Ok(goal)
     }
 
     /// Short logs are looked at more often.
@@ -136,6 +179,8 @@ impl Compactor {
 struct Goal {
     /// Up to here.
     upto: Index,
+    /// Once more than this is settled.
+    beyond: Index,
     /// And of log time before this.
     before_ms: u64,
 }
@@ -151,19 +196,26 @@ fn excess(
     if count <= 1 {
         return Ok(None);
     }
-    let all_but_one = Index(ends.last.index.0 - 1);
+    let (beyond, all_but_one) = (ends.base.index, Index(ends.last.index.0 - 1));
     if bytes(connection)? > limits.bytes_max {
-        return Ok(Some(Goal { upto: all_but_one, before_ms: u64::MAX }));
+        return Ok(Some(Goal { upto: all_but_one, beyond, before_ms: u64::MAX }));
     }
     if count > limits.entries_max {
         let upto = Index(ends.last.index.0 - kept.entries_max).min(all_but_one);
-        return Ok(Some(Goal { upto, before_ms: u64::MAX }));
+        return Ok(Some(Goal { upto, beyond, before_ms: u64::MAX }));
     }
-    let first_ms = log::time_ms_at(connection, ends.base.index.next())?.unwrap_or_default();
-    let last_ms = log::time_ms_at(connection, ends.last.index)?.unwrap_or_default();
+    let first_ms = time_ms_at(connection, ends.base.index.next())?;
+    let last_ms = time_ms_at(connection, ends.last.index)?;
     let before = |age: Duration| last_ms.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
     let too_old = first_ms < before(limits.age_max);
-    Ok(too_old.then(|| Goal { upto: all_but_one, before_ms: before(kept.age_max) }))
+    Ok(too_old.then(|| Goal { upto: all_but_one, beyond, before_ms: before(kept.age_max) }))
+}
+
+/// Log time of an entry, in milliseconds of Unix time; any, if it is damaged.
+fn time_ms_at(connection: &Connection, index: Index) -> rusqlite::Result<u64> {
+    connection
+        .prepare_cached("SELECT COALESCE(max(CAST(time_ms AS INTEGER)), 0) FROM log WHERE idx = ?1")?
+        .query_row([int(index.0)], |row| row.get(0).map(uint))
 }
 
 /// What the database holds, without the pages that are free.
@@ -172,24 +224,41 @@ fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
     Ok((number("page_count")? - number("freelist_count")?) * number("page_size")?)
 }
 
-/// The last entry of those after `base` that go together, none of them beyond `goal`.
-fn batch(connection: &Connection, base: Index, goal: Goal) -> rusqlite::Result<Option<EntryId>> {
+/// The last entry of those after `base` that go together, none of them beyond `goal`. A damaged one may say anything.
+fn batch(connection: &Connection, base: Index, goal: Goal) -> rusqlite::Result<Option<Index>> {
     let mut statement = connection.prepare_cached(
-        "SELECT idx, term, time_ms, length(bytes) FROM log WHERE idx > ?1 AND idx <= ?2 ORDER BY idx LIMIT ?3",
+        "SELECT idx, COALESCE(CAST(time_ms AS INTEGER), 0), COALESCE(length(bytes), 0)
+         FROM log WHERE idx > ?1 AND idx <= ?2 ORDER BY idx LIMIT ?3",
     )?;
     let mut rows = statement.query([int(base.0), int(goal.upto.0), int(BATCH_ENTRIES_MAX)])?;
-    let (mut last, mut sum) = (None, 0);
+    // Where none is left, all of them are missing.
+    let (mut last, mut none_left, mut sum) = (None, true, 0);
     while let Some(row) = rows.next()? {
-        if uint(row.get(2)?) >= goal.before_ms {
+        none_left = false;
+        if uint(row.get(1)?) >= goal.before_ms {
             break;
         }
-        last = Some(EntryId { term: Term(uint(row.get(1)?)), index: Index(uint(row.get(0)?)) });
-        sum += uint(row.get(3)?);
+        last = last.max(Some(Index(uint(row.get(0)?))));
+        sum += uint(row.get(2)?);
         if sum >= BATCH_BYTES_MAX {
             break;
         }
     }
-    Ok(last)
+    Ok(last.or(none_left.then_some(goal.upto)))
+}
+
+/// The first entry from `from` to `bound` that is as it was written, and the next one too: of the one the base is made, of the
+/// other where the terms begin.
+fn sound(connection: &Connection, from: Index, bound: Index) -> rusqlite::Result<Option<EntryId>> {
+    let mut before = None;
+    for index in from.0..=bound.next().0.min(from.0 + SOUND_TRIES) {
+        let here = log::sound_id_at(connection, Index(index))?;
+        if before.is_some() && here.is_some() {
+            return Ok(before);
+        }
+        before = here;
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -200,7 +269,7 @@ mod tests {
     fn nodes_begin_at_different_lengths_by_their_identities() {
         let kept = Retention { entries_max: 1_024, bytes_max: 1 << 20, age_max: Duration::from_secs(1_024) };
         let begins = (0..64).map(|byte| {
-            let begin = Compactor::new(kept, Identity([byte; 16]), Arc::default(), Arc::default()).begin;
+            let begin = Compactor::new(kept, Identity([byte; 16]), Default::default(), Arc::default()).begin;
             assert!((1_024 + 128..=1_024 + 512).contains(&begin.entries_max), "{begin:?}");
             assert_eq!(begin.bytes_max >> 10, begin.entries_max, "of all limits the same part");
             assert_eq!(begin.age_max.as_secs(), begin.entries_max);

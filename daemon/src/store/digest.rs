@@ -9,12 +9,13 @@
 //!   turn comes.
 //!
 //! At every 10,000th entry the digest is told to the others (`node::digests`). All of it follows from the log alone, so it is
-//! the same on every node that holds the same state. A state that another program wrote, which knew no digest or kept other
+//! the same on every node that holds the same state. Where nothing is written nothing would be looked at: then one over all
+//! rows is told instead (`scrub`). A state that another program wrote, which knew no digest or kept other
 //! tables, has none: it begins at the next 1,000,000th entry, where the digests of all nodes begin anew, each time with another
 //! table.
 
 use chorus_proto::message::StateDigest;
-use chorus_proto::types::EntryId;
+use chorus_proto::types::{EntryId, Index};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params_from_iter};
 use serde::{Deserialize, Serialize};
@@ -31,12 +32,14 @@ const LOOK_ROWS: usize = 1_000;
 const TELL_ENTRIES: u64 = 10_000;
 /// Entries between two beginnings.
 const BEGIN_ENTRIES: u64 = 1_000_000;
+/// Bytes of a look at a state that stands still, about: no more is read from a disk at once than it gives in a moment.
+const LOOK_BYTES: usize = 4 << 20;
 /// Rows are digested when they come to so many bytes: BLAKE3 is fast on what is long.
 const DIGEST_AT_ONCE: usize = 16 << 10;
 /// Bytes of a digest that are told.
 const TOLD_BYTES: usize = 16;
 
-/// The digest as it stands after an entry.
+/// The digest as it stands after an entry; or as far as a look at all rows has come.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Digest {
     #[serde(with = "serde_bytes")]
@@ -116,12 +119,14 @@ impl Effects {
 }
 
 /// The tables and indexes of a state, each with how its rows are read in order.
+#[derive(Debug)]
 pub(super) struct Objects {
     all: Vec<Object>,
     /// Another number where the format, a table, a column or an index is another.
     shape: u32,
 }
 
+#[derive(Debug)]
 struct Object {
     name: String,
     /// From the first row.
@@ -188,28 +193,96 @@ impl Objects {
     fn look(&self, connection: &Connection, digest: &mut Digest, index: u64) -> rusqlite::Result<()> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&digest.chain);
-        let mut left = LOOK_ROWS;
+        // Whatever they weigh: all programs take the same rows into it.
+        let mut left = Left { rows: LOOK_ROWS, bytes: usize::MAX };
         // A small state is looked at once, not again and again.
         for _ in 0..=self.all.len() {
-            let Some(object) = self.all.get(digest.object) else { break };
-            if object.name == "events" {
-                // Older ones may be there or not: they go when it suits.
-                let before = [Key::Integer(int(events::oldest(index)) - 1), Key::Integer(i64::MAX)];
-                if digest.after[..] < before[..] {
-                    digest.after = before.to_vec();
-                }
-            }
-            let (rows, last) = object.read(connection, &digest.after, left, &mut hasher)?;
-            left -= rows;
-            if left == 0 {
-                digest.after = last;
+            self.read(connection, digest, index, &mut left, &mut hasher)?;
+            if left.is_nothing() {
                 break;
             }
-            digest.object = (digest.object + 1) % self.all.len();
-            digest.after.clear();
+            digest.object %= self.all.len().max(1);
         }
         digest.chain = *hasher.finalize().as_bytes();
         Ok(())
+    }
+
+    /// Begins a look at every row of a state that stands still.
+    pub(super) fn begin_all(&self) -> Digest {
+        self.begin(0)
+    }
+
+    /// Takes the next rows of a state that stands at `index` into a digest of all of them, and ends it behind the last. Where
+    /// that fails the digest is what it was.
+    pub(super) fn go_on_with_all(
+        &self,
+        connection: &Connection,
+        digest: &mut Digest,
+        index: u64,
+    ) -> rusqlite::Result<Option<StateDigest>> {
+        let (mut hasher, mut next) = (blake3::Hasher::new(), digest.clone());
+        hasher.update(&next.chain);
+        let mut left = Left { rows: LOOK_ROWS, bytes: LOOK_BYTES };
+        while !left.is_nothing() && next.object < self.all.len() {
+            self.read(connection, &mut next, index, &mut left, &mut hasher)?;
+        }
+        next.chain = *hasher.finalize().as_bytes();
+        *digest = next;
+        // What goes from entry to entry is never taken for it: the number of its format is the complement.
+        let told = || StateDigest { index: Index(index), format: !digest.shape, digest: digest.told() };
+        Ok((digest.object == self.all.len()).then(told))
+    }
+
+    /// Takes rows of the object where the digest is, as many as are left to take, and goes over to the next object behind its
+    /// last row.
+    fn read(
+        &self,
+        connection: &Connection,
+        digest: &mut Digest,
+        index: u64,
+        left: &mut Left,
+        hasher: &mut blake3::Hasher,
+    ) -> rusqlite::Result<()> {
+        let Some(object) = self.all.get(digest.object) else { return Ok(()) };
+        if object.name == "events" {
+            // Older ones may be there or not: they go when it suits.
+            let before = [Key::Integer(int(events::oldest(index)) - 1), Key::Integer(i64::MAX)];
+            if digest.after[..] < before[..] {
+                digest.after = before.to_vec();
+            }
+        }
+        if let Some(last) = object.read(connection, &digest.after, left, hasher)? {
+            digest.after = last;
+        } else {
+            digest.object += 1;
+            digest.after.clear();
+        }
+        Ok(())
+    }
+}
+
+/// What one look may still take.
+struct Left {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Left {
+    fn is_nothing(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.rows -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Digest {
+    fn told(&self) -> [u8; TOLD_BYTES] {
+        let mut told = [0; TOLD_BYTES];
+        told.copy_from_slice(&self.chain[..TOLD_BYTES]);
+        told
     }
 }
 
@@ -229,36 +302,36 @@ impl Object {
         }
     }
 
-    /// Takes at most so many rows after a key into the digest; how many there were, and the key of the last.
+    /// Takes rows after a key into the digest, as many as are left to take; the key of the last, unless they ended before.
     fn read(
         &self,
         connection: &Connection,
         after: &[Key],
-        limit: usize,
+        left: &mut Left,
         hasher: &mut blake3::Hasher,
-    ) -> rusqlite::Result<(usize, Vec<Key>)> {
+    ) -> rusqlite::Result<Option<Vec<Key>>> {
         let sql = if after.is_empty() { &self.first } else { &self.following };
         let mut statement = connection.prepare_cached(sql)?;
         let columns = statement.column_count();
         let mut rows = statement.query(params_from_iter(after))?;
-        let (mut count, mut last) = (0, Vec::new());
-        let mut bytes = self.name.clone().into_bytes();
-        while count < limit
+        let (mut last, mut bytes) = (None, self.name.clone().into_bytes());
+        while last.is_none()
             && let Some(row) = rows.next()?
         {
+            let before = bytes.len();
             take(row, columns, &mut bytes)?;
+            left.take(bytes.len() - before);
             if bytes.len() > DIGEST_AT_ONCE {
                 hasher.update(&bytes);
                 bytes.clear();
             }
-            count += 1;
-            if count == limit {
+            if left.is_nothing() {
                 let keys = (0..self.keys).map(|n| row.get_ref(n).map(Key::of));
-                last = keys.collect::<rusqlite::Result<_>>()?;
+                last = Some(keys.collect::<rusqlite::Result<Vec<Key>>>()?);
             }
         }
         hasher.update(&bytes);
-        Ok((count, last))
+        Ok(last)
     }
 }
 
@@ -330,8 +403,6 @@ impl Head {
     /// The digest, if it is one that is told.
     pub(super) fn told_digest(&self) -> Option<StateDigest> {
         let digest = self.digest.as_ref().filter(|_| self.id.index.0.is_multiple_of(TELL_ENTRIES))?;
-        let mut told = [0; TOLD_BYTES];
-        told.copy_from_slice(&digest.chain[..TOLD_BYTES]);
-        Some(StateDigest { index: self.id.index, format: digest.shape, digest: told })
+        Some(StateDigest { index: self.id.index, format: digest.shape, digest: digest.told() })
     }
 }

@@ -275,6 +275,12 @@ pub(super) fn forget(connection: &Connection, upto: EntryId, ends: Ends) -> rusq
     Ok(Ends { base: upto, last: ends.last })
 }
 
+/// Deletes what stands behind the last entry: a damaged one whose index is another than it was.
+pub(super) fn forget_strays(connection: &Connection, ends: Ends) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM log WHERE idx > ?1", [int(ends.last.index.0)])?;
+    Ok(())
+}
+
 fn store_base(connection: &Connection, base: EntryId) -> rusqlite::Result<()> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO base (one, term, idx, checksum) VALUES (1, ?1, ?2, ?3)")?
@@ -332,6 +338,30 @@ fn append(connection: &Connection, entries: &[Entry], mut ends: Ends) -> rusqlit
         ends.last = id;
     }
     Ok(ends)
+}
+
+/// The id of the entry at an index, if its row is as it was written, and of the term that it must be of.
+pub(super) fn sound_id_at(connection: &Connection, index: Index) -> rusqlite::Result<Option<EntryId>> {
+    let mut statement = connection
+        .prepare_cached("SELECT idx, term, time_ms, kind, bytes, checksum FROM log WHERE idx = ?1")?;
+    let mut rows = statement.query([int(index.0)])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    match Stored::read(row) {
+        Ok(stored) => {
+            let sound = stored.is_whole() && term_at(connection, index)? == Some(stored.id.term);
+            Ok(sound.then_some(stored.id))
+        }
+        Err(error) if Trouble::of(&error) == Trouble::Unreadable => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The term of the entry at an index, as `terms` says.
+fn term_at(connection: &Connection, index: Index) -> rusqlite::Result<Option<Term>> {
+    connection
+        .prepare_cached("SELECT term FROM terms WHERE idx <= ?1 ORDER BY term DESC LIMIT 1")?
+        .query_row([int(index.0)], |row| row.get(0).map(|term| Term(uint(term))))
+        .optional()
 }
 
 /// The id of the entry at an index.
@@ -442,7 +472,11 @@ pub(super) struct LogReader {
 
 impl LogReader {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { path: path.to_owned(), connection: open_reader(path).map_err(disk(path))? })
+        Self::try_open(path).map_err(disk(path))
+    }
+
+    pub(super) fn try_open(path: &Path) -> rusqlite::Result<Self> {
+        Ok(Self { path: path.to_owned(), connection: open_reader(path)? })
     }
 
     /// The entries from `from` to `to` without a gap, at least one if there is one, at most `count_max`, and not
@@ -465,9 +499,9 @@ impl LogReader {
         while entries.len() < count_max
             && let Some(row) = rows.next().map_err(disk(&self.path))?
         {
-            let entry = self.entry(row)?;
+            let entry = self.entry(row, next)?;
             if entries.last().is_some_and(|before: &Entry| entry.id.term < before.id.term) {
-                return Err(self.damaged(entry.id, "the one before it is of a later term"));
+                return Err(self.damaged(entry.id.index, "the one before it is of a later term"));
             }
             bytes += entry.weight();
             if entry.id.index != next || (bytes > bytes_max && !entries.is_empty()) {
@@ -512,7 +546,14 @@ impl LogReader {
     ) -> Result<Vec<Entry>, StoreError> {
         let transaction = self.connection.unchecked_transaction().map_err(disk(&self.path))?;
         let Ends { base, last } = ends(&transaction).map_err(disk(&self.path))?;
-        self.entries(after.max(base.index).next(), upto.min(last.index), count_max, bytes_max)
+        let entries =
+            self.entries(after.max(base.index).next(), upto.min(last.index), count_max, bytes_max)?;
+        if let Some(Entry { id, .. }) = entries.first()
+            && term_at(&transaction, id.index).map_err(disk(&self.path))? != Some(id.term)
+        {
+            return Err(self.damaged(id.index, "it is of another term than the log has there"));
+        }
+        Ok(entries)
     }
 
     /// What SQLite finds wrong with the file, if anything.
@@ -556,35 +597,52 @@ impl LogReader {
         Ok(configurations)
     }
 
-    fn entry(&self, row: &Row<'_>) -> Result<Entry, StoreError> {
-        let read = || -> rusqlite::Result<_> {
-            let id = EntryId::new(uint(row.get(1)?), uint(row.get(0)?));
-            let bytes = Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?);
-            Ok((id, uint(row.get(2)?), row.get::<_, u8>(3)?, bytes, row.get::<_, i64>(5)?))
-        };
-        let (id, time_ms, kind, bytes, stored) = match read() {
-            Ok(read) => read,
+    /// The entry in the place of `index`: a damaged one may call itself anything.
+    fn entry(&self, row: &Row<'_>, index: Index) -> Result<Entry, StoreError> {
+        let stored = match Stored::read(row) {
+            Ok(stored) => stored,
             Err(error) if Trouble::of(&error) == Trouble::Unreadable => {
-                let index = row.get(0).map(uint).map_err(disk(&self.path))?;
                 return Err(self.damaged(index, &error.to_string()));
             }
             Err(error) => return Err(disk(&self.path)(error)),
         };
-        if checksum(id, time_ms, kind, &bytes) != stored {
-            return Err(self.damaged(id, "its checksum is wrong"));
+        if !stored.is_whole() {
+            return Err(self.damaged(index, "its checksum is wrong"));
         }
-        let payload = Payload::decode(kind, bytes).map_err(|error| self.damaged(id, &error.to_string()))?;
+        let Stored { id, time_ms, kind, bytes, .. } = stored;
+        let payload =
+            Payload::decode(kind, bytes).map_err(|error| self.damaged(index, &error.to_string()))?;
         Ok(Entry { id, time_ms, payload })
     }
 
-    fn damaged(&self, entry: impl std::fmt::Display, how: &str) -> StoreError {
-        StoreError::Disk {
-            path: self.path.clone(),
-            detail: format!(
-                "entry {entry} is damaged ({how}); move this node's data directory away, and the node comes back as a \
-                 new one"
-            ),
-        }
+    fn damaged(&self, index: Index, how: &str) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), index, how: how.to_owned() }
+    }
+}
+
+/// A row of the log.
+struct Stored {
+    id: EntryId,
+    time_ms: u64,
+    kind: u8,
+    bytes: Bytes,
+    checksum: i64,
+}
+
+impl Stored {
+    /// Of the columns `idx, term, time_ms, kind, bytes, checksum`.
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: EntryId::new(uint(row.get(1)?), uint(row.get(0)?)),
+            time_ms: uint(row.get(2)?),
+            kind: row.get(3)?,
+            bytes: Bytes::copy_from_slice(row.get_ref(4)?.as_blob()?),
+            checksum: row.get(5)?,
+        })
+    }
+
+    fn is_whole(&self) -> bool {
+        checksum(self.id, self.time_ms, self.kind, &self.bytes) == self.checksum
     }
 }
 

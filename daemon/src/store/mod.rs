@@ -45,6 +45,7 @@ mod readers;
 mod recover;
 mod requests;
 mod room;
+mod scrub;
 mod snapshot;
 mod sqlite;
 mod state;
@@ -62,6 +63,7 @@ pub use open::check;
 pub use recover::Survivor;
 pub use requests::{BodyDigest, digest};
 pub use room::free_bytes;
+pub use scrub::{Scrub, Scrubbed};
 pub use snapshot::Snapshot;
 pub use state::{applied_index, applied_time_ms};
 
@@ -75,13 +77,16 @@ use chorus_proto::message::{StateDigest, Versions};
 use chorus_proto::raft::{Durable, Fetched, Persist, ReadLog};
 use chorus_proto::types::{Boot, Entry, EntryId, Identity, Index, NodeName, RequestId, Token};
 use rusqlite::Connection;
+use tracing::warn;
 
 use applier::Inbox;
+use compaction::Spoilt;
 use directory::Directory;
 use failure::Failure;
 use log::LogReader;
 use readers::Readers;
 use snapshot::Snapshots;
+use writer::Errand;
 
 use crate::boards::{Boards, Command, Item, Outcome, Touched};
 use crate::quota::{Quotas, Usage};
@@ -142,8 +147,16 @@ pub trait Reports: Send + Sync + 'static {
     fn synced(&self, _writes: usize, _took: Duration) {}
     /// A transaction of the state took so long. For whoever counts.
     fn transacted(&self, _took: Duration) {}
+    /// An entry that was applied is damaged. For whoever counts.
+    fn damaged(&self, _entry: Index) {}
     /// A write failed. Final: the process must end and say nothing more to anyone; with exit code 74 if it was the disk.
     fn failed(&self, error: StoreError);
+}
+
+impl std::fmt::Debug for dyn Reports {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reports")
+    }
 }
 
 /// Why a store cannot be opened or used.
@@ -157,6 +170,19 @@ pub enum StoreError {
         /// What the disk or SQLite said, and what to do.
         detail: String,
     },
+    /// An entry of log.db is not as it was written. As final as `Disk` for who cannot do without it.
+    #[error(
+        "{}: entry {index} is damaged ({how}); move this node's data directory away, and the node comes back as a new one",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The entry's.
+        index: Index,
+        /// What is wrong with it.
+        how: String,
+    },
     /// The directory cannot be used by this node: another name's, another process's, a newer program's. No fault of
     /// the disk.
     #[error("{0}")]
@@ -164,6 +190,14 @@ pub enum StoreError {
     /// Too much is read at once, or by one query; nothing is wrong, and it may be asked again.
     #[error("{0}")]
     Busy(String),
+}
+
+impl StoreError {
+    /// Whether the disk failed, or does not hold what was written: the process ends with exit code 74.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, Self::Disk { .. } | Self::Damaged { .. })
+    }
 }
 
 /// What the node learns when it opens its data directory.
@@ -187,7 +221,8 @@ pub struct Stores(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     /// None once closed.
-    log_writer: Mutex<Option<Sender<Persist>>>,
+    log_writer: Mutex<Option<Sender<Errand>>>,
+    spoilt: Arc<Spoilt>,
     inbox: Arc<Inbox>,
     readers: Arc<Readers>,
     changes: Arc<Changes>,
@@ -195,6 +230,7 @@ struct Inner {
     /// Apart from the others, so that no slow query keeps the node loop waiting.
     replays: Arc<Readers>,
     snapshots: Snapshots,
+    reports: Arc<dyn Reports>,
     failure: Failure,
     repairs: Mutex<Option<LogReader>>,
     people: Mutex<Option<LogReader>>,
@@ -229,7 +265,7 @@ impl Stores {
     pub fn persist(&self, persist: Persist) {
         if let Some(writer) = &*lock(&self.0.log_writer) {
             // The writer is gone only after a failure, which it reported.
-            let _failed = writer.send(persist);
+            let _failed = writer.send(Errand::Write(persist));
         }
     }
 
@@ -242,10 +278,14 @@ impl Stores {
     /// Reads entries back from log.db. Blocks: not for the node loop's thread.
     ///
     /// # Errors
-    /// The disk's. A damaged entry is one: the process must end then, as after `Reports::failed`.
+    /// The disk's. A damaged entry is one: the process must end then, as after `Reports::failed`. But one whose effect is in
+    /// the state is `Refused`: it goes, with all before it.
     pub fn load(&self, read: &ReadLog) -> Result<Vec<Entry>, StoreError> {
-        let reader = lock(&self.0.repairs);
-        reader.as_ref().ok_or_else(closed)?.entries(read.from, read.to, usize::MAX, read.bytes_max)
+        let entries = {
+            let reader = lock(&self.0.repairs);
+            reader.as_ref().ok_or_else(closed)?.entries(read.from, read.to, usize::MAX, read.bytes_max)
+        };
+        self.unless_applied(entries)
     }
 
     /// The entries that are retained with `after < index <= upto`, at most `limit` and at most about 4 MiB of them, for people. Blocks:
@@ -254,10 +294,42 @@ impl Stores {
     /// # Errors
     /// The disk's.
     pub fn log(&self, after: u64, limit: u32, upto: u64) -> Result<Vec<Entry>, StoreError> {
-        let reader = lock(&self.0.people);
-        let reader = reader.as_ref().ok_or_else(closed)?;
-        let from = Index(after.saturating_add(1)).max(reader.first_index()?);
-        reader.entries(from, Index(upto), limit as usize, LOG_BYTES_MAX)
+        let entries = {
+            let reader = lock(&self.0.people);
+            let reader = reader.as_ref().ok_or_else(closed)?;
+            let from = Index(after.saturating_add(1)).max(reader.first_index()?);
+            reader.entries(from, Index(upto), limit as usize, LOG_BYTES_MAX)
+        };
+        self.unless_applied(entries)
+    }
+
+    /// A damaged entry that was applied is no failure: it goes, and for now it is `Refused`.
+    fn unless_applied<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Damaged { index, how, .. }) = &read
+            && self.do_without(*index, how)?
+        {
+            return Err(StoreError::Refused(format!("entry {index} is damaged, and goes")));
+        }
+        read
+    }
+
+    /// Lets a damaged entry go if it was applied here, with all before it: who lacks one of them gets it elsewhere, or a
+    /// snapshot. Says whether it does.
+    fn do_without(&self, index: Index, how: &str) -> Result<bool, StoreError> {
+        if index.0 > self.read(applied_index)? {
+            return Ok(false);
+        }
+        if self.0.spoilt.note(index) {
+            warn!(
+                "entry {index} of log.db is damaged ({how}): it was applied and goes, with all before it; is the disk failing?"
+            );
+            self.0.reports.damaged(index);
+        }
+        if let Some(writer) = &*lock(&self.0.log_writer) {
+            // The writer is gone only after a failure, which it reported.
+            let _failed = writer.send(Errand::Look);
+        }
+        Ok(true)
     }
 
     /// Runs a query of state.db on a read-only connection, in one read transaction. Blocks up to 2 s: not for an

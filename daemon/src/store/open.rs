@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use super::applier::{Applier, Inbox, State as Running};
 use super::backup::random;
 use super::checkpoint::Checkpointer;
-use super::compaction::Compactor;
+use super::compaction::{Compactor, Spoilt};
 use super::directory::{self, Directory};
 use super::failure::{Failure, system};
 use super::log::{self, Ends, LogReader, Own};
@@ -346,14 +346,19 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
     let inbox = Arc::new(Inbox::default());
     // The WAL was copied when it was opened.
     let settled = Arc::new(AtomicU64::new(state.head.id.index.0));
-    let changes = Arc::new(Changes::default());
-    let (persists, waiting) = channel();
+    let (spoilt, changes) = (Arc::<Spoilt>::default(), Arc::new(Changes::default()));
+    let (errands, waiting) = channel();
     let writer = Writer {
         path: log.path.clone(),
         checkpointer: Checkpointer::start(&log.path, &mut log.connection, None, &failure)?,
         promise,
         ends: log::ends(&log.connection).map_err(disk(&log.path))?,
-        compactor: Compactor::new(retention, log.own.identity, Arc::clone(&settled), Arc::clone(&inbox)),
+        compactor: Compactor::new(
+            retention,
+            log.own.identity,
+            (Arc::clone(&settled), Arc::clone(&spoilt)),
+            Arc::clone(&inbox),
+        ),
         connection: log.connection,
         inbox: Arc::clone(&inbox),
         waiting,
@@ -377,7 +382,7 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
         replays: Arc::clone(&replays),
         changes: Arc::clone(&changes),
         settled,
-        reports,
+        reports: Arc::clone(&reports),
         failure: failure.clone(),
     };
     let upcoming = Upcoming::new(LogReader::open(&log.path)?);
@@ -387,13 +392,15 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
     let applies = spawn("state", move || also_watched.watch(&state.path, || applier.run(upcoming)))?;
     Ok(Stores(Arc::new(Inner {
         path: path.to_owned(),
-        log_writer: Mutex::new(Some(persists)),
+        log_writer: Mutex::new(Some(errands)),
+        spoilt,
         inbox,
         changes,
         readers,
         usage,
         replays,
         snapshots,
+        reports,
         failure,
         repairs: Mutex::new(Some(repairs)),
         people: Mutex::new(Some(people)),

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::StoreError;
 use super::failure::Failure;
-use super::sqlite::{Trouble, disk, open_reader};
+use super::sqlite::{Trouble, disk, later, open_reader};
 use super::state::failed;
 
 /// No query runs longer: a long read keeps the WAL from starting again.
@@ -52,12 +52,16 @@ pub(super) struct Reader {
 impl Reader {
     /// Opens one.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = open_reader(path).map_err(disk(path))?;
+        Self::try_open(path).map_err(disk(path))
+    }
+
+    fn try_open(path: &Path) -> rusqlite::Result<Self> {
+        let mut connection = open_reader(path)?;
         let origin = Instant::now();
         let deadline_ms = Arc::new(AtomicU64::new(u64::MAX));
         let deadline = Arc::clone(&deadline_ms);
         let too_late = move || origin.elapsed().as_millis() > u128::from(deadline.load(Ordering::Relaxed));
-        connection.progress_handler(STEPS, Some(too_late)).map_err(disk(path))?;
+        connection.progress_handler(STEPS, Some(too_late))?;
         Ok(Self { path: path.to_owned(), connection, origin, deadline_ms })
     }
 
@@ -111,6 +115,25 @@ impl Readers {
         let mut taken = Taken { readers: self, switches, reader: Some(reader) };
         let reader = taken.reader.as_mut().expect("a reader is given back only when it is dropped");
         reader.read(query).map_err(|error| self.judge(&reader.path, error))
+    }
+
+    /// Runs a query on a connection of its own that has read nothing before: what it sees is what lies on the disk, or in the
+    /// system's memory. None when the state became another meanwhile.
+    pub(super) fn read_afresh<T>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let path = self.path();
+        let error = match Reader::try_open(&path).and_then(|mut reader| reader.read(query)) {
+            Ok(answer) => return Ok((path == self.path()).then_some(answer)),
+            Err(error) if Trouble::of(&error).is_final() => error,
+            Err(error) => return Err(later(&path)(error)),
+        };
+        match self.judge(&path, error) {
+            // It is that of a state which is no longer in use.
+            StoreError::Disk { .. } => Ok(None),
+            error => Err(error),
+        }
     }
 
     /// Makes a query's error ours, and the node's end if it is the disk's and the database is still in use.

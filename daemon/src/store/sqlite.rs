@@ -193,6 +193,16 @@ pub(super) fn disk(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     }
 }
 
+/// The same for what nobody waits for: what is no fault of the disk may pass.
+pub(super) fn later(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |error| {
+        if Trouble::of(&error).is_final() {
+            return disk(path)(error);
+        }
+        StoreError::Busy(format!("{}: {error}", path.display()))
+    }
+}
+
 /// Where a database keeps its WAL.
 pub(super) fn wal(path: &Path) -> PathBuf {
     let mut wal = path.as_os_str().to_owned();

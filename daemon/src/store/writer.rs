@@ -40,7 +40,7 @@ pub(super) struct Writer {
     /// Of the thread that applies: it stands still while a snapshot becomes the state.
     pub(super) inbox: Arc<Inbox>,
     /// Not bounded here: the core bounds what it has in flight.
-    pub(super) waiting: Receiver<Persist>,
+    pub(super) waiting: Receiver<Errand>,
     pub(super) reports: Arc<dyn Reports>,
     pub(super) failure: Failure,
     /// When the promise must be synced.
@@ -73,36 +73,39 @@ impl Writer {
     /// Waits for a write, and takes all that wait with it. Nothing at all when it is time to go on with the compaction.
     fn next_batch(&mut self) -> Result<Option<Vec<Persist>>, StoreError> {
         let mut batch = match self.next()? {
-            Next::Write(first) => vec![first],
-            Next::Compact => return Ok(Some(Vec::new())),
-            Next::End => return Ok(None),
+            Some(Errand::Write(first)) => vec![first],
+            Some(Errand::Look) => return Ok(Some(Vec::new())),
+            None => return Ok(None),
         };
         let mut bytes = batch.iter().map(weight).sum::<usize>();
         while batch.len() < BATCH_WRITES_MAX && bytes < BATCH_BYTES_MAX {
             match self.waiting.try_recv() {
-                Ok(persist) => {
+                Ok(Errand::Write(persist)) => {
                     bytes += weight(&persist);
                     batch.push(persist);
                 }
+                // After these writes it is looked anyway.
+                Ok(Errand::Look) => {}
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
         Ok(Some(batch))
     }
 
-    fn next(&mut self) -> Result<Next, StoreError> {
+    /// None when the last sender is gone.
+    fn next(&mut self) -> Result<Option<Errand>, StoreError> {
         loop {
             let compaction_due = self.compactor.due();
             let Some(due) = self.promise_due.into_iter().chain(compaction_due).min() else {
-                return Ok(self.waiting.recv().map_or(Next::End, Next::Write));
+                return Ok(self.waiting.recv().ok());
             };
             match self.waiting.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(persist) => return Ok(Next::Write(persist)),
-                Err(RecvTimeoutError::Disconnected) => return Ok(Next::End),
+                Ok(errand) => return Ok(Some(errand)),
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => self.sync_due_promise()?,
             }
             if compaction_due.is_some_and(|due| due <= Instant::now()) {
-                return Ok(Next::Compact);
+                return Ok(Some(Errand::Look));
             }
         }
     }
@@ -189,14 +192,15 @@ impl Writer {
 }
 
 /// What the thread does next.
+#[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "one at a time, taken apart at once: a box would cost every write"
 )]
-enum Next {
+pub(super) enum Errand {
     Write(Persist),
-    Compact,
-    End,
+    /// Look at what should go, though nothing is written.
+    Look,
 }
 
 fn weight(persist: &Persist) -> usize {

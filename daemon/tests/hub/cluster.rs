@@ -91,6 +91,7 @@ impl Cluster {
                 election_timeout_min: Duration::from_millis(150),
                 election_timeout_max: Duration::from_millis(300),
                 disk_reserve: 0,
+                scrub_pause: Duration::from_secs(3_600),
                 quotas: chorus::quota::Quotas::new(),
                 allow_playdead: true,
                 no_cache: false,

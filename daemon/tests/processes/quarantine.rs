@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::cluster::{Cluster, state_file};
+use crate::cluster::{Cluster, Options, state_file};
 use crate::puts::put;
 use crate::wait::wait_for;
 
@@ -55,4 +55,43 @@ async fn a_node_whose_rows_changed_on_disk_finds_out_and_comes_back_with_those_o
     // A voter like any other.
     cluster.kill(0);
     cluster.client(2).quote("after", "Ada", "Two of three.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_changes_on_the_disks_of_a_cluster_where_nobody_writes_is_found_too() {
+    let arguments = ["--scrub-pause", "200ms"].map(str::to_owned).to_vec();
+    let mut cluster = Cluster::start_with(3, Options { arguments, ..Options::default() }).await;
+    put(&cluster, &[0, 1, 2], "some", 300, 20).await;
+    cluster.client(0).quote("one", "Ada", "As it was said.").await;
+    cluster.settled().await;
+    cluster.kill_all_of(&[1, 2]);
+    let log = Connection::open(cluster.data_dir(1).join("log.db")).expect("log.db");
+    let change = "UPDATE log SET bytes = zeroblob(length(bytes)) WHERE idx = 100";
+    assert_eq!(log.execute(change, []).expect("a change"), 1);
+    drop(log);
+    let state = Connection::open(state_file(&cluster.data_dir(2))).expect("state.db");
+    assert_eq!(state.execute("UPDATE quotes SET text = 'As it was heard.'", []).expect("a change"), 1);
+    drop(state);
+    cluster.spawn_all();
+    cluster.settled().await;
+    let pids = [1, 2].map(|k| cluster.pid(k));
+
+    wait_for("the second to find and delete the damaged entry", async || {
+        (cluster.client(1).metric("chorus_first_index").await > 100).then_some(())
+    })
+    .await;
+    assert_eq!(cluster.client(1).metric("chorus_damaged_entries_total").await, 1);
+    assert!(cluster.talk(1).contains("entry 100 of log.db is damaged"), "{}", cluster.talk(1));
+    wait_for("the third to find out, and its state to be made again", async || {
+        let talk = cluster.talk(2);
+        (talk.contains("another than that of a majority") && talk.contains("the state is set aside"))
+            .then_some(())
+    })
+    .await;
+    cluster.settled().await;
+    assert_eq!(cluster.same_rows("SELECT text FROM quotes").len(), 1);
+    assert_eq!([1, 2].map(|k| cluster.pid(k)), pids, "both went on by themselves");
+    for k in [0, 1] {
+        assert!(!cluster.talk(k).contains("another than that"), "{} was right", cluster.name(k));
+    }
 }

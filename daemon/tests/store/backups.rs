@@ -235,7 +235,7 @@ fn a_look_from_outside_finds_what_is_damaged_and_says_nothing_of_what_is_whole()
     damage(path.join("log.db"), |log| {
         log.execute("UPDATE log SET time_ms = time_ms + 1 WHERE idx = 350", [])
     });
-    look("entry t1/i350 is damaged");
+    look("entry 350 is damaged");
     damage(path.join("log.db"), |log| log.execute("DELETE FROM log WHERE idx = 320", []));
     look("entry 320 is damaged (it is missing");
     damage(path.join("log.db"), |log| log.execute("DELETE FROM log WHERE idx > 399", []));

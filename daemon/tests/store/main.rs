@@ -18,6 +18,7 @@ mod lives;
 mod measured;
 mod power;
 mod recover;
+mod scrub;
 mod snapshots;
 mod state_digest;
 mod support;

@@ -25,6 +25,7 @@ pub(crate) enum Said {
     Applied(Applied),
     Compacted(EntryId),
     Installed(EntryId),
+    Damaged(Index),
     Stuck(String),
     Failed(StoreError),
 }
@@ -49,6 +50,9 @@ impl Reports for Ear {
     }
     fn installed(&self, id: EntryId) {
         self.hear(Said::Installed(id));
+    }
+    fn damaged(&self, entry: Index) {
+        self.hear(Said::Damaged(entry));
     }
     fn stuck(&self, detail: String) {
         self.hear(Said::Stuck(detail));

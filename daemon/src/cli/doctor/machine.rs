@@ -156,7 +156,7 @@ pub(super) fn disks(directory: Option<&Path>) -> Vec<Disk> {
 fn look(path: &Path) -> Result<Looked, String> {
     let free_bytes = store::free_bytes(path).map_err(|error| match error {
         StoreError::Disk { detail, .. } => detail,
-        StoreError::Refused(sentence) | StoreError::Busy(sentence) => sentence,
+        error => error.to_string(),
     })?;
     let mut syncs = syncs(path).map_err(|error| error.to_string())?;
     syncs.sort_unstable();
