@@ -12,6 +12,7 @@ mod python;
 #[path = "../support/metrics.rs"]
 mod metrics;
 
+mod calm;
 mod client;
 mod cluster;
 mod feed;
