@@ -10,7 +10,7 @@
 //! which the tests of `transfer` do.
 
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chorus_proto::message::{Carried, Catchup, Digest, Lagging, Message, Part, Read, Retrieve, Store};
@@ -27,8 +27,8 @@ use crate::pace::Pace;
 use crate::puts::put;
 use crate::voice::{Voice, request_id};
 
-/// Nobody campaigns, and the leader leads on, for longer than all of it takes.
-const TIMEOUTS: [&str; 4] = ["--election-timeout-min", "5s", "--election-timeout-max", "10s"];
+/// Nobody campaigns, and the leader leads on, for longer than all of it takes: a leader that hears nobody for twice the longest.
+const TIMEOUTS: [&str; 4] = ["--election-timeout-min", "5s", "--election-timeout-max", "15s"];
 /// Datagrams a second.
 const A_SECOND: u32 = 10_000;
 /// Askings for repair a second: less than one sender may.
@@ -46,8 +46,10 @@ const ROUND_READS: u64 = 4_096;
 /// One less than it takes: a read that finds the round full is forgotten, and has pushed out another.
 const NODE_READS: u64 = 1_023;
 const CONTROLLERS: u64 = 1_024;
-/// How often somebody asks until it hears that it asked too much.
+/// How often somebody asks until it hears that it asked too much,
 const TRIES: u32 = 200;
+/// and how long it waits each time: the leader is not to be without its followers for longer than it must.
+const REFUSAL_WAIT: Duration = Duration::from_millis(100);
 /// What a controller wants kept.
 const VALUE_BYTES: usize = 1_000;
 
@@ -197,7 +199,7 @@ fn hears_overloaded(voice: &mut Voice, next: impl Fn() -> Message, why: &str) {
         let datagram = voice.seal(&next());
         voice.send_to_group(&datagram);
         // Its datagram or the answer may be lost among so many.
-        let Some((opened, _)) = voice.hear() else { continue };
+        let Some((opened, _)) = voice.hear_within(REFUSAL_WAIT) else { continue };
         if let Message::Refused(refused) = opened.message
             && refused.detail.contains(why)
         {

@@ -54,6 +54,14 @@ impl Voice {
         Some((self.endpoint.open(&mut buffer[..length]).expect("an authentic answer"), from))
     }
 
+    /// The same for one that may be lost: it is not waited for as long.
+    pub(crate) fn hear_within(&mut self, wait: Duration) -> Option<(Opened, SocketAddr)> {
+        self.socket.set_read_timeout(Some(wait)).expect("a time limit");
+        let heard = self.hear();
+        self.socket.set_read_timeout(Some(ANSWER_WAIT)).expect("a time limit");
+        heard
+    }
+
     /// The next answer that is not to STATUS: DONE or REFUSED.
     pub(crate) fn answer(&mut self) -> Message {
         loop {
