@@ -50,6 +50,14 @@ impl Tap {
         })
         .await
     }
+
+    /// Who sent the last heartbeat that was heard, and in which term.
+    fn leader(&self) -> (String, u64) {
+        let lines = self.lines.lock().expect("no test panics with it");
+        let last = lines.iter().rfind(|line| line["message"] == "HEARTBEAT").expect("one was waited for");
+        let name = last["from"].as_str().expect("a name").to_owned();
+        (name, last["fields"]["term"].as_u64().expect("a term"))
+    }
 }
 
 impl Drop for Tap {
@@ -94,12 +102,14 @@ async fn a_tap_hears_an_entry_an_election_and_what_is_no_message() {
     assert!(entries.iter().any(|entry| entry["index"] == posted.index), "{heartbeat}");
     assert_eq!((&heartbeat["to"], &heartbeat["under"]), (&"all".into(), &"cluster".into()));
 
-    let leader = up.client(0).view().await.expect("a view").leader.expect("a leader");
-    assert_eq!(heartbeat["from"], leader);
-    show_in_words(&data, &leader);
+    wait_for("the pages to name who sends the heartbeats", async || {
+        (up.client(0).view().await?.leader? == tap.leader().0).then_some(())
+    })
+    .await;
+    show_in_words(&data, &tap).await;
     hear_what_is_no_message(&data, &tap).await;
 
-    let (from, old) = (tap.len(), heartbeat["fields"]["term"].as_u64().expect("a term"));
+    let (from, (leader, old)) = (tap.len(), tap.leader());
     let node = up.ready.nodes.iter().find(|node| node.name == leader).expect("a node of ours");
     kill_process(Pid::from_raw(node.pid).expect("a pid"), Signal::KILL).expect("the node runs");
     let later = |line: &Value| line["fields"]["term"].as_u64().is_some_and(|term| term > old);
@@ -118,17 +128,31 @@ async fn a_tap_hears_an_entry_an_election_and_what_is_no_message() {
 }
 
 /// In words, with filters and ends.
-fn show_in_words(data: &Path, leader: &str) {
-    let lines = said(data, &["--message", "heartbeat", "--from", leader, "--count", "3"]);
-    assert_eq!(lines.lines().count(), 3, "{lines}");
+async fn show_in_words(data: &Path, tap: &Tap) {
+    // Asked again if a busy machine has elected somebody else meanwhile.
+    let (leader, lines) = wait_for("three heartbeats of the leader", async || {
+        let (leader, _) = tap.leader();
+        let lines = counted(data, &["--message", "heartbeat", "--from", &leader], 3)?;
+        Some((leader, lines))
+    })
+    .await;
     for line in lines.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        assert_eq!(words[1..5], [leader, "→", "all", "HEARTBEAT"], "{line}");
+        assert_eq!(words[1..5], [leader.as_str(), "→", "all", "HEARTBEAT"], "{line}");
         assert!(words[5].starts_with("term=") && words[6].starts_with("prev=t"), "{line}");
     }
-    let others = said(data, &["--except", "HEARTBEAT", "--count", "2"]);
-    assert!(others.lines().count() == 2 && !others.contains("HEARTBEAT"), "{others}");
+    let others = wait_for("two other messages", async || counted(data, &["--except", "HEARTBEAT"], 2)).await;
+    assert!(!others.contains("HEARTBEAT"), "{others}");
     assert_eq!(said(data, &["--message", "WELCOME", "--for", "300ms"]), "", "nobody is founding");
+}
+
+/// What a tap prints that ends with so many lines; none if fewer came while it listened.
+fn counted(data: &Path, arguments: &[&str], count: usize) -> Option<String> {
+    let ends = ["--count", &count.to_string(), "--for", "5s"];
+    let lines = said(data, &[arguments, &ends].concat());
+    let came = lines.lines().count();
+    assert!(came <= count, "{lines}");
+    (came == count).then_some(lines)
 }
 
 /// Somebody else's datagram on the group is shown, with the reason why it is none.
