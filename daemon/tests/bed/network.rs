@@ -6,7 +6,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Set for the copy of this program that runs inside the namespace of the bridge: the network's name.
 const INSIDE: &str = "CHORUS_TEST_BED";
@@ -118,9 +118,10 @@ impl Network {
 
     /// No host hears any multicast any more, or all do again. Unicast passes.
     pub(crate) fn block_multicast(&mut self, block: bool) {
-        for k in 0..self.hosts {
-            self.change(k, |filter| filter.deaf_to_group = block);
-        }
+        // At once, as far as that goes: one after the other, some would hear it for as long as the others take.
+        let changes: Vec<_> =
+            (0..self.hosts).filter_map(|k| self.begin(k, |filter| filter.deaf_to_group = block)).collect();
+        changes.into_iter().for_each(Change::end);
     }
 
     /// Each host loses so many of a hundred datagrams that arrive there.
@@ -131,18 +132,25 @@ impl Network {
     }
 
     fn change(&mut self, k: usize, change: impl FnOnce(&mut Filter)) {
+        self.begin(k, change).into_iter().for_each(Change::end);
+    }
+
+    /// Begins it; none when the filter is so already.
+    fn begin(&mut self, k: usize, change: impl FnOnce(&mut Filter)) -> Option<Change> {
         let mut filter = self.filters[k].clone();
         change(&mut filter);
-        if filter != self.filters[k] {
-            filter.set(&self.host(k));
-            self.filters[k] = filter;
+        if filter == self.filters[k] {
+            return None;
         }
+        let begun = filter.begin(&self.host(k));
+        self.filters[k] = filter;
+        Some(begun)
     }
 }
 
 impl Filter {
     /// Takes the place of the host's whole filter at once.
-    fn set(&self, host: &str) {
+    fn begin(&self, host: &str) -> Change {
         let mut table = "*filter\n:INPUT ACCEPT [0:0]\n".to_owned();
         for &from in &self.deaf_to {
             writeln!(table, "-A INPUT -s {} -j DROP", address_of(from)).expect("a string takes everything");
@@ -160,14 +168,27 @@ impl Filter {
                 .expect("a string takes everything");
         }
         table.push_str("COMMIT\n");
-        let mut restore = Command::new("ip")
+        let mut process = Command::new("ip")
             .args(["netns", "exec", host, "iptables-restore", "-w"])
             .stdin(Stdio::piped())
             .spawn()
             .expect("iptables-restore");
-        restore.stdin.take().expect("its input").write_all(table.as_bytes()).expect("it reads");
-        let ended = restore.wait().expect("its end");
-        assert!(ended.success(), "iptables-restore refused:\n{table}");
+        process.stdin.take().expect("its input").write_all(table.as_bytes()).expect("it reads");
+        Change { process, table }
+    }
+}
+
+/// A filter that is about to be in force.
+struct Change {
+    process: Child,
+    table: String,
+}
+
+impl Change {
+    /// Waits until it is.
+    fn end(mut self) {
+        let ended = self.process.wait().expect("its end");
+        assert!(ended.success(), "iptables-restore refused:\n{}", self.table);
     }
 }
 
