@@ -55,7 +55,7 @@ async fn story(mut network: Network) {
     assert!(code == Some(0) && said.contains("nothing needs attention on 10.77.77.254"), "{said}");
 
     strangers(&mut office, &nodes).await;
-    firewalls(&mut office, &network).await;
+    firewalls(&mut office, &network, &nodes).await;
     network.lose(30);
     office.see("loss", office.visit(&[]).await.expect("a visit"), &["loss"]);
     network.lose(0);
@@ -163,7 +163,7 @@ fn noise(group: SocketAddr) -> JoinHandle<()> {
 }
 
 /// Firewalls that drop what they should not, each on another host.
-async fn firewalls(office: &mut Office, network: &Network) {
+async fn firewalls(office: &mut Office, network: &Network, nodes: &Nodes) {
     let drop = |k: usize, rule: &str| {
         let words: Vec<&str> = rule.split_whitespace().collect();
         let command = ["netns", "exec", &network.host(k), "iptables", "-A", "INPUT"];
@@ -172,8 +172,13 @@ async fn firewalls(office: &mut Office, network: &Network) {
     drop(0, "-d 224.0.0.0/4");
     drop(1, "-p udp -m length --length 1200:65535");
     drop(2, &format!("-p udp -s {HERE} -d {}", address_of(2)));
-    // The nodes find out who hears whom.
-    sleep(Duration::from_secs(2)).await;
+    wait_for("n1 to find out that no multicast reaches it", async || {
+        let view = nodes.onlooker().view(0).await?;
+        let by_unicast = view["nodes"].as_array()?.iter().filter(|node| node["heard_by"] == "unicast");
+        let by_unicast: Vec<&Value> = by_unicast.map(|node| &node["name"]).collect();
+        (1..nodes.len()).all(|k| by_unicast.iter().any(|other| **other == *name(k))).then_some(())
+    })
+    .await;
     let peers = office.peers.clone();
     let inside = office.visit_at(&network.host(0), "eth0", &["--peers", &peers]);
     let outside = office.visit(&["--peers", &peers]);
@@ -335,7 +340,7 @@ impl Office {
 
 /// The cluster of the nodes, as HELLO names it.
 async fn cluster(nodes: &Nodes) -> Cluster {
-    let view = nodes.onlooker().view(0).await.unwrap_or_else(|| panic!("{} does not answer", name(0)));
+    let view = wait_for("n1 to answer", async || nodes.onlooker().view(0).await).await;
     let id = view["cluster"].as_str().expect("an id");
     let id = std::array::from_fn(|n| u8::from_str_radix(&id[2 * n..2 * n + 2], 16).expect("a digit"));
     Cluster { id, epoch: view["epoch"].as_u64().expect("an epoch") }

@@ -290,10 +290,13 @@ impl Onlooker {
         best.map(|(_, leader)| leader)
     }
 
-    /// A counter or gauge of node `k`.
-    pub(crate) async fn metric(&self, k: usize, name: &str) -> Option<u64> {
-        let answer = self.http.get(url(k, "/metrics")).send().await.ok()?.text().await.ok()?;
-        metrics::value(&answer, name)
+    /// A counter or gauge of node `k`, which runs: on a busy machine one look may find no answer in time.
+    pub(crate) async fn metric(&self, k: usize, metric: &str) -> u64 {
+        wait_for(&format!("{} to tell {metric}", name(k)), async || {
+            let answer = self.http.get(url(k, "/metrics")).send().await.ok()?.text().await.ok()?;
+            metrics::value(&answer, metric)
+        })
+        .await
     }
 
     pub(crate) async fn view(&self, k: usize) -> Option<Value> {
