@@ -61,6 +61,18 @@ impl Cluster {
         cluster
     }
 
+    /// The same without loss, of nodes that wait longer for a leader: a machine that stands still for a moment costs none.
+    pub(crate) fn start_patient(nodes: usize) -> Self {
+        let mut cluster = Self::prepare(nodes, nodes, 0.0);
+        for place in 0..nodes {
+            let config = &mut cluster.places[place].config;
+            (config.election_timeout_min, config.election_timeout_max) =
+                (Duration::from_secs(1), Duration::from_secs(2));
+            cluster.run(place);
+        }
+        cluster
+    }
+
     /// Makes places for nodes n1 to nN, the first of them voters, and starts none.
     pub(crate) fn prepare(nodes: usize, voters: usize, loss: f64) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the test");

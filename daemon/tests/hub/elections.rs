@@ -53,7 +53,7 @@ async fn a_leader_that_stops_hands_over_at_once() {
 
 #[tokio::test]
 async fn a_leader_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
-    let cluster = Cluster::start(3, 0.0);
+    let cluster = Cluster::start_patient(3);
     let first = cluster.leader().await;
     cluster.post(first, "a", "one").await;
     cluster.set_cut(first, true);

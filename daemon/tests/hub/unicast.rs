@@ -80,7 +80,7 @@ async fn a_group_that_dies_and_comes_back_costs_no_term() {
 
 #[tokio::test]
 async fn a_follower_that_the_group_does_not_reach_follows_by_copies_alone() {
-    let cluster = Cluster::start(3, 0.0);
+    let cluster = Cluster::start_patient(3);
     let leader = cluster.leader().await;
     heard_by(&cluster, "multicast").await;
     let term = cluster.handle(leader).view.borrow().term;
@@ -90,13 +90,17 @@ async fn a_follower_that_the_group_does_not_reach_follows_by_copies_alone() {
         cluster.post(deaf, &format!("q{number}"), "one does not hear the group").await;
     }
     assert_eq!(cluster.agree(&[0, 1, 2]).await.len(), 20);
-    assert!(copies(&cluster, leader) > 0);
+    // Before it misses its leader it may hold all of it already, by repairs.
+    wait_for("the leader to send copies", || async { (copies(&cluster, leader) > 0).then_some(()) }).await;
     assert_eq!(cluster.leader().await, leader, "nobody else missed it");
     assert_eq!(cluster.handle(leader).view.borrow().term, term);
-    let view = cluster.handle(deaf).view.borrow().clone();
-    let told = view.nodes.iter().find(|node| Some(&node.name) == view.node.as_ref()).expect("itself");
     let name = cluster.places[leader].config.name.clone();
-    assert!(told.unicast_only.contains(&name), "{:?}", told.unicast_only);
+    wait_for("it to tell that it hears the leader by unicast alone", || async {
+        let view = cluster.handle(deaf).view.borrow().clone();
+        let told = view.nodes.iter().find(|node| Some(&node.name) == view.node.as_ref()).expect("itself");
+        told.unicast_only.contains(&name).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
