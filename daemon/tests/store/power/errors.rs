@@ -3,13 +3,13 @@
 //! A failed write is final: the process says so and ends. What it acknowledged before is there, whether the machine
 //! lives on or loses its power, and also if the system took what it could not write for written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 
-use super::Stage;
 use super::disk::Loss;
 use super::images::{Machine, judge_all};
 use super::judge::{judge, judge_directory};
@@ -17,6 +17,7 @@ use super::life::{EXIT_FAILED, Script};
 use super::reference::Reference;
 use super::remarks::Remark;
 use super::trace::{self, Step};
+use super::{Stage, cores};
 
 /// Files whose every write, truncation and sync counts: what a node knows is in them.
 const KEPT: [&str; 5] = ["log.db", "log.db-wal", "promise", "state.db", "state.db-wal"];
@@ -33,35 +34,35 @@ fn for_every_call(
     fault: impl Fn(u64) -> String + Sync,
     examine: impl Fn(&Stage, u64, i32) -> Result<(), String> + Sync,
 ) -> u64 {
-    let (next, ended) = (AtomicU64::new(1), AtomicBool::new(false));
-    let failures = Mutex::new(Vec::new());
-    let work = || {
-        while !ended.load(Ordering::Relaxed) {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let stage = Stage::new();
-            std::fs::write(stage.control(), fault(number)).unwrap();
-            let code = stage.run(script).code().unwrap();
-            if stage.hits().is_empty() {
-                ended.store(true, Ordering::Relaxed);
-                return;
-            }
-            if let Err(wrong) = examine(&stage, number, code) {
-                failures.lock().unwrap().push(format!(
-                    "{} ({}): {wrong}",
-                    fault(number),
-                    stage.hits().join(", ")
-                ));
-            }
+    let (next, last) = (AtomicU64::new(1), AtomicU64::new(u64::MAX));
+    let failures = Mutex::new(BTreeMap::new());
+    let work = || loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number > last.load(Ordering::Relaxed) {
+            return;
+        }
+        let stage = Stage::new();
+        std::fs::write(stage.control(), fault(number)).unwrap();
+        let code = stage.run(script).code().unwrap();
+        if stage.hits().is_empty() {
+            last.fetch_min(number - 1, Ordering::Relaxed);
+            return;
+        }
+        if let Err(wrong) = examine(&stage, number, code) {
+            let told = format!("{} ({}): {wrong}", fault(number), stage.hits().join(", "));
+            failures.lock().unwrap().insert(number, told);
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+        // A life also waits, for what it asked its own threads to do: one for each core would leave the cores idle at times.
+        for _ in 0..2 * cores() {
             scope.spawn(work);
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "{} failed\n{}", failures.len(), failures.join("\n"));
-    next.into_inner()
+    let told: Vec<String> = failures.into_values().collect();
+    assert!(told.is_empty(), "{} failed\n{}", told.len(), told.join("\n"));
+    last.into_inner()
 }
 
 /// Whether the call that failed was one that a node must not survive. While a database is closed SQLite copies the WAL

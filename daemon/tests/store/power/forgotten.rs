@@ -17,7 +17,7 @@ use super::judge::{Heir, lay_out};
 use super::life::{self, Script};
 use super::remarks::Content;
 use super::trace::{self, Step};
-use super::{FORKS, Stage, memory};
+use super::{FORKS, Stage, cores, memory};
 
 /// What a start made of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,9 +36,8 @@ enum Outcome {
 fn a_disk_that_forgets_a_sync_makes_no_shorter_log_that_votes() {
     let outcomes = Mutex::new(BTreeMap::new());
     let seeds: Vec<u64> = (1..=8).collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for part in seeds.chunks(seeds.len().div_ceil(cores)) {
+        for part in seeds.chunks(seeds.len().div_ceil(cores())) {
             let outcomes = &outcomes;
             scope.spawn(move || part.iter().for_each(|seed| forget(*seed, outcomes)));
         }

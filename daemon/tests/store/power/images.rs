@@ -1,6 +1,6 @@
 //! Plays a recorded life back, and has every image of it judged.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -10,9 +10,9 @@ use fastrand::Rng;
 use super::disk::{Disk, Image, Loss};
 use super::expected::Expected;
 use super::judge;
-use super::memory;
 use super::reference::Reference;
 use super::trace::Step;
+use super::{cores, memory};
 
 /// Of those that fail so many are left to be looked at.
 const KEPT_MAX: usize = 3;
@@ -23,6 +23,33 @@ struct Case {
     loss: Loss,
     image: Image,
     expected: Arc<Expected>,
+}
+
+/// What is wrong, by step and loss: told in this order, whoever found it first.
+#[derive(Default)]
+struct Failures(Mutex<BTreeMap<(usize, usize), Failure>>);
+
+struct Failure {
+    told: String,
+    image: Option<Image>,
+}
+
+impl Failures {
+    fn add(&self, step: usize, loss: usize, failure: Failure) {
+        let mut all = self.0.lock().unwrap();
+        all.insert((step, loss), failure);
+        if let Some(behind) = all.values_mut().nth(KEPT_MAX) {
+            behind.image = None;
+        }
+    }
+
+    /// In words; the first few with where their images are.
+    fn told(self) -> Vec<String> {
+        let all = self.0.into_inner().unwrap();
+        all.into_values()
+            .map(|Failure { told, image }| told + &image.as_ref().map_or_else(String::new, keep))
+            .collect()
+    }
 }
 
 /// What came of a life's images.
@@ -77,10 +104,10 @@ pub(super) fn judge_all(
     seed: u64,
     reference: &Reference,
 ) -> Judged {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = cores();
     let (sender, receiver) = sync_channel::<Case>(2 * cores);
     let (receiver, count) = (Mutex::new(receiver), AtomicUsize::new(0));
-    let failures = Mutex::new(Vec::new());
+    let failures = Failures::default();
     std::thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| work(&receiver, reference, &count, &failures));
@@ -88,7 +115,7 @@ pub(super) fn judge_all(
         produce(machine, steps, every, seed, &sender, &failures);
         drop(sender);
     });
-    let failures = failures.into_inner().unwrap();
+    let failures = failures.told();
     assert!(
         failures.is_empty(),
         "life {seed}: {} images failed\n{}",
@@ -104,13 +131,14 @@ fn produce(
     every: usize,
     seed: u64,
     sender: &SyncSender<Case>,
-    failures: &Mutex<Vec<String>>,
+    failures: &Failures,
 ) {
     let mut seen = HashSet::new();
     let mut expected = Arc::new(machine.expected.clone());
     for (number, step) in steps.iter().enumerate() {
         if let Err(wrong) = machine.play(step) {
-            failures.lock().unwrap().push(format!("step {number}: a restart found it wrong: {wrong}"));
+            let told = format!("step {number}: a restart found it wrong: {wrong}");
+            failures.add(number, 0, Failure { told, image: None });
             return;
         }
         if matches!(step, Step::Remark(_)) {
@@ -141,12 +169,7 @@ fn digest(image: &Image) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn work(
-    receiver: &Mutex<Receiver<Case>>,
-    reference: &Reference,
-    count: &AtomicUsize,
-    failures: &Mutex<Vec<String>>,
-) {
+fn work(receiver: &Mutex<Receiver<Case>>, reference: &Reference, count: &AtomicUsize, failures: &Failures) {
     loop {
         let next = receiver.lock().unwrap().recv();
         let Ok(Case { step, loss, image, expected }) = next else { return };
@@ -156,9 +179,7 @@ fn work(
         let wrong = judged.unwrap_or_else(|_| Err("a panic, shown above".to_owned()));
         if let Err(wrong) = wrong {
             let told = format!("step {step}, {loss:?} of what was not synced: {wrong}");
-            let mut failures = failures.lock().unwrap();
-            let kept = if failures.len() < KEPT_MAX { keep(&image) } else { String::new() };
-            failures.push(told + &kept);
+            failures.add(step, loss as usize, Failure { told, image: Some(image) });
         }
     }
 }

@@ -39,6 +39,11 @@ pub(crate) fn memory() -> TempDir {
     if shared.is_dir() { tempfile::tempdir_in(shared).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
+/// How much is judged at once.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Held for writing while a process is made: until it runs its own program it has the locks on all directories that are
 /// open here, and whoever opens one again would find it in use. Held for reading by the judge.
 static FORKS: RwLock<()> = RwLock::new(());

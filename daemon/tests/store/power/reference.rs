@@ -1,7 +1,7 @@
 //! What a state must be: the same entries, applied by stores that nothing ever happened to.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::Mutex;
 
 use chorus_proto::types::EntryId;
@@ -66,23 +66,26 @@ pub(super) fn digest(state: &Connection) -> rusqlite::Result<Digest> {
         let mut rows = state.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))?;
         let columns = rows.column_count();
         let mut rows = rows.query([])?;
-        let mut line = String::new();
+        let mut line = Vec::new();
         while let Some(row) = rows.next()? {
             line.clear();
             for column in 0..columns {
                 write_value(&mut line, row.get_ref(column)?);
             }
-            hasher.update(line.as_bytes());
+            hasher.update(&line);
         }
     }
     Ok(*hasher.finalize().as_bytes())
 }
 
-fn write_value(line: &mut String, value: ValueRef<'_>) {
+fn write_value(line: &mut Vec<u8>, value: ValueRef<'_>) {
     match value {
-        ValueRef::Null => line.push_str("- "),
+        ValueRef::Null => line.extend_from_slice(b"- "),
         ValueRef::Integer(number) => write!(line, "{number} ").unwrap(),
         ValueRef::Real(number) => write!(line, "{number} ").unwrap(),
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => write!(line, "{} {bytes:?} ", bytes.len()).unwrap(),
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            write!(line, "{} ", bytes.len()).unwrap();
+            line.extend_from_slice(bytes);
+        }
     }
 }
