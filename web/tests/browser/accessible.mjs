@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import axe from 'axe-core';
-import { live, newTab, newWindow, nodes, silent, withBrowser } from './browser.mjs';
+import { byTwos, live, newTab, newWindow, nodes, silent, withBrowser } from './browser.mjs';
 import { fill } from './pages.mjs';
 
 /** Bytes of a page and all that it loads at first. */
@@ -27,14 +27,13 @@ await withBrowser(async (browser) => {
   for (const colorScheme of ['light', 'dark']) {
     // axe-core brings itself into the page; what the page itself may do is looked at elsewhere.
     const context = await newWindow(browser, { colorScheme, bypassCSP: true, reducedMotion: 'reduce' });
-    for (const width of WIDTHS) {
-      for (const path of paths) await look(context, path, width, colorScheme);
-    }
+    const views = WIDTHS.flatMap((width) => paths.map((path) => [path, width]));
+    await byTwos(views, ([path, width]) => look(context, path, width, colorScheme));
     // The places are the same in both.
-    if (colorScheme === 'light') for (const path of paths) await zoom(context, path, colorScheme);
+    if (colorScheme === 'light') await byTwos(paths, (path) => zoom(context, path, colorScheme));
     await context.close();
   }
-  assert.deepEqual(findings, []);
+  assert.deepEqual(findings.toSorted(), []);
   await theListOfShortcuts(browser);
   await firstLoads(browser, paths.filter((path) => path !== '/nowhere'));
 });
@@ -129,7 +128,7 @@ async function theListOfShortcuts(browser) {
 }
 
 async function firstLoads(browser, paths) {
-  for (const path of paths) {
+  await byTwos(paths, async (path) => {
     const context = await newWindow(browser);
     const { tab } = await newTab(context);
     const foreign = [];
@@ -146,5 +145,5 @@ async function firstLoads(browser, paths) {
     assert.deepEqual(foreign, [], `${path} asks nobody else`);
     assert.ok(bytes > 0 && bytes <= FIRST_LOAD_BYTES_MAX, `${path}: ${bytes} bytes`);
     await context.close();
-  }
+  });
 }

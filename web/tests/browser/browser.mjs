@@ -25,6 +25,13 @@ export function nodes() {
   return JSON.parse(process.argv[2]);
 }
 
+/** Does some work with each of them, two at a time: a page takes one core, and waits now and then. */
+export async function byTwos(items, work) {
+  const left = items.values();
+  const goOn = async () => { for (const item of left) await work(item); };
+  await Promise.all([goOn(), goOn()]);
+}
+
 /** A window of its own, with its own memory. */
 export async function newWindow(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 900, height: 760 }, colorScheme: 'light', ...options });

@@ -3,7 +3,9 @@
 //   node lighthouse.mjs '[{"name":"n1","url":"http://127.0.0.1:8000/","pid":4711}, …]'
 
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:net';
+import { Worker, isMainThread, parentPort, workerData } from 'node:worker_threads';
 import lighthouse, { desktopConfig } from 'lighthouse';
 import { nodes, withBrowser } from './browser.mjs';
 import { fill } from './pages.mjs';
@@ -15,19 +17,39 @@ const CATEGORIES = ['accessibility', 'best-practices'];
 const LOAD_MAX_MS = 5_000;
 
 const [node] = nodes();
-const port = await freePort();
 /** What is too low, and why: all of it is told at once. */
 const findings = [];
 
-await withBrowser(async (browser) => {
+if (isMainThread) {
   // It judges no page whose status is an error.
-  const paths = await fill(browser, node);
-  for (const path of paths.filter((one) => one !== '/nowhere')) await look(path);
-}, [`--remote-debugging-port=${port}`]);
-assert.deepEqual(findings, []);
+  const paths = (await filled()).filter((path) => path !== '/nowhere');
+  await Promise.all((await freePorts(2)).map((port, half) => withBrowser(
+    () => lookAside(port, paths.filter((_, n) => n % 2 === half)),
+    [`--remote-debugging-port=${port}`],
+  )));
+  assert.deepEqual(findings, []);
+} else {
+  const { port, paths } = workerData;
+  for (const path of paths) await look(port, path);
+  parentPort.postMessage(findings);
+}
 
-async function look(path) {
-  const flags = { port, logLevel: 'error', output: 'json', onlyCategories: CATEGORIES, maxWaitForLoad: LOAD_MAX_MS, throttlingMethod: 'provided', disableFullPageScreenshot: true };
+async function filled() {
+  let paths = [];
+  await withBrowser(async (browser) => { paths = await fill(browser, node); });
+  return paths;
+}
+
+/** One of two at a time, each with a browser of its own; and with a thread, as Lighthouse runs only once in each. */
+async function lookAside(port, paths) {
+  const thread = new Worker(new URL(import.meta.url), { argv: process.argv.slice(2), workerData: { port, paths } });
+  const [told] = await once(thread, 'message');
+  findings.push(...told);
+}
+
+/** As Lighthouse does by default: it only computes what a slow network does, and waits for a second of silence, not for five. */
+async function look(port, path) {
+  const flags = { port, logLevel: 'error', output: 'json', onlyCategories: CATEGORIES, maxWaitForLoad: LOAD_MAX_MS, disableFullPageScreenshot: true };
   const run = await lighthouse(new URL(path, node.url).href, flags, desktopConfig);
   const { categories, audits, runtimeError } = run.lhr;
   if (runtimeError) findings.push(`${path}: ${runtimeError.message}`);
@@ -40,10 +62,11 @@ async function look(path) {
   }
 }
 
-async function freePort() {
-  const server = createServer();
-  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  const { port: free } = server.address();
-  await new Promise((resolve) => { server.close(resolve); });
-  return free;
+/** So many ports that are free. */
+async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => server.address().port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
 }
