@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::engine::{Engine, said};
+use crate::engine::{Engine, alone, said};
 
 /// Made once and kept.
 const NAME: &str = "chorus-test/debian";
@@ -23,6 +23,7 @@ pub(crate) fn image(engine: &Engine) -> &'static str {
 /// called before.
 pub(crate) fn packed() -> PathBuf {
     let packed = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian.tar");
+    let _once = alone(&packed.with_extension("in-use"));
     if !packed.exists() {
         let begun = packed.with_extension("begun");
         let made = Command::new("mmdebstrap")

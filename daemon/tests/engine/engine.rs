@@ -34,7 +34,7 @@ pub(crate) fn with_networks(test: &str, story: impl FnOnce(Engine)) {
     if env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).output().expect("ip of iproute2");
         said(up, "ip link set lo up");
-        return story(Engine::start_with(&[]));
+        return story(Engine::start_with("networks", &[]));
     }
     debian::packed();
     // The kernel ends the copy if this one dies without a chance to.
@@ -51,16 +51,14 @@ pub(crate) fn with_networks(test: &str, story: impl FnOnce(Engine)) {
 impl Engine {
     /// One whose containers have no network but loopback.
     pub(crate) fn start() -> Self {
-        Self::start_with(&["--bridge", "none", "--iptables=false", "--ip6tables=false"])
+        Self::start_with("loopback", &["--bridge", "none", "--iptables=false", "--ip6tables=false"])
     }
 
-    fn start_with(networks: &[&str]) -> Self {
-        // Images stay for the next run; what belongs to this run goes with it.
-        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine");
+    fn start_with(kind: &str, networks: &[&str]) -> Self {
+        // Images stay for the next run; what belongs to this run goes with it. Two engines would not share them.
+        let images = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("engine-{kind}"));
         fs::create_dir_all(&images).expect("a directory below target");
-        // Two engines would not share it.
-        let alone = File::create(images.join("in-use")).expect("a file below target");
-        flock(&alone, FlockOperation::LockExclusive).expect("a lock on a file");
+        let alone = alone(&images.join("in-use"));
         let run = tempfile::tempdir().expect("a directory for the engine");
         let socket = run.path().join("docker.sock");
         let log = File::create(run.path().join("log")).expect("a file for the engine's words");
@@ -136,6 +134,13 @@ impl Drop for Engine {
         let _asked = Command::new("kill").arg(self.daemon.id().to_string()).status();
         let _ended = self.daemon.wait();
     }
+}
+
+/// Waits until nobody else has this, in this process or another: it is ours until the result is dropped.
+pub(crate) fn alone(lock: &Path) -> File {
+    let file = File::create(lock).expect("a file below target");
+    flock(&file, FlockOperation::LockExclusive).expect("a lock on a file");
+    file
 }
 
 /// What a command printed, which must have succeeded.
