@@ -1,5 +1,6 @@
 //! The doctor, on networks that are ill in every way that it knows.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -45,7 +46,7 @@ async fn story(mut network: Network) {
     nodes.start_all();
     nodes.converge().await;
     let directory = evidence.directory().to_owned();
-    let mut office = Office { directory, peers: nodes.peers(), seen: BTreeSet::new() };
+    let office = Office { directory, peers: nodes.peers(), seen: RefCell::default() };
 
     let (well, words) = (office.visit(&[]), office.words(&[]));
     let well = well.await.expect("a visit");
@@ -54,14 +55,13 @@ async fn story(mut network: Network) {
     let (code, said) = words.await.expect("a visit");
     assert!(code == Some(0) && said.contains("nothing needs attention on 10.77.77.254"), "{said}");
 
-    strangers(&mut office, &nodes).await;
-    firewalls(&mut office, &network, &nodes).await;
+    tokio::join!(strangers(&office, &nodes), lonely_host(&office));
+    firewalls(&office, &network, &nodes).await;
     network.lose(30);
     office.see("loss", office.visit(&[]).await.expect("a visit"), &["loss"]);
     network.lose(0);
-    faded(&mut office).await;
-    lonely_hosts(&mut office).await;
-    machine(&mut office).await;
+    tokio::join!(faded(&office), machine(&office));
+    bridge(&office).await;
     nodes.kill(&[1, 2]);
     let onlooker = nodes.onlooker();
     wait_for("n1 to see that it is alone", async || {
@@ -71,8 +71,9 @@ async fn story(mut network: Network) {
     .await;
     office.see("alone", office.visit(&[]).await.expect("a visit"), &["no-leader", "voter-missing"]);
 
-    let all: BTreeSet<&str> = FINDINGS.lines().filter_map(code_of).collect();
-    let missing: Vec<&&str> = all.iter().filter(|code| !office.seen.contains(**code)).collect();
+    let (all, seen): (BTreeSet<&str>, _) =
+        (FINDINGS.lines().filter_map(code_of).collect(), office.seen.take());
+    let missing: Vec<&&str> = all.iter().filter(|code| !seen.contains(**code)).collect();
     assert!(
         all.len() > 20 && missing.is_empty(),
         "of {} findings these were not provoked: {missing:?}",
@@ -105,7 +106,7 @@ fn is_told(told: &Value) {
 }
 
 /// Nodes that are none, or none of ours.
-async fn strangers(office: &mut Office, nodes: &Nodes) {
+async fn strangers(office: &Office, nodes: &Nodes) {
     let (secret, cluster) = (office.secret(), cluster(nodes).await);
     let group: SocketAddr = GROUP.parse().expect("an address");
     let mut ill = Stranger::new("n9", secret, cluster);
@@ -163,7 +164,7 @@ fn noise(group: SocketAddr) -> JoinHandle<()> {
 }
 
 /// Firewalls that drop what they should not, each on another host.
-async fn firewalls(office: &mut Office, network: &Network, nodes: &Nodes) {
+async fn firewalls(office: &Office, network: &Network, nodes: &Nodes) {
     let drop = |k: usize, rule: &str| {
         let words: Vec<&str> = rule.split_whitespace().collect();
         let command = ["netns", "exec", &network.host(k), "iptables", "-A", "INPUT"];
@@ -188,7 +189,7 @@ async fn firewalls(office: &mut Office, network: &Network, nodes: &Nodes) {
 }
 
 /// Multicast that passes at first, as behind a switch that forgets.
-async fn faded(office: &mut Office) {
+async fn faded(office: &Office) {
     let visit = office.visit(&["--for", "9s"]);
     sleep(Duration::from_secs(3)).await;
     let rule = ["INPUT", "-s", &address_of(1).to_string(), "-d", "224.0.0.0/4", "-j", "DROP"];
@@ -198,8 +199,8 @@ async fn faded(office: &mut Office) {
     office.see("faded", visit, &["multicast-faded"]);
 }
 
-/// Interfaces that cannot do it, on a host without nodes; and a bridge and a port here.
-async fn lonely_hosts(office: &mut Office) {
+/// Interfaces that cannot do it, on a host without nodes.
+async fn lonely_host(office: &Office) {
     let spare = Spare::make();
     let (none, down) = (office.visit_at(&spare.0, "any", &[]), office.visit_at(&spare.0, "v0", &[]));
     office.see("no interface", none.await.expect("a visit"), &["no-interface"]);
@@ -213,7 +214,10 @@ async fn lonely_hosts(office: &mut Office) {
     let out = ["netns", "exec", &spare.0, "iptables", "-A", "OUTPUT", "-d", "224.0.0.0/4", "-j", "DROP"];
     run("ip", &out);
     office.see("mute", office.visit_at(&spare.0, "v0", &[]).await.expect("a visit"), &["cannot-send"]);
+}
 
+/// A bridge that may forget its members, and a port that another program has.
+async fn bridge(office: &Office) {
     let taken = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     let group = format!("239.255.77.77:{}", taken.local_addr().expect("its address").port());
     run("ip", &["link", "set", "br0", "type", "bridge", "mcast_snooping", "1"]);
@@ -224,7 +228,7 @@ async fn lonely_hosts(office: &mut Office) {
 }
 
 /// A slow disk that is almost full, keys that others may read, and data that is not there.
-async fn machine(office: &mut Office) {
+async fn machine(office: &Office) {
     let data = office.directory.join("slow");
     fs::create_dir_all(&data).expect("a directory");
     let fault = office.directory.join("slow.fault");
@@ -249,7 +253,7 @@ struct Office {
     /// The nodes' own sockets.
     peers: String,
     /// Every finding so far.
-    seen: BTreeSet<String>,
+    seen: RefCell<BTreeSet<String>>,
 }
 
 /// One visit.
@@ -313,7 +317,7 @@ impl Office {
     }
 
     /// These were found, each with a sentence and a remedy.
-    fn see(&mut self, what: &str, visit: Visit, expected: &[&str]) {
+    fn see(&self, what: &str, visit: Visit, expected: &[&str]) {
         let codes = visit.codes();
         for code in expected {
             assert!(codes.contains(*code), "{what}: no {code} in {}", visit.json);
@@ -325,7 +329,7 @@ impl Office {
             let told = |part: &str| finding[part].as_str().is_some_and(|text| text.len() > 10);
             assert!(told("sentence") && told("remedy"), "{finding}");
         }
-        self.seen.extend(codes);
+        self.seen.borrow_mut().extend(codes);
     }
 
     fn key(&self) -> PathBuf {
