@@ -321,7 +321,8 @@ impl Stores {
         }
         if self.0.spoilt.note(index) {
             warn!(
-                "entry {index} of log.db is damaged ({how}): it was applied and goes, with all before it; is the disk failing?"
+                "entry {index} of log.db is damaged ({how}): it was applied and goes, with all before it, once another follows; is \
+                 the disk failing?"
             );
             self.0.reports.damaged(index);
         }
