@@ -1,5 +1,6 @@
 //! A node that the founding record does not name hears, applies, serves and forwards; it does not vote.
 
+use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::feed::Feed;
 use crate::up::{Up, five_free_ports, up_command};
@@ -16,9 +17,7 @@ async fn a_learner_serves_what_the_voters_agree_on_and_counts_in_no_majority() {
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 2);
 
-    let view = cluster.client(0).view().await.expect("a view");
-    let roles: Vec<&str> = view.nodes.iter().map(|node| node.role.as_str()).collect();
-    assert_eq!(roles.iter().filter(|role| **role == "learner").count(), 1, "{view:?}");
+    hears_of_learners(&cluster.client(0), &["n4"]).await;
 
     // Two voters and the learner are enough, one voter and the learner are not.
     let leader = cluster.leader().await;
@@ -53,17 +52,21 @@ async fn up_with_learners_serves_the_pages_from_each_of_them_and_keeps_their_num
         });
         assert!(page.await.contains("<form"), "it takes posts too");
     }
-    wait_for("a learner to hear both", async || {
-        let nodes = up.client(3).view().await?.nodes;
-        let learners: Vec<&str> =
-            nodes.iter().filter(|node| node.role == "learner").map(|node| node.name.as_str()).collect();
-        (learners == ["n4", "n5"]).then_some(())
-    })
-    .await;
+    hears_of_learners(&up.client(3), &["n4", "n5"]).await;
     up.stop().await;
 
     let up = Up::start(&data, 3, port);
     assert_eq!(up.ready.nodes.len(), 5, "the directory says how many there are");
     assert_eq!(up.client(4).all_quotes().await.len(), 2);
     up.stop().await;
+}
+
+/// A node hears of a learner by its HELLO, and of its own entries long before.
+async fn hears_of_learners(at: &Client, expected: &[&str]) {
+    wait_for("a node to hear of all learners", async || {
+        let nodes = at.view().await?.nodes;
+        let learners = nodes.iter().filter(|node| node.role == "learner").map(|node| node.name.as_str());
+        learners.eq(expected.iter().copied()).then_some(())
+    })
+    .await;
 }
