@@ -17,6 +17,7 @@ use super::digest::Objects;
 use super::failure::Failure;
 use super::meter::Meter;
 use super::readers::Readers;
+use super::sqlite::Synchronous;
 use super::state::{self, Head, failed, store_head};
 use super::upcoming::{Decoded, Upcoming};
 use super::{Applied, AppliedEntry, Changes, Reports, StoreError, directory, events};
@@ -231,7 +232,8 @@ impl State {
         readers: &Arc<Readers>,
         failure: &Failure,
     ) -> Result<Self, StoreError> {
-        let checkpointer = Checkpointer::start(&path, &mut connection, Some(Arc::clone(readers)), failure)?;
+        let writer = (&mut connection, Synchronous::Normal);
+        let checkpointer = Checkpointer::start(&path, writer, Some(Arc::clone(readers)), failure)?;
         let objects = Objects::of(&connection).map_err(failed(&path))?;
         objects.take_over(&mut head);
         let meter = Meter::start(&connection, boards, usage).map_err(failed(&path))?;

@@ -5,7 +5,14 @@
 //! the bulk, and the writer copies the small rest itself between two of its transactions. What is left then are readers:
 //! as long as one of them sees the WAL it cannot start again. If they overlap without end, new ones are held back until
 //! those that read are done, 2 s at most.
+//!
+//! A pass begins with a sync of the whole WAL. What the disk then takes at once keeps the log's own syncs waiting, on all
+//! nodes at the same moment, for all write the same. So the thread syncs a WAL whose commits do not wait for it every MiB,
+//! and each node draws anew, each time, how long its WAL may become (measured with 16 clients, three nodes on one disk:
+//! 99 of 100 writes within 5.5 ms instead of 14.5, the longest 9 ms instead of 33).
 
+use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,14 +22,17 @@ use std::thread::JoinHandle;
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB};
 
-use super::failure::Failure;
+use super::backup::random;
+use super::failure::{Failure, system};
 use super::readers::Readers;
-use super::sqlite::{Synchronous, disk, open_writer};
+use super::sqlite::{Synchronous, disk, open_writer, wal};
 use super::{StoreError, spawn};
 
-/// A WAL shorter than this (16 MiB) is left alone: what is copied seldom is copied less, for a page that changes often goes
-/// once.
-const FRAMES_MIN: u32 = 4_096;
+/// A WAL shorter than what is drawn of this (12 to 20 MiB) is left alone: what is copied seldom is copied less, for a page
+/// that changes often goes once.
+const FRAMES_MIN: RangeInclusive<u32> = 3_072..=5_120;
+/// So many new frames (1 MiB) are synced at once, where commits do not do it.
+const SYNC_FRAMES: u32 = 256;
 /// So few frames the writer copies itself, between two transactions.
 const LAST_PASS_FRAMES: u32 = 500;
 /// Or this part of a long WAL: a writer that is faster than the thread beside it must wait for the disk once.
@@ -40,12 +50,22 @@ pub(super) struct Checkpointer {
     copied: Arc<AtomicU32>,
     running: Arc<AtomicBool>,
     /// None only while this is dropped.
-    wake: Option<SyncSender<()>>,
+    wake: Option<SyncSender<Chore>>,
     thread: Option<JoinHandle<()>>,
+    lengths: fastrand::Rng,
     longest: u32,
+    /// When the thread is to sync the WAL; never where commits do.
+    next_sync: Option<u32>,
     next_attempt: u32,
     next_pause: u32,
     readers: Option<Arc<Readers>>,
+}
+
+/// What the thread is woken for.
+#[derive(Clone, Copy, Debug)]
+enum Chore {
+    Sync,
+    Copy,
 }
 
 /// What a pass found and did, in frames of the WAL.
@@ -58,7 +78,7 @@ impl Checkpointer {
     /// Starts the thread for the database at `path`, whose writer is `writer`. It ends when this is dropped.
     pub(super) fn start(
         path: &Path,
-        writer: &mut Connection,
+        (writer, synchronous): (&mut Connection, Synchronous),
         readers: Option<Arc<Readers>>,
         failure: &Failure,
     ) -> Result<Self, StoreError> {
@@ -72,6 +92,7 @@ impl Checkpointer {
         let (wake, woken) = sync_channel(1);
         let (copied, running) = (Arc::<AtomicU32>::default(), Arc::<AtomicBool>::default());
         let thread = copier(path, failure, woken, Arc::clone(&copied), Arc::clone(&running))?;
+        let mut lengths = fastrand::Rng::with_seed(u64::from_le_bytes(random()?));
         Ok(Self {
             frames,
             copied,
@@ -79,10 +100,17 @@ impl Checkpointer {
             wake: Some(wake),
             thread: Some(thread),
             longest: 0,
-            next_attempt: FRAMES_MIN,
+            next_sync: (synchronous == Synchronous::Normal).then_some(SYNC_FRAMES),
+            next_attempt: lengths.u32(FRAMES_MIN),
+            lengths,
             next_pause: PAUSE_FRAMES,
             readers,
         })
+    }
+
+    /// How long the WAL was after the last commit.
+    pub(super) fn frames(&self) -> u32 {
+        self.frames.load(Ordering::Relaxed)
     }
 
     /// Called between two transactions of `writer`. Says whether all that it committed is in the main file now, synced.
@@ -91,11 +119,19 @@ impl Checkpointer {
         if frames < self.longest {
             // The WAL started again.
             self.copied.store(0, Ordering::Relaxed);
-            self.next_attempt = FRAMES_MIN;
+            self.next_sync = self.next_sync.map(|_| SYNC_FRAMES);
+            self.next_attempt = self.lengths.u32(FRAMES_MIN);
             self.next_pause = PAUSE_FRAMES;
         }
         self.longest = frames;
-        if frames < self.next_attempt || self.running.load(Ordering::Acquire) {
+        if self.running.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if frames < self.next_attempt {
+            if self.next_sync.is_some_and(|due| frames >= due) {
+                self.next_sync = Some(frames.saturating_add(SYNC_FRAMES));
+                self.have(Chore::Sync);
+            }
             return Ok(false);
         }
         let left = frames.saturating_sub(self.copied.load(Ordering::Relaxed));
@@ -110,10 +146,15 @@ impl Checkpointer {
             return Ok(done);
         }
         self.next_attempt = frames.saturating_add(ATTEMPT_FRAMES / 2);
+        self.have(Chore::Copy);
+        Ok(false)
+    }
+
+    /// Has the thread do this; it does nothing else now.
+    fn have(&self, chore: Chore) {
         self.running.store(true, Ordering::Release);
         // It fails only when the thread has ended, and then `failure` has spoken.
-        let _ended = self.wake.as_ref().map(|wake| wake.try_send(()));
-        Ok(false)
+        let _ended = self.wake.as_ref().map(|wake| wake.try_send(chore));
     }
 
     /// Copies now what no reader needs, on the writer's own connection. Says whether that was everything: then SQLite has
@@ -133,21 +174,27 @@ impl Drop for Checkpointer {
     }
 }
 
-/// The thread that copies the bulk.
+/// The thread that syncs, and copies the bulk.
 fn copier(
     path: &Path,
     failure: &Failure,
-    woken: Receiver<()>,
+    woken: Receiver<Chore>,
     copied: Arc<AtomicU32>,
     running: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, StoreError> {
     let (path, failure) = (path.to_owned(), failure.clone());
     let connection = open_writer(&path, Synchronous::Normal).map_err(disk(&path))?;
+    let wal = wal(&path);
     spawn("checkpoint", move || {
         failure.watch(&path, || {
-            while woken.recv().is_ok() {
-                if let Some(done) = pass(&connection).map_err(disk(&path))? {
-                    copied.store(done.copied, Ordering::Relaxed);
+            while let Ok(chore) = woken.recv() {
+                match chore {
+                    Chore::Sync => File::open(&wal).and_then(|wal| wal.sync_data()).map_err(system(&wal))?,
+                    Chore::Copy => {
+                        if let Some(done) = pass(&connection).map_err(disk(&path))? {
+                            copied.store(done.copied, Ordering::Relaxed);
+                        }
+                    }
                 }
                 running.store(false, Ordering::Release);
             }

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use rustix::fs::FlockOperation;
 
 use chorus_proto::types::NodeName;
@@ -157,13 +157,14 @@ fn take(path: &Path, mut lock: &File, how: FlockOperation) -> Result<(), StoreEr
 }
 
 /// Looks whose directory it is without changing a byte: only log.db's main file is read, which holds the name since
-/// the end of the first start. What cannot be read so is judged when log.db is opened.
+/// the end of the first start. What cannot be read so, or is not what was written, is judged when log.db is opened: a power loss may
+/// have torn a page that the WAL makes good.
 pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), StoreError> {
     let look = || -> rusqlite::Result<(i64, Option<String>)> {
         let connection = open_untouched(&log(path))?;
         // A newer program may have another table of this name.
-        let owner = connection.query_row("SELECT name FROM self", [], |row| row.get(0)).optional();
-        Ok((format(&connection)?, owner.unwrap_or_default()))
+        let own = log_db::own(&connection).ok().flatten();
+        Ok((format(&connection)?, own.map(|own| own.name)))
     };
     look().map_or(Ok(()), |(format, owner)| judge(path, format, owner.as_deref(), name))
 }

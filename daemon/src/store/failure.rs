@@ -46,10 +46,19 @@ impl Failure {
     }
 }
 
-/// Makes the system's error ours, with the file.
+/// Makes the system's error ours, with the file, and with what to do where that is known.
 pub(super) fn system(path: &Path) -> impl Fn(io::Error) -> StoreError + '_ {
-    move |error| StoreError::Disk { path: path.to_owned(), detail: error.to_string() }
+    move |error| {
+        let detail = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("{error}: {MAKE_ROOM}"),
+            _ => error.to_string(),
+        };
+        StoreError::Disk { path: path.to_owned(), detail }
+    }
 }
+
+/// What to do about a disk that takes no more.
+pub(super) const MAKE_ROOM: &str = "the disk is full; make room, then start the node again";
 
 struct LastWord {
     failure: Failure,

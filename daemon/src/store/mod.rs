@@ -24,6 +24,7 @@
 //!   effect is in the main file of state.db. A node that needs them is given a snapshot (`snapshot`): state.db alone, which
 //!   becomes its state in the transaction of log.db that names the new directory.
 
+mod ahead;
 mod applier;
 mod apply;
 mod backup;

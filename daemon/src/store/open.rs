@@ -10,6 +10,7 @@ use chorus_proto::raft::Durable;
 use chorus_proto::types::{Boot, EntryId, HardState, Identity, NodeName};
 use rusqlite::Connection;
 
+use super::ahead::Ahead;
 use super::applier::{Applier, Inbox, State as Running};
 use super::backup::random;
 use super::checkpoint::Checkpointer;
@@ -20,7 +21,7 @@ use super::log::{self, Ends, LogReader, Own};
 use super::promise::{self, Found, Promise, PromiseFile};
 use super::readers::{CONNECTIONS_MAX, Readers};
 use super::snapshot::Snapshots;
-use super::sqlite::{Trouble, disk, format, open_reader, truncate_wal, wal, whole};
+use super::sqlite::{Synchronous, Trouble, disk, format, open_reader, truncate_wal, wal, whole};
 use super::state::{self, Head};
 use super::superseded;
 use super::upcoming::Upcoming;
@@ -350,7 +351,13 @@ fn start(parts: Parts<'_>) -> Result<Stores, StoreError> {
     let (errands, waiting) = channel();
     let writer = Writer {
         path: log.path.clone(),
-        checkpointer: Checkpointer::start(&log.path, &mut log.connection, None, &failure)?,
+        ahead: Ahead::new(wal(&log.path)),
+        checkpointer: Checkpointer::start(
+            &log.path,
+            (&mut log.connection, Synchronous::Full),
+            None,
+            &failure,
+        )?,
         promise,
         ends: log::ends(&log.connection).map_err(disk(&log.path))?,
         compactor: Compactor::new(

@@ -7,6 +7,7 @@ use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags};
 
 use super::StoreError;
+use super::failure::MAKE_ROOM;
 
 /// Another program's `sqlite3` may hold a lock for a moment; between our own connections none is ever waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -139,7 +140,7 @@ impl Trouble {
     /// What to do about it.
     fn advice(self) -> &'static str {
         match self {
-            Self::Full => "the disk is full; make room, then start the node again",
+            Self::Full => MAKE_ROOM,
             Self::Io => "look at the disk and the system's log before starting the node again",
             Self::Damage | Self::Unreadable => {
                 "the file is damaged; move this node's data directory away, and the node comes back as a new one"

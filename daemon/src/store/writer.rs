@@ -13,6 +13,7 @@ use chorus_proto::raft::Persist;
 use chorus_proto::types::{Entry, Index};
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::ahead::Ahead;
 use super::applier::Inbox;
 use super::checkpoint::Checkpointer;
 use super::compaction::Compactor;
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) promise: PromiseFile,
     pub(super) checkpointer: Checkpointer,
+    pub(super) ahead: Ahead,
     pub(super) ends: Ends,
     pub(super) compactor: Compactor,
     /// Of the thread that applies: it stands still while a snapshot becomes the state.
@@ -116,7 +118,7 @@ impl Writer {
         // Before its entries go: what it has not applied it may be about to read.
         let applies = ticket.is_some() && self.inbox.halt()?;
         self.lower_promise(batch)?;
-        self.ends = self.transact(batch).map_err(disk(&self.path))?;
+        self.ends = self.transact(batch)?;
         self.promise_what_is_durable(batch)?;
         if let Some(ticket) = ticket.filter(|_| applies) {
             self.inbox.switch(ticket);
@@ -124,12 +126,15 @@ impl Writer {
         Ok(())
     }
 
-    fn transact(&mut self, batch: &[Persist]) -> rusqlite::Result<Ends> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let ends =
-            batch.iter().try_fold(self.ends, |ends, persist| log::write(&transaction, persist, ends))?;
-        let ends = self.compactor.compact(&transaction, ends)?;
-        transaction.commit()?;
+    fn transact(&mut self, batch: &[Persist]) -> Result<Ends, StoreError> {
+        let failed = disk(&self.path);
+        let behavior = TransactionBehavior::Immediate;
+        let transaction = self.connection.transaction_with_behavior(behavior).map_err(&failed)?;
+        let write = |ends, persist| log::write(&transaction, persist, ends);
+        let ends = batch.iter().try_fold(self.ends, write).map_err(&failed)?;
+        let ends = self.compactor.compact(&transaction, ends).map_err(&failed)?;
+        self.ahead.make_room(self.checkpointer.frames())?;
+        transaction.commit().map_err(&failed)?;
         Ok(ends)
     }
 

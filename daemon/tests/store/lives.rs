@@ -12,7 +12,9 @@ use chorus_proto::types::{
     Voter,
 };
 
-use super::support::{EPOCH_MS, Said, code, copy, entry, hard_state, id, name, noops, open, quote, try_open};
+use super::support::{
+    EPOCH_MS, Said, code, copy, entry, hard_state, id, name, noops, open, quote, try_open, written_bytes,
+};
 
 pub(crate) fn founding() -> Entry {
     let voter = Voter { name: name("n1"), identity: Identity([7; 16]) };
@@ -304,13 +306,32 @@ fn a_flipped_bit_in_the_wal_makes_a_shorter_log_that_shows_by_the_promise() {
     node.close();
     let wal = crashed.join("log.db-wal");
     let mut bytes = fs::read(&wal).unwrap();
-    let half = bytes.len() / 2;
+    let half = usize::try_from(written_bytes(&wal)).unwrap() / 2;
     bytes[half] ^= 1;
     fs::write(&wal, bytes).unwrap();
 
     let durable = open(&crashed).opened.durable;
     assert!(durable.last_id < id(1, 60), "SQLite drops what follows the bit: {:?}", durable.last_id);
     assert_eq!(durable.promised_id, id(1, 60));
+}
+
+#[test]
+fn a_page_that_a_power_loss_tore_and_the_wal_makes_good_names_no_other_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let crashed = dir.path().join("crashed");
+    let mut node = open(&dir.path().join("node"));
+    node.vote(hard_state(3));
+    copy(&node.path, &crashed);
+    let identity = node.opened.identity.0;
+    node.close();
+    // The row that bears the name has its sector, or has not.
+    let log = crashed.join("log.db");
+    let mut bytes = fs::read(&log).unwrap();
+    let row = bytes.windows(identity.len()).position(|window| window == identity).expect("the row of `self`");
+    assert_eq!(&bytes[row - 2..row], b"n1");
+    bytes[row - 2..row].fill(0);
+    fs::write(&log, bytes).unwrap();
+    assert_eq!(open(&crashed).opened.durable.hard_state.term, Term(3));
 }
 
 #[test]

@@ -311,6 +311,12 @@ pub(crate) fn everything_of(path: &Path, number: u64) -> Vec<String> {
     all
 }
 
+/// Bytes of a file without the zeros at its end.
+pub(crate) fn written_bytes(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
 /// Copies a directory as a crash would leave it: while it is in use.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use chorus_proto::raft::Persist;
 use chorus_proto::types::Index;
 
-use super::support::{EPOCH_MS, Said, entry, open, put};
+use super::support::{EPOCH_MS, Said, copy, entry, id, noops, open, put, written_bytes};
 
 #[test]
 fn both_wals_stay_bounded_under_a_busy_writer_with_readers() {
@@ -57,6 +57,29 @@ fn both_wals_stay_bounded_under_a_busy_writer_with_readers() {
         longest
     });
     assert!(longest.iter().all(|bytes| *bytes < WAL_BYTES_MAX), "{longest:?}");
+}
+
+#[test]
+fn few_commits_make_the_logs_wal_longer_and_what_follows_its_frames_is_no_entry() {
+    const COMMITS: u64 = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(&dir.path().join("node"));
+    let wal = node.path.join("log.db-wal");
+    let (mut longer, mut length) = (0, 0);
+    for index in 1..=COMMITS {
+        node.append(noops(1, index, index));
+        let now = std::fs::metadata(&wal).unwrap().len();
+        longer += u64::from(now > length);
+        length = now;
+    }
+    let used = written_bytes(&wal);
+    println!(
+        "measured: {longer} of {COMMITS} commits made the log's WAL longer, to {length} bytes, {used} used"
+    );
+    assert!(longer <= COMMITS / 20 && used < length, "{longer} commits, {used} of {length} bytes");
+    let crashed = dir.path().join("crashed");
+    copy(&node.path, &crashed);
+    assert_eq!(open(&crashed).opened.durable.last_id, id(1, COMMITS));
 }
 
 #[test]

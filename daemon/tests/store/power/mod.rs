@@ -14,6 +14,7 @@
 //! lose power as one does: no node's disk is asked about another's, and what each acknowledged is on its own disk. So
 //! a majority that acknowledged an entry still holds it, each on its own.
 
+mod at_once;
 mod disk;
 mod errors;
 mod expected;
@@ -80,14 +81,19 @@ impl Stage {
 
     /// Runs a life in a process of its own, recorded. What it printed is shown if it ends otherwise than lives do.
     fn run(&self, script: &life::Script) -> ExitStatus {
+        self.run_test(life::TEST, &serde_json::to_string(script).unwrap())
+    }
+
+    /// The same for what another test does when it finds itself in such a process.
+    fn run_test(&self, test: &str, script: &str) -> ExitStatus {
         let program = std::env::current_exe().unwrap();
         let library = program.parent().unwrap().join("libchorus_disk_faults.so");
         assert!(library.exists(), "{} is built with the tests", library.display());
         let mut command = Command::new(program);
         command
-            .args(["--exact", life::TEST, "--nocapture", "--test-threads=1"])
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(life::DIRECTORY, self.node())
-            .env(life::SCRIPT, serde_json::to_string(script).unwrap())
+            .env(life::SCRIPT, script)
             .env("LD_PRELOAD", library)
             .env("CHORUS_DISK_ROOT", self.node())
             .env("CHORUS_DISK_TRACE", self.trace())
@@ -103,7 +109,7 @@ impl Stage {
         let ended = matches!(output.status.code(), Some(0 | life::EXIT_FAILED | life::EXIT_REFUSED));
         assert!(
             ended,
-            "{script:?} ended with {}\n{}{}",
+            "{script} ended with {}\n{}{}",
             output.status,
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
