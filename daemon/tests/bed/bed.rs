@@ -66,13 +66,14 @@ impl Story {
         }
         let faults_over = evidence.begun.elapsed();
         let mut records = crowd.finish().await;
+        // Whom the last blow met may only be starting.
+        nodes.converge().await;
         records.push(read_all(&self.habits, NODES, evidence.begun).await);
-        let applied = nodes.converge().await;
+        let (applied, committed) = Committed::of(&mut nodes).await;
         let heard = feeds.finish(applied).await;
 
         let history = History::of(records);
         self.tell(&history, rounds, faults_over);
-        let committed = Committed::of(&nodes, applied);
         let verdicts = [
             history.nothing_is_stale(),
             history.no_read_runs_backwards(),

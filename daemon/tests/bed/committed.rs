@@ -9,6 +9,9 @@ use crate::history::{Fate, History, Write};
 use crate::nodes::{Nodes, name};
 use crate::verdict::{Verdict, must};
 
+/// A machine that stands still now and then brings an election about while the nodes are compared, but not each time.
+const TRIES: u32 = 3;
+
 /// Every table of state.db: all of it follows from the log.
 const TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
 const EVENTS: &str = "SELECT idx, topic, kind, item FROM events ORDER BY idx, n";
@@ -26,22 +29,34 @@ pub(crate) struct Committed {
 }
 
 impl Committed {
-    /// What the nodes hold after they have all applied up to `applied`. Asserts that it is the same everywhere.
-    pub(crate) fn of(nodes: &Nodes, applied: u64) -> Self {
-        let tables = assert_same(nodes, TABLES, |k| nodes.state_rows(k, TABLES));
+    /// What the nodes hold once they have all applied the same, and up to which index. Asserts that it is the same everywhere.
+    pub(crate) async fn of(nodes: &mut Nodes) -> (u64, Self) {
+        for _ in 0..TRIES {
+            let applied = nodes.converge().await;
+            let held = Self::up_to(nodes, applied);
+            // An entry that comes meanwhile, such as a new leader's first, is not on all of them at once.
+            if nodes.converge().await == applied {
+                return (applied, held.unwrap_or_else(|wrong| panic!("{wrong}")));
+            }
+        }
+        panic!("entries came in peace while the nodes were compared, each of {TRIES} times");
+    }
+
+    fn up_to(nodes: &Nodes, applied: u64) -> Result<Self, String> {
+        let tables = must_be_same(nodes, TABLES, |k| nodes.state_rows(k, TABLES))?;
         assert!(tables.len() >= 4, "applied, requests, events and the boards: {tables:?}");
         for table in tables.iter().flatten() {
             let query = format!("SELECT * FROM \"{table}\"");
-            assert_same(nodes, &query, |k| {
+            must_be_same(nodes, &query, |k| {
                 let mut rows = nodes.state_rows(k, &query);
                 rows.sort_unstable();
                 rows
-            });
+            })?;
         }
         let log =
             format!("SELECT idx, term, time_ms, kind, checksum FROM log WHERE idx <= {applied} ORDER BY idx");
-        assert_same(nodes, &log, |k| nodes.log_rows(k, &log));
-        Self::of_rows(nodes.state_rows(0, EVENTS), nodes.state_rows(0, REQUESTS))
+        must_be_same(nodes, &log, |k| nodes.log_rows(k, &log))?;
+        Ok(Self::of_rows(nodes.state_rows(0, EVENTS), nodes.state_rows(0, REQUESTS)))
     }
 
     /// From rows of `events` (index, topic, kind, item) and of `requests` (id, index, outcome).
@@ -132,15 +147,19 @@ impl Committed {
     }
 }
 
-/// Asserts that all nodes have the same rows, which it returns; says the first that differs.
-fn assert_same(nodes: &Nodes, query: &str, rows: impl Fn(usize) -> Vec<Vec<String>>) -> Vec<Vec<String>> {
+/// The rows, if all nodes have the same; else the first that differs.
+fn must_be_same(
+    nodes: &Nodes,
+    query: &str,
+    rows: impl Fn(usize) -> Vec<Vec<String>>,
+) -> Result<Vec<Vec<String>>, String> {
     let first = rows(0);
     for k in 1..nodes.len() {
         let here = rows(k);
         if first != here {
             let place = first.iter().zip(&here).position(|(one, other)| one != other);
             let place = place.unwrap_or(first.len().min(here.len()));
-            panic!(
+            return Err(format!(
                 "{query}: {} has {} rows, {} has {}; they differ at row {place}: {:?} and {:?}",
                 name(0),
                 first.len(),
@@ -148,10 +167,10 @@ fn assert_same(nodes: &Nodes, query: &str, rows: impl Fn(usize) -> Vec<Vec<Strin
                 here.len(),
                 first.get(place),
                 here.get(place)
-            );
+            ));
         }
     }
-    first
+    Ok(first)
 }
 
 fn number(text: &str) -> u64 {

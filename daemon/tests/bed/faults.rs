@@ -13,6 +13,9 @@ use crate::evidence::Schedule;
 use crate::network::Network;
 use crate::nodes::{EXIT_DISK, Nodes, Onlooker, name};
 
+/// Among so many last lines a node that ends because of its disk says so: fewer than it says when it starts.
+const LAST_LINES: usize = 4;
+
 /// How often each fault happens.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Quota {
@@ -281,8 +284,12 @@ impl Hand<'_> {
         let words = nodes.last_words(k);
         self.schedule.note(&format!("{} ended with exit code {code:?}", name(k)));
         assert_eq!(code, Some(EXIT_DISK), "exit code of {}: {words}", name(k));
-        let sentence = words.lines().last().unwrap_or_default().to_lowercase();
-        let said = sentence.contains(why) && sentence.contains("must be on disk");
+        let is_it = |line: &str| {
+            let line = line.to_lowercase();
+            line.contains(why) && line.contains("must be on disk")
+        };
+        // The other threads may say something before the process is gone.
+        let said = words.lines().rev().take(LAST_LINES).any(is_it);
         assert!(said, "{} says why it ends ('{why}'): {words}", name(k));
     }
 
@@ -332,7 +339,7 @@ impl Hand<'_> {
     }
 
     async fn rest(&mut self) {
-        sleep(millis(&mut self.rests, 100, 1_000)).await;
+        sleep(millis(&mut self.rests, 50, 500)).await;
     }
 }
 

@@ -62,7 +62,7 @@ fn run_inside(test: &str, hosts: usize) {
 /// Builds bridge and hosts; dropping the result takes them down.
 fn make(name: &str, hosts: usize) -> Removed {
     let bridge = bridge_of(name);
-    let mut removed = Removed(Vec::new());
+    let mut removed = Removed::default();
     removed.add(&bridge);
     run("ip", &["-n", &bridge, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
     run("ip", &["-n", &bridge, "address", "add", &format!("{}/24", address(BRIDGE)), "dev", "br0"]);
@@ -193,10 +193,12 @@ impl Change {
 }
 
 /// Namespaces to be removed at the end.
-struct Removed(Vec<String>);
+#[derive(Debug, Default)]
+pub(crate) struct Removed(Vec<String>);
 
 impl Removed {
-    fn add(&mut self, namespace: &str) {
+    /// Makes one of this name.
+    pub(crate) fn add(&mut self, namespace: &str) {
         // One of this name is left from a process that had our number and was killed.
         let _ = Command::new("ip").args(["netns", "delete", namespace]).stderr(Stdio::null()).status();
         run("ip", &["netns", "add", namespace]);
