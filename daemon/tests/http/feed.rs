@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -159,7 +159,9 @@ async fn a_change_of_leader_is_told_at_once() {
     resume(&mut socket, None).await;
     assert_eq!(socket.frame_of("tick").await["leader"], json!("n2"));
     stage.lead(false);
-    assert_eq!(socket.frame_of("tick").await["leader"], Value::Null);
+    // One tick may have been under way.
+    let mut nobody_leads = async || socket.frame_of("tick").await["leader"].is_null();
+    assert!(nobody_leads().await || nobody_leads().await);
 }
 
 #[tokio::test]
@@ -203,7 +205,10 @@ async fn whoever_breaks_the_rules_is_closed_with_the_code_for_it() {
     assert_eq!(large.close_code().await, 1009);
     let mut flood = stage.feed().await;
     for _ in 0..3_000 {
-        flood.raw(Message::Ping(Vec::new().into())).await;
+        // It is closed before the last of them, and does not stay for long.
+        if !flood.takes(Message::Ping(Vec::new().into())).await {
+            break;
+        }
     }
     assert_eq!(flood.close_code().await, 4429);
     let mut silent = stage.feed().await;
@@ -283,6 +288,8 @@ async fn server_sent_events_tell_the_same_and_resume_by_their_id() {
     assert!(text.contains("\"t\":\"batch\"") && text.contains("two") && !text.contains("\"one\""), "{text}");
     assert!(!text.contains("event:"), "what the frame is stands in it: {text}");
 
+    // The feed tells of an entry a moment before it counts as applied, and a reset goes on from what is applied.
+    stage.get(&format!("/api/v1/quotes?min_index={second}")).await;
     let request = stage.http.get(stage.at("/api/v1/feed?after=1&epoch=00.1"));
     let mut response = within(request.send()).await.expect("an answer");
     let third = stage.log.quote("three");

@@ -50,14 +50,19 @@ impl Reports for Audience {
     }
 
     fn applied(&self, applied: Applied) {
+        let mut answers = Vec::new();
         for entry in applied.entries {
             let asker = self.waiting.lock().expect("no test panics with it").remove(&entry.index);
             if let (Some(asker), Some((_, outcome))) = (asker, &entry.request) {
-                let _gone = asker.send(Ok(answer(entry.index, outcome)));
+                answers.push((asker, answer(entry.index, outcome)));
             }
             let _nobody = self.feed.send(entry);
         }
         self.applied.send_replace(applied.index.0);
+        // Who is answered finds it applied.
+        for (asker, answer) in answers {
+            let _gone = asker.send(Ok(answer));
+        }
     }
 
     fn compacted(&self, base: EntryId) {
@@ -393,7 +398,12 @@ impl Socket {
     }
 
     pub(crate) async fn raw(&mut self, message: Message) {
-        within(self.0.send(message)).await.expect("the frame leaves");
+        assert!(self.takes(message).await, "the frame leaves");
+    }
+
+    /// Whether a frame leaves: not once the other side is gone.
+    pub(crate) async fn takes(&mut self, message: Message) -> bool {
+        within(self.0.send(message)).await.is_ok()
     }
 
     /// The next frame.
