@@ -26,12 +26,25 @@ pub(crate) fn packed() -> PathBuf {
     let _once = alone(&packed.with_extension("in-use"));
     if !packed.exists() {
         let begun = packed.with_extension("begun");
-        let made = Command::new("mmdebstrap")
-            .args(["--quiet", "--variant=minbase", "--include=systemd,systemd-sysv,dbus", "bookworm", "-"])
-            .stdin(Stdio::null())
-            .stdout(File::create(&begun).expect("a file below target"))
-            .output()
-            .expect("Debian's mmdebstrap");
+        let pack = || {
+            Command::new("mmdebstrap")
+                .args([
+                    "--quiet",
+                    "--variant=minbase",
+                    "--include=systemd,systemd-sysv,dbus",
+                    "bookworm",
+                    "-",
+                ])
+                .stdin(Stdio::null())
+                .stdout(File::create(&begun).expect("a file below target"))
+                .output()
+                .expect("Debian's mmdebstrap")
+        };
+        let mut made = pack();
+        if !made.status.success() {
+            // A network may fail once.
+            made = pack();
+        }
         said(made, "mmdebstrap");
         fs::rename(begun, &packed).expect("both are below target");
     }

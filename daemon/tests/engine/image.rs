@@ -19,6 +19,9 @@ pub(crate) const NAME: &str = "chorus-test/chorus";
 /// From the start of the process to the first page, on an empty directory.
 const READY_PROMISED: Duration = Duration::from_millis(300);
 
+/// So many, of which the median counts.
+const STARTS: usize = 3;
+
 /// Its size.
 const BYTES_PROMISED: u64 = 15 << 20;
 
@@ -81,17 +84,24 @@ pub(crate) fn is_ready_at_once(engine: &Engine, keys: &Path) {
     let settings = ["CHORUS_NAME=n1", "CHORUS_VOTERS=n1,n2,n3", "CHORUS_INTERFACE=127.0.0.1", "CHORUS_TTL=0"];
     args.extend(settings.iter().flat_map(|setting| ["--env", setting]));
     args.push(NAME);
-    // Asked for from before it is there.
-    let first_page = thread::spawn(first_page);
-    let container = engine.docker(&[&["run", "--detach"], &args[..]].concat());
-    let container = container.trim();
-    let shown = first_page.join().expect("a page");
-    let took = shown.saturating_sub(started(engine, container));
+    let mut took: Vec<Duration> = (0..STARTS).map(|_| to_the_first_page(engine, &args)).collect();
+    took.sort_unstable();
     println!(
         "measured: from the start to the first page, on an empty directory: {took:?} (promised {READY_PROMISED:?})"
     );
-    assert!(took < READY_PROMISED * 4, "{took:?}");
+    assert!(took[STARTS / 2] < READY_PROMISED * 4, "{took:?}");
+}
+
+/// Starts a container; how long it took from there to its first page.
+fn to_the_first_page(engine: &Engine, args: &[&str]) -> Duration {
+    // Asked for from before it is there.
+    let first_page = thread::spawn(first_page);
+    let container = engine.docker(&[&["run", "--detach"], args].concat());
+    let container = container.trim();
+    let shown = first_page.join().expect("a page");
+    let took = shown.saturating_sub(started(engine, container));
     engine.docker(&["rm", "--force", "--volumes", container]);
+    took
 }
 
 /// When the page was there, since 1970.

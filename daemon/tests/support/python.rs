@@ -18,11 +18,26 @@ pub(crate) fn python(name: &str, requirements: &Path) -> PathBuf {
     }
     let venv = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
     must(venv, "python3 cannot make an environment; install python3 and python3-venv");
-    let pip = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"])
-        .arg("--requirement")
-        .arg(requirements)
-        .output();
+    let install = || {
+        Command::new(&python)
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--only-binary",
+                ":all:",
+            ])
+            .arg("--requirement")
+            .arg(requirements)
+            .output()
+    };
+    let mut pip = install();
+    if !pip.as_ref().is_ok_and(|ended| ended.status.success()) {
+        // A network may fail once.
+        pip = install();
+    }
     must(pip, &format!("pip cannot install {}; is a package index within reach?", requirements.display()));
     // Last, so that an installation that was cut short is begun again.
     fs::write(&installed, wants).expect("a file below target");
