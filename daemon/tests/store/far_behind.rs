@@ -9,6 +9,9 @@ use super::support::{EPOCH_MS, Node, Said, entry, everything, everything_of, id,
 /// Far more than are read ahead at once.
 const FAR: u64 = 20_000;
 
+/// So often at most a life is ended amid them.
+const TRIES: u32 = 3;
+
 fn behind(path: &std::path::Path) -> Node {
     let mut node = open(path);
     node.append((1..=FAR).map(history).collect());
@@ -69,19 +72,29 @@ fn a_command_from_the_future_far_ahead_stops_the_state_exactly_before_it() {
 #[test]
 fn an_end_in_the_midst_of_many_entries_is_an_end_in_order() {
     let dir = tempfile::tempdir().unwrap();
-    let mut node = behind(dir.path());
+    let whole = everything(&grown(&dir.path().join("whole"), FAR).close());
+    // Whoever ends them may get no turn before all is applied: in one try or two.
+    let amid = (0..TRIES).any(|n| {
+        let (node, ends) = lives(&dir.path().join(n.to_string()));
+        println!("measured: lives that were ended amid {FAR} entries had applied {ends:?}");
+        assert_eq!(everything(&node.close()), whole);
+        ends.len() > 2
+    });
+    assert!(amid, "the first life at least was ended amid them");
+}
+
+/// One life after the other until all is applied, each ended as soon as it has applied something; how far they came.
+fn lives(path: &std::path::Path) -> (Node, Vec<u64>) {
+    let mut node = behind(path);
     let mut ends = vec![0];
     while *ends.last().unwrap() < FAR {
         node.stores().apply(Index(FAR), Vec::new());
         wait_applied(&node, ends.last().unwrap() + 1);
         node.close();
-        node = open(dir.path());
+        node = open(path);
         ends.push(node.opened.durable.applied_id.index.0);
     }
-    println!("measured: lives that were ended amid {FAR} entries had applied {ends:?}");
-    assert!(ends.len() > 2, "the first life at least was ended amid them");
-    let whole = grown(&dir.path().join("whole"), FAR);
-    assert_eq!(everything(&node.close()), everything(&whole.close()));
+    (node, ends)
 }
 
 #[test]
