@@ -48,7 +48,7 @@ async fn blocked_and_unblocked(mut network: Network) {
     nodes.converge().await;
     let writers = Writers::start(nodes.len());
     nobody_gets_copies(&nodes, &writers).await;
-    let mut elections = Vec::new();
+    let mut elections: Vec<u64> = Vec::new();
     while elections.len() < TRIES && elections.iter().all(|held| *held > 1) {
         schedule.note("multicast is blocked");
         elections.push(block(&mut network, &nodes, &writers).await);

@@ -69,8 +69,7 @@ async fn the_leader_stores_and_shows_the_log_and_the_others_say_who_leads() {
     assert_eq!(outcome, "created");
     // The leader answered last or not: the other two say so in any order.
     while informed < 2 {
-        assert!(matches!(controller.hear().await.message, Message::LeaderInfo(_)));
-        informed += 1;
+        informed += u32::from(matches!(controller.hear().await.message, Message::LeaderInfo(_)));
     }
     // The same again is answered the same, and stored once.
     let again = controller
@@ -127,7 +126,7 @@ async fn a_store_that_may_have_been_recorded_long_ago_is_refused_unless_its_id_t
     let began = 1_700_000_000_000_000;
     let mut controller = Controller::begun(cluster.hub.join(), began);
     let answer = async |controller: &mut Controller, id: &str| {
-        controller.ask(&put(id, "colour", "green"), |opened| Some(opened.message)).await
+        controller.ask(&put(id, "colour", "green"), answer_to(id)).await
     };
     let Message::Refused(refused) = answer(&mut controller, "a-name").await else { panic!("it was taken") };
     assert_eq!((refused.code.as_str(), refused.retry_ms), ("request_expired", None));
@@ -141,7 +140,7 @@ async fn a_store_that_may_have_been_recorded_long_ago_is_refused_unless_its_id_t
 
 #[tokio::test]
 async fn a_node_told_to_lead_leads_and_a_leader_told_to_follow_hands_over() {
-    let cluster = Cluster::start(3, 0.0);
+    let cluster = Cluster::start_patient(3);
     let leader = cluster.leader().await;
     let chosen = (leader + 1) % 3;
     let mut controller = Controller::new(cluster.hub.join());
@@ -185,7 +184,7 @@ async fn a_learner_told_to_lead_says_at_once_that_it_does_not_vote() {
 
 #[tokio::test]
 async fn a_command_that_is_not_signed_for_this_start_is_not_obeyed() {
-    let cluster = Cluster::start(3, 0.0);
+    let cluster = Cluster::start_patient(3);
     let leader = cluster.leader().await;
     let mut controller = Controller::new(cluster.hub.join());
     let report = controller.report_of(3, &cluster.places[leader].config.name, "status").await;

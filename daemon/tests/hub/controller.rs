@@ -1,6 +1,6 @@
 //! A controller on the hub.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chorus::transport::{Destination, HubEnd, Transport};
 use chorus_proto::message::{Message, NodeReport, Recipient, Report};
@@ -8,6 +8,9 @@ use chorus_proto::types::{Boot, NodeName};
 use chorus_proto::wire::{Endpoint, Opened, Secret, Under};
 
 use super::cluster::{PATIENCE, SECRET};
+
+/// Who is not answered says it again: a leader that is only just elected, or about to go, may have passed it over.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Speaks under the common tag and hears what it is answered.
 pub(crate) struct Controller {
@@ -63,11 +66,20 @@ impl Controller {
         message: &Message,
         mut wanted: impl FnMut(Opened) -> Option<T>,
     ) -> T {
-        self.say(message);
+        let began = Instant::now();
         loop {
-            if let Some(answer) = wanted(self.hear().await) {
+            self.say(message);
+            let answered = async {
+                loop {
+                    if let Some(answer) = wanted(self.hear().await) {
+                        return answer;
+                    }
+                }
+            };
+            if let Ok(answer) = tokio::time::timeout(SAY_AGAIN, answered).await {
                 return answer;
             }
+            assert!(began.elapsed() < PATIENCE, "no answer to {message:?}");
         }
     }
 

@@ -7,7 +7,7 @@ use chorus::node::Submission;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, quote, refusal, request_id, wait_for};
+use super::cluster::{Cluster, refusal, request_id, wait_for};
 
 /// The store as a next version of the program may have it: values are put in another way too.
 struct NextStore;
@@ -69,7 +69,7 @@ async fn what_an_older_voter_does_not_know_waits_until_it_is_upgraded() {
     }
     cluster.leader().await;
     for place in 0..3 {
-        cluster.handle(place).submit(quote(&format!("q{place}"), "What all know.")).await.expect("an answer");
+        cluster.post(place, &format!("q{place}"), "What all know.").await;
     }
     // By whichever node it comes, and whoever leads.
     for place in 0..2 {
@@ -78,7 +78,7 @@ async fn what_an_older_voter_does_not_know_waits_until_it_is_upgraded() {
         assert!(refused.detail.contains("'store.put' version 2"), "{refused:?}");
         assert!(refused.detail.contains("an older Chorus runs at n3"), "{refused:?}");
     }
-    cluster.handle(2).submit(quote("still", "The older one applies all there is.")).await.expect("an answer");
+    cluster.post(2, "still", "The older one applies all there is.").await;
 
     cluster.stop(2).await;
     let refused = refusal(cluster.handle(0).submit(new_put("away")).await);
