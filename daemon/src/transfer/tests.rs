@@ -277,7 +277,8 @@ fn nobody_is_there() {
 fn several_fetch_at_once_and_one_more_than_may_is_told_so() {
     let limits = Limits { connections: 2, bytes_per_s: 4 << 20, ..quick() };
     let source = node(1, limits);
-    let bytes = bytes(4 << 20);
+    // So much that both are still under way when the third comes, also on a busy machine.
+    let bytes = bytes(8 << 20);
     let digest = offer(&source, &bytes);
     let pullers: Vec<Puller> = (0..3).map(|_| Puller::new(1)).collect();
     let begun = Instant::now();
@@ -293,9 +294,9 @@ fn several_fetch_at_once_and_one_more_than_may_is_told_so() {
         let path = end.recv_timeout(PATIENCE).unwrap().unwrap();
         assert_eq!(fs::read(path).unwrap(), bytes);
     }
-    // 8 MiB at 4 MiB/s: the pace is that of all together.
+    // 16 MiB at 4 MiB/s: the pace is that of all together.
     let took = begun.elapsed();
-    assert!(took > Duration::from_millis(1_500), "it took {took:?}");
+    assert!(took > Duration::from_millis(3_500), "it took {took:?}");
 }
 
 #[test]

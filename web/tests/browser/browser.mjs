@@ -115,6 +115,11 @@ export function forgive(page, node) {
   page.complaints.splice(0, page.complaints.length, ...page.complaints.filter((line) => !about(line)));
 }
 
+/** Takes away what the browser itself said of an answer with this status, which was wanted or may be. */
+export function expected(page, status) {
+  page.complaints.splice(0, page.complaints.length, ...page.complaints.filter((line) => !line.includes(`status of ${status}`)));
+}
+
 /** No error, no warning, nothing blocked. */
 export function silent(page) {
   assert.deepEqual(page.complaints, [], `${page.node?.name ?? 'the'} page is silent`);

@@ -5,7 +5,14 @@
 import assert from 'node:assert/strict';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { forgive, live, newTab, newWindow, nodes, openLive, shows, silent, until, withBrowser, within, write } from './browser.mjs';
+import { expected, forgive, live, newTab, newWindow, nodes, openLive, shows, silent, until, withBrowser, within, write } from './browser.mjs';
+
+/** Who is to lead has so long for it, however often it is not elected. */
+const ELECTED_MS = 60_000;
+/** The status of the answer to a drill that did not happen. */
+const DRILL_FAILED = 409;
+/** Who hears all may yet miss a round or two of ten seconds, on a machine that stands still now and then. */
+const LOST_PERCENT_MAX = 2;
 
 const all = nodes();
 const pictures = process.argv[3];
@@ -20,11 +27,11 @@ await withBrowser(async (browser) => {
   await strangersGiveNoOrders();
   await theBoardInBothThemes(browser);
   const context = await newWindow(browser, { viewport: { width: 1_400, height: 900 } });
-  const leader = (await view(all[0])).leader;
+  const { leader } = await view(all[0]);
   const watched = all.find(({ name }) => name !== leader);
   const page = await openLive(context, watched, '/cluster');
   await itShowsWhatHappens(page);
-  const killed = await theLeaderIsKilled(page, leader);
+  const killed = await theLeaderIsKilled(page);
   await itComesBack(page, killed);
   await othersFallSilentAndStandStill(page, watched);
   await leadershipIsHandedOver(page);
@@ -50,6 +57,12 @@ async function becomes(page, name, role) {
 
 /** Presses a button of a node, and waits until its order was carried out. */
 async function press(page, name, button) {
+  const { text, level } = await order(page, name, button);
+  assert.equal(level, 'good', text);
+}
+
+/** Presses a button of a node; what was said to that. */
+async function order(page, name, button) {
   const form = page.tab.locator(`#drills li[data-node=${name}]`);
   await form.getByRole('button', { name: button }).click();
   const said = page.tab.locator('#drilled');
@@ -57,7 +70,32 @@ async function press(page, name, button) {
     const words = await said.isVisible() ? await said.textContent() : '';
     return words.startsWith(`${name}: `) && words !== `${name}: …` ? words : null;
   }, `${button} ${name} is answered`, 25_000);
-  assert.equal(await said.getAttribute('class'), 'good', text);
+  return { text, level: await said.getAttribute('class') };
+}
+
+/** Lets a node lead. It may lose an election; then it says so, and may be asked again. */
+async function lead(page, name) {
+  await until(async () => {
+    const { level } = await order(page, name, 'Let it lead');
+    if (level !== 'good') expected(page, DRILL_FAILED);
+    return level === 'good';
+  }, `${name} is elected`, ELECTED_MS);
+  await becomes(page, name, 'leader');
+}
+
+/** Who leads, as the page shows it; none: nobody. */
+async function leads({ tab }) {
+  const [leader] = await tab.locator('#nodes tr[data-role=leader]').all();
+  return leader?.getAttribute('data-node', { timeout: 1_000 }).catch(() => null);
+}
+
+/** Who leads, and has not the page that is watched. */
+async function anotherLeads(page) {
+  const leader = await until(() => leads(page), 'somebody leads');
+  if (leader !== page.node.name) return leader;
+  const heir = all.find(({ name }) => name !== leader).name;
+  await lead(page, heir);
+  return heir;
 }
 
 /** The control socket answers the nodes of this `up`, and nobody else; nor does a foreign page get through. */
@@ -113,8 +151,9 @@ async function itShowsWhatHappens({ tab }) {
   await tab.locator('.flight').first().waitFor({ state: 'attached' });
 }
 
-async function theLeaderIsKilled(page, leader) {
+async function theLeaderIsKilled(page) {
   const { tab } = page;
+  const leader = await anotherLeads(page);
   const before = await tab.locator('#reigns li').first().textContent();
   // A vote takes a moment: the picture stands still as soon as there is one in the air.
   const vote = tab.evaluate(() => new Promise((resolve) => {
@@ -135,7 +174,7 @@ async function theLeaderIsKilled(page, leader) {
   await tab.screenshot({ path: join(pictures, 'election.png'), clip: await clip(tab) });
   await tab.reload();
   await live(page);
-  const next = await until(async () => (await tab.locator('#nodes tr[data-role=leader]').getAttribute('data-node').catch(() => null)), 'somebody else leads');
+  const next = await until(() => leads(page), 'somebody else leads');
   assert.notEqual(next, leader);
   await becomes(page, leader, 'dead');
   await until(async () => await tab.locator('#reigns li').first().textContent() !== before, 'the election is told');
@@ -170,9 +209,7 @@ async function othersFallSilentAndStandStill(page, watched) {
 }
 
 async function leadershipIsHandedOver(page) {
-  const { name } = page.node;
-  await press(page, name, 'Let it lead');
-  await becomes(page, name, 'leader');
+  await lead(page, page.node.name);
 }
 
 async function whatIsLostIsSeen(page, watched) {
@@ -180,22 +217,32 @@ async function whatIsLostIsSeen(page, watched) {
   const form = page.tab.locator(`#drills li[data-node=${other}]`);
   await form.locator('select').selectOption('60');
   await press(page, other, 'Set');
-  const lost = async () => Number.parseInt(await row(page, other).locator('[data-label=Lost]').textContent(), 10);
-  const percent = await until(async () => { const now = await lost(); return now >= 30 && now; }, `${other} loses much`, 20_000);
+  // Only who leads counts the answers that do not come back.
+  const lost = async () => {
+    if (await leads(page) !== watched.name) await lead(page, watched.name);
+    return Number.parseInt(await row(page, other).locator('[data-label=Lost]').textContent(), 10);
+  };
+  const percent = await until(async () => { const now = await lost(); return now >= 30 && now; }, `${other} loses much`, 60_000);
   console.log(`measured: 60 % of what ${other} receives is lost; the leader misses ${percent} % of its answers`);
   await page.tab.locator('#matrix td[data-level=weak]').first().waitFor();
   await form.locator('select').selectOption('0');
   await press(page, other, 'Set');
-  await until(async () => await lost() === 0, `${other} hears all again`, 40_000);
+  await until(async () => await lost() <= LOST_PERCENT_MAX, `${other} hears all again`, 60_000);
 }
 
 async function theyWorkWithoutJavaScript(browser, watched) {
   const context = await newWindow(browser, { javaScriptEnabled: false });
   const page = await newTab(context);
-  await page.tab.goto(new URL('/cluster', watched.url).href);
   const leader = (await view(watched)).leader;
   const heir = all.map(({ name }) => name).find((name) => name !== leader && name !== watched.name);
-  await page.tab.locator(`#drills li[data-node=${heir}]`).getByRole('button', { name: 'Let it lead' }).click();
+  await until(async () => {
+    await page.tab.goto(new URL('/cluster', watched.url).href);
+    const answered = page.tab.waitForResponse((answer) => answer.request().method() === 'POST', { timeout: 25_000 });
+    await page.tab.locator(`#drills li[data-node=${heir}]`).getByRole('button', { name: 'Let it lead' }).click();
+    if ((await answered).status() !== DRILL_FAILED) return true;
+    expected(page, DRILL_FAILED);
+    return false;
+  }, `${heir} is elected`, ELECTED_MS);
   await page.tab.getByText(`Done: lead ${heir}.`).waitFor();
   await until(async () => (await view(watched)).leader === heir, `${heir} leads`);
   silent(page);
