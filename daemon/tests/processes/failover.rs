@@ -11,22 +11,23 @@ use crate::wait::PATIENCE;
 
 /// How often each way to lose a leader is tried.
 const TRIES: usize = 10;
+/// And how often a cluster is founded.
+const FOUNDINGS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_nodes_found_a_cluster_and_have_a_leader_within_2_s_and_on_existing_data_within_1_s() {
     let mut cluster = Cluster::prepare(5, Options::default());
-    cluster.spawn_all();
-    let begun = Instant::now();
-    cluster.leader().await;
-    Measured::new(vec![begun.elapsed()]).tell_and_assert("founding and first leader", Duration::from_secs(2));
+    let mut tries = vec![until_a_leader(&mut cluster).await];
+    for _ in 1..FOUNDINGS {
+        cluster = Cluster::prepare(5, Options::default());
+        tries.push(until_a_leader(&mut cluster).await);
+    }
+    Measured::new(tries).tell_and_assert("founding and first leader", Duration::from_secs(2));
 
     let mut tries = Vec::new();
     for _ in 0..5 {
         cluster.kill_all_of(&cluster.running());
-        cluster.spawn_all();
-        let begun = Instant::now();
-        cluster.leader().await;
-        tries.push(begun.elapsed());
+        tries.push(until_a_leader(&mut cluster).await);
     }
     Measured::new(tries).tell_and_assert("first leader on existing data", Duration::from_secs(1));
 }
@@ -47,7 +48,10 @@ async fn a_leader_that_is_asked_to_stop_hands_over_within_100_ms() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_was_paused_follows_its_successor_when_it_wakes() {
-    let cluster = Cluster::start(5).await;
+    // So long that nobody but the one that stands still is missed: its place is not to come back to it by an election.
+    let timeouts = ["--election-timeout-min", "1s", "--election-timeout-max", "2s"].map(str::to_owned);
+    let options = Options { arguments: timeouts.to_vec(), ..Options::default() };
+    let cluster = Cluster::start_with(5, options).await;
     let old = cluster.leader().await;
     let other = cluster.client(cluster.others(old)[0]);
     cluster.client(old).quote("before", "Ada", "Before the pause.").await;
@@ -57,6 +61,14 @@ async fn a_leader_that_was_paused_follows_its_successor_when_it_wakes() {
     cluster.settled().await;
     assert_ne!(cluster.leader().await, old, "another one was elected and still leads");
     assert_eq!(cluster.same_rows("SELECT seq, text FROM quotes ORDER BY seq").len(), 2);
+}
+
+/// How long it takes from the start of all nodes.
+async fn until_a_leader(cluster: &mut Cluster) -> Duration {
+    cluster.spawn_all();
+    let begun = Instant::now();
+    cluster.leader().await;
+    begun.elapsed()
 }
 
 /// Ends one leader after the other by `signal`, upon which it must end with `code`; how long it took each time until

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chorus::load::Load;
 use chorus_proto::message::{Message, Retrieve};
 use chorus_proto::types::{DATAGRAM_BYTES_MAX, Index};
 
@@ -24,10 +25,12 @@ const A_SECOND: u32 = 20_000;
 const MORE_KIB: u64 = 8 * 1024;
 /// Writes a second meanwhile.
 const WRITES: u32 = 100;
-/// Without a flood and under one by turns, so often: of three p99s one stall of the machine decides none.
+/// Without a flood and under one by turns, so often: of three windows one stall of the machine decides none.
 const WINDOWS: usize = 3;
-/// What the p99 of commits is taken for at least: below it, it is the machine's mood.
-const P99_MS_MIN: f64 = 5.0;
+/// What a percentile of commits is taken for at least: below it, it is the machine's mood.
+const LATENCY_MS_MIN: f64 = 5.0;
+/// Of the few writes of a short window the 99th of a hundred is a matter of one stall: there the median is judged.
+const PERCENTILES: [f64; 2] = [50.0, 99.0];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_thousand_garbage_datagrams_a_second_at_each_of_five_nodes_change_no_leader() {
@@ -47,7 +50,7 @@ async fn twenty_thousand_garbage_datagrams_a_second_at_each_of_five_nodes_change
     for window in 0..WINDOWS {
         let shorter = lasts.min(Duration::from_secs(7));
         let load = put_at(&cluster, &all, &format!("quiet-{window}"), WRITES, shorter).await;
-        quiet.push(load.latency.percentile_ms(99.0));
+        quiet.push(latency(&load));
         let load = under_one_leader(&cluster, &mut voice, "garbage", async |attempt, _| {
             let again = socket.try_clone().expect("a second handle");
             let flood = begin(Arc::clone(&garbage), again, cluster.group());
@@ -58,19 +61,21 @@ async fn twenty_thousand_garbage_datagrams_a_second_at_each_of_five_nodes_change
             load
         })
         .await;
-        flooded.push(load.latency.percentile_ms(99.0));
+        flooded.push(latency(&load));
     }
 
-    let [quiet, flooded] = [quiet, flooded].map(median);
+    let [quiet, flooded] = [quiet, flooded].map(medians);
     println!(
-        "measured: {} garbage datagrams at each of 5 nodes, {:.0} a second: p99 of {WRITES} writes a second {flooded:.1} ms, \
-         {quiet:.1} ms without (medians of {WINDOWS}); promised twice that, at {A_SECOND}",
+        "measured: {} garbage datagrams at each of 5 nodes, {:.0} a second: median and p99 of {WRITES} writes a second \
+         {flooded:.1?} ms, {quiet:.1?} ms without (medians of {WINDOWS}); promised twice that, at {A_SECOND}",
         done.times,
         done.a_second(),
     );
+    let judged = usize::from(long);
+    let (quiet, flooded) = (quiet[judged], flooded[judged]);
     assert!(done.a_second() > f64::from(A_SECOND) / 4.0, "{done:?}");
     assert!(!long || done.times >= 500_000, "{done:?}");
-    assert!(flooded <= 4.0 * 2.0 * quiet.max(P99_MS_MIN), "{flooded} ms, {quiet} ms without");
+    assert!(flooded <= 4.0 * 2.0 * quiet.max(LATENCY_MS_MIN), "{flooded} ms, {quiet} ms without");
     let dropped = dropped_by_each(&cluster).await;
     for k in all {
         let more = resident_kib(cluster.pid(k)).saturating_sub(memory[k]);
@@ -88,9 +93,17 @@ async fn twenty_thousand_garbage_datagrams_a_second_at_each_of_five_nodes_change
     assert_eq!(answer, Err(ErrorKind::WouldBlock), "garbage is never answered");
 }
 
-fn median(mut p99s: Vec<f64>) -> f64 {
-    p99s.sort_by(f64::total_cmp);
-    p99s[p99s.len() / 2]
+fn latency(load: &Load) -> [f64; 2] {
+    PERCENTILES.map(|percentile| load.latency.percentile_ms(percentile))
+}
+
+/// Of each percentile.
+fn medians(windows: Vec<[f64; 2]>) -> [f64; 2] {
+    [0, 1].map(|at| {
+        let mut all: Vec<f64> = windows.iter().map(|window| window[at]).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    })
 }
 
 fn begin(garbage: Arc<Mutex<Garbage>>, socket: UdpSocket, group: SocketAddr) -> Pace {

@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::cluster::{Cluster, Options};
 use crate::feed::Feed;
-use crate::up::{Up, five_free_ports, up_command};
+use crate::up::{Up, five_free_ports, holds_quotes, up_command};
 use crate::wait::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,13 +22,14 @@ async fn a_learner_serves_what_the_voters_agree_on_and_counts_in_no_majority() {
     // Two voters and the learner are enough, one voter and the learner are not.
     let leader = cluster.leader().await;
     cluster.kill(leader);
-    cluster.client(learner).quote("two-left", "Ada", "Two voters are a majority.").await;
     let leader = cluster.leader().await;
+    cluster.client(learner).quote("two-left", "Ada", "Two voters are a majority.").await;
     cluster.kill(leader);
     let refused =
         cluster.client(learner).send_quote("one-left", "Ada", "Nobody leads.").await.expect("an answer");
     assert!(refused.status().is_server_error(), "{}", refused.status());
     cluster.spawn_all();
+    cluster.leader().await;
     cluster.client(learner).quote("one-left", "Ada", "Nobody leads.").await;
     cluster.settled().await;
     assert_eq!(cluster.same_rows("SELECT * FROM quotes ORDER BY seq").len(), 4);
@@ -57,7 +58,7 @@ async fn up_with_learners_serves_the_pages_from_each_of_them_and_keeps_their_num
 
     let up = Up::start(&data, 3, port);
     assert_eq!(up.ready.nodes.len(), 5, "the directory says how many there are");
-    assert_eq!(up.client(4).all_quotes().await.len(), 2);
+    holds_quotes(&up.client(4), 2).await;
     up.stop().await;
 }
 

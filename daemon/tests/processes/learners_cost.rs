@@ -39,30 +39,47 @@ fn learners_cost_the_leader_no_byte() {
         let options = Options { learners: most.into(), homes: homes.clone(), ..Options::default() };
         let mut cluster = Cluster::prepare((VOTERS + most).into(), options);
         (0..VOTERS.into()).for_each(|k| cluster.spawn(k));
-        let mut told = Vec::new();
-        for count in learners {
-            let absent: Vec<usize> = (cluster.running().len()..usize::from(VOTERS + count)).collect();
-            for some in absent.chunks(AT_ONCE) {
-                some.iter().for_each(|&k| cluster.spawn(k));
-                cluster.settled().await;
-            }
-            let bytes = sent_by_one_leader(&cluster, &homes, *count).await;
-            println!("measured: bytes that the leader sends per write, {count} learners: {bytes:.1}");
-            told.push(bytes);
+        let mut told = sent_with(&mut cluster, &homes, learners, "first").await;
+        if share(&told) > share_max {
+            // What a busy machine adds, by repairs, it adds to one measurement or the other.
+            cluster.kill_all_of(&(VOTERS.into()..cluster.running().len()).collect::<Vec<_>>());
+            let again = sent_with(&mut cluster, &homes, learners, "again").await;
+            told.iter_mut().zip(again).for_each(|(told, again)| *told = told.min(again));
         }
-        let (least, most) =
-            (told.iter().fold(f64::MAX, |a, b| a.min(*b)), told.iter().fold(0.0, |a: f64, b| a.max(*b)));
-        assert!(most <= least * share_max, "{told:?} bytes per write");
+        assert!(share(&told) <= share_max, "{told:?} bytes per write");
     });
+}
+
+/// The most by the least.
+fn share(told: &[f64]) -> f64 {
+    let (least, most) =
+        told.iter().fold((f64::MAX, 0.0_f64), |(least, most), &b| (least.min(b), most.max(b)));
+    most / least
+}
+
+/// What whoever leads sends per write, with more and more learners.
+async fn sent_with(cluster: &mut Cluster, homes: &[Home], learners: &[u8], name: &str) -> Vec<f64> {
+    let mut told = Vec::new();
+    for count in learners {
+        let absent: Vec<usize> = (cluster.running().len()..usize::from(VOTERS + count)).collect();
+        for some in absent.chunks(AT_ONCE) {
+            some.iter().for_each(|&k| cluster.spawn(k));
+            cluster.settled().await;
+        }
+        let bytes = sent_by_one_leader(cluster, homes, &format!("{name}-{count}")).await;
+        println!("measured: bytes that the leader sends per write, {count} learners: {bytes:.1}");
+        told.push(bytes);
+    }
+    told
 }
 
 /// What whoever leads sends per write. An election in the midst of it is none of the learners' cost: then it is measured
 /// again.
-async fn sent_by_one_leader(cluster: &Cluster, homes: &[Home], learners: u8) -> f64 {
+async fn sent_by_one_leader(cluster: &Cluster, homes: &[Home], name: &str) -> f64 {
     for attempt in 1..=ATTEMPTS_MAX {
         cluster.settled().await;
         let leader = cluster.leader().await;
-        let keys = format!("cost-{learners}-{attempt}");
+        let keys = format!("cost-{name}-{attempt}");
         let bytes = sent_per_write(cluster, leader, &homes[leader], &keys).await;
         if cluster.leader().await == leader {
             return bytes;

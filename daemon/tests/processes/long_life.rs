@@ -80,6 +80,11 @@ async fn what_millions_of_writes_leave_is_what_they_wrote_and_no_more() {
     }
     println!("measured: the longest WAL {} MiB (promised 64), resident memory {resident:?} KiB", wal >> 20);
     assert!(wal <= WAL_BYTES_MAX, "{wal} bytes of WAL");
-    let (early, late) = (resident[1], resident[PARTS as usize - 1]);
+    // Medians of three: what is in use just when one looks varies.
+    let [early, late] = [1, PARTS as usize - 3].map(|from| {
+        let mut some = resident[from..from + 3].to_vec();
+        some.sort_unstable();
+        some[1]
+    });
     assert!(late <= early + early / 2, "memory grows: {resident:?} KiB");
 }

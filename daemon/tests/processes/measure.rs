@@ -18,13 +18,6 @@ impl Measured {
         self.0[self.0.len() / 2]
     }
 
-    /// The same for the longest of all: a pause that must not be.
-    pub(crate) fn tell_and_assert_longest(&self, what: &str, promised: Duration) {
-        let longest = self.0[self.0.len() - 1];
-        println!("measured: {what}: longest {longest:?} of {} clients; promised {promised:?}", self.0.len());
-        assert!(longest <= promised * 4, "{what}: {longest:?} is more than 4 × {promised:?}");
-    }
-
     /// Tells what was measured, and asserts that the median is at most four times what is promised.
     pub(crate) fn tell_and_assert(&self, what: &str, promised: Duration) {
         let (first, last) = (self.0[0], self.0[self.0.len() - 1]);

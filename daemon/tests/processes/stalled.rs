@@ -30,6 +30,9 @@ const GONE: Duration = Duration::from_secs(30);
 const HELD_BYTES_MAX: u64 = 256 * 1024;
 /// A busy machine may take so many times what is promised.
 const BUSY: u32 = 4;
+/// So many requests, so often, have a percentile each.
+const WINDOW: usize = 133;
+const WINDOWS: usize = 3;
 /// Below this a percentile is the machine's own noise.
 const NOISE: Duration = Duration::from_millis(5);
 
@@ -43,20 +46,17 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
         assert!(put.status().is_success(), "{}", put.status());
     }
     healthy("warm", &client, 100).await;
-    let before = healthy("before", &client, 400).await;
+    let before = typical("before", &client).await;
     let resident = resident_kib(cluster.pid(0));
 
     let here = connected(&client).await;
     assert_eq!(here.feed_clients, 0, "nobody follows yet");
     let address = cluster.listen(0);
     let (mut sockets, mut heads, mut deaf) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..SOCKETS {
-        let mut stream = TcpStream::connect(address).await.expect("a connection");
-        stream.write_all(upgrade(&address.to_string()).as_bytes()).await.expect("it is taken");
-        // Every other one follows the feed, and none reads a word of it.
-        if n % 2 == 0 {
-            stream.write_all(&masked(br#"{"t":"resume","after":0}"#)).await.expect("it is taken");
-        }
+    // Half of them follow the feed, and none reads a word of it.
+    for _ in 0..SOCKETS / 2 {
+        let mut stream = upgraded(address).await;
+        stream.write_all(&masked(br#"{"t":"resume","after":0}"#)).await.expect("it is taken");
         sockets.push(stream);
     }
     for _ in 0..HEADS {
@@ -68,6 +68,10 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
     for path in ["/api/v1/feed?after=0", "/api/v1/store?limit=500"].repeat(DEAF) {
         deaf.push(deaf_to(address, path).await);
     }
+    // Last, for these are given up first.
+    for _ in 0..SOCKETS / 2 {
+        sockets.push(upgraded(address).await);
+    }
     wait_for("all to be there", async || {
         let all = connected(&client).await;
         let connections = here.connections + (HEADS + 2 * DEAF) as u64;
@@ -75,7 +79,7 @@ async fn stalled_clients_are_gone_and_the_others_hardly_notice() {
     })
     .await;
     let begun = Instant::now();
-    let during = healthy("during", &client, 400).await;
+    let during = typical("during", &client).await;
     let count = SOCKETS + HEADS + 2 * DEAF;
     let held = (resident_kib(cluster.pid(0)).saturating_sub(resident) << 10) / count as u64;
     println!("measured: {count} stalled clients hold {} KiB each", held / 1024);
@@ -124,9 +128,16 @@ async fn all_gone(client: &Client, begun: Instant, before: Connected) -> Duratio
         if now.feed_clients == 0 && now.connections <= before.connections {
             return elapsed;
         }
-        assert!(elapsed < GONE, "there are still {now:?}, of {before:?} before");
+        assert!(elapsed < GONE * BUSY, "there are still {now:?}, of {before:?} before");
         sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Asks for the feed by a websocket.
+async fn upgraded(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    stream.write_all(upgrade(&address.to_string()).as_bytes()).await.expect("it is taken");
+    stream
 }
 
 /// Asks, and reads nothing.
@@ -160,8 +171,18 @@ async fn speaks_slowly(mut stream: TcpStream) -> Duration {
         if ended {
             return elapsed;
         }
-        assert!(elapsed < GONE, "a head that does not end is still waited for");
+        assert!(elapsed < GONE * BUSY, "a head that does not end is still waited for");
     }
+}
+
+/// The same of several windows, one after the other, of which the median counts: one stall of the machine decides nothing.
+async fn typical(name: &str, client: &Client) -> Duration {
+    let mut windows = Vec::new();
+    for window in 0..WINDOWS {
+        windows.push(healthy(&format!("{name}-{window}"), client, WINDOW).await);
+    }
+    windows.sort_unstable();
+    windows[WINDOWS / 2]
 }
 
 /// The 99th percentile of a post and a read by turns.
