@@ -115,8 +115,12 @@ impl Client {
 
     /// Sends a quote under `key`.
     pub(crate) async fn send_quote(&self, key: &str, author: &str, text: &str) -> reqwest::Result<Response> {
+        self.quote_to_send(key, author, text).send().await
+    }
+
+    pub(crate) fn quote_to_send(&self, key: &str, author: &str, text: &str) -> RequestBuilder {
         let body = json!({ "author": author, "text": text });
-        self.request(Method::POST, "/api/v1/quotes").header("Idempotency-Key", key).json(&body).send().await
+        self.request(Method::POST, "/api/v1/quotes").header("Idempotency-Key", key).json(&body)
     }
 
     /// Sends a quote once; the acknowledgement, or none for whatever else happened.

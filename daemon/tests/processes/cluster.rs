@@ -34,6 +34,15 @@ pub(crate) struct Options {
     pub(crate) own_key_files: bool,
 }
 
+impl Options {
+    /// Nodes that wait so long for a leader that no machine which stands still now and then takes its place.
+    pub(crate) fn calm(mut self) -> Self {
+        let timeouts = ["--election-timeout-min", "3s", "--election-timeout-max", "6s"];
+        self.arguments.extend(timeouts.map(str::to_owned));
+        self
+    }
+}
+
 /// Where a node lives when it does not live on loopback.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {

@@ -10,7 +10,8 @@ use reqwest::StatusCode;
 use crate::client::problem;
 use crate::cluster::{Cluster, Options};
 use crate::puts::put;
-use crate::wait::wait_for;
+use crate::verb::lead;
+use crate::wait::{PATIENCE, wait_for, wait_longer};
 
 /// The disk of one node, in MiB,
 const DISK_MIB: u64 = 64;
@@ -19,13 +20,13 @@ const RESERVE_MIB: u64 = 16;
 /// Or, so that a snapshot does not find room above it.
 const SMALL_RESERVE_MIB: u64 = 4;
 
-/// Who leads is the test's choice, and stays so on however busy a machine.
-const TIMEOUTS: [&str; 4] = ["--election-timeout-min", "3s", "--election-timeout-max", "6s"];
+/// A machine that stands still now and then may spoil one story or two.
+const STORIES: u32 = 3;
 
-/// All nodes start with these.
+/// All nodes start with these. Who leads is the test's choice, and stays so.
 fn with(more: &[&str]) -> Options {
-    let arguments = [&TIMEOUTS[..], more].concat().into_iter().map(str::to_owned).collect();
-    Options { arguments, ..Options::default() }
+    let arguments = more.iter().map(|&word| word.to_owned()).collect();
+    Options { arguments, ..Options::default() }.calm()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,7 +64,8 @@ async fn a_node_whose_disk_is_almost_full_refuses_writes_and_goes_on_to_vote_lea
     let stored = cluster.chorus(&["store", "colour", "green"]).output().expect("chorus runs");
     let said = String::from_utf8_lossy(&stored.stderr).into_owned();
     assert!(stored.status.code() == Some(1) && said.contains("disk_reserve"), "{said}");
-    assert!(cluster.client(2).is_current().await, "a read is confirmed by the leader");
+    let current = async || cluster.client(2).is_current().await.then_some(());
+    wait_for("a read to be confirmed by the leader", current).await;
     assert_eq!(cluster.leader().await, 0);
 
     // Its vote elects another leader, and its copy makes the majority.
@@ -110,6 +112,17 @@ const NO_SNAPSHOT: &str = "no snapshot for a node that is far behind: it takes u
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_for_which_there_is_no_room_is_not_made_and_another_node_gives_one() {
+    // Who asks may have heard of one giver alone, and ask that one.
+    for _ in 0..STORIES {
+        if refusals_before_a_snapshot().await > 0 {
+            return;
+        }
+    }
+    panic!("the one without room was asked in none of {STORIES} stories");
+}
+
+/// How often n3 was refused a snapshot by n2, which has no room for one, before n1 gave it one.
+async fn refusals_before_a_snapshot() -> usize {
     let reserve = format!("{SMALL_RESERVE_MIB}MiB");
     let options = ["--disk-reserve", &reserve, "--log-keep-entries", "50", "--log-keep-bytes", "64KiB"];
     let mut cluster = Cluster::prepare(3, with(&options));
@@ -141,17 +154,18 @@ async fn a_snapshot_for_which_there_is_no_room_is_not_made_and_another_node_give
     disk.fill(2 * SMALL_RESERVE_MIB);
     cluster.spawn(2);
     let mut least_free = u64::MAX;
-    wait_for("n3 to go on from a snapshot of n1", async || {
+    // It is asked for ten seconds, and then the leader is.
+    wait_longer(2 * PATIENCE, "n3 to go on from a snapshot of n1", async || {
         least_free = least_free.min(disk.free());
         cluster.talk(2).contains("goes on from a snapshot").then_some(())
     })
     .await;
     assert!(least_free > SMALL_RESERVE_MIB << 20, "{least_free} bytes of n2's disk were free");
     let refusals = cluster.talk(1).matches(NO_SNAPSHOT).count();
-    // It is asked for ten seconds, and then the leader is.
-    assert!((1..=4).contains(&refusals), "{refusals}: {}", cluster.talk(1));
+    assert!(refusals <= 4, "{refusals}: {}", cluster.talk(1));
     cluster.settled().await;
     assert_eq!(cluster.running(), [0, 1, 2]);
+    refusals
 }
 
 /// A write to node `k` is soon refused, with the reason and when to come back.
@@ -165,23 +179,13 @@ async fn refused(cluster: &Cluster, k: usize, key: &str) {
         let path = format!("/api/v1/{key}");
         let request = cluster.client(k).request(reqwest::Method::PUT, &path);
         let answer = request.json(&serde_json::json!({ "value": "x" })).send().await.ok()?;
-        (!answer.status().is_success()).then_some(answer)
+        // Whoever hears no answer of the leader in time says so, not why.
+        (answer.status() == StatusCode::INSUFFICIENT_STORAGE).then_some(answer)
     })
     .await;
     let problem = problem(refusal).await;
     assert_eq!((problem.status, problem.code.as_str()), (507, "disk_reserve"));
     assert_eq!(problem.retry_ms, Some(1_000));
-}
-
-/// Makes node `k` lead.
-async fn lead(cluster: &Cluster, k: usize) {
-    let name = cluster.name(k);
-    // Again if it lost its election, or a busy machine has elected somebody else meanwhile.
-    wait_for(&format!("{name} to lead"), async || {
-        let done = cluster.chorus(&["trylead", name]).output().expect("chorus runs");
-        (done.status.success() && cluster.leader_now().await? == k).then_some(())
-    })
-    .await;
 }
 
 /// A small file system of a node's own, gone with the test.

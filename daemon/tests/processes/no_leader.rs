@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 
 use crate::client::problem;
-use crate::cluster::Cluster;
-use crate::wait::wait_for;
+use crate::cluster::{Cluster, Options};
+use crate::wait::{PATIENCE, wait_for};
 
-/// A request waits at most so long for its outcome; the rest is for a busy machine.
-const BOUND: Duration = Duration::from_secs(8);
+/// A request waits 5 s for its outcome at most; the rest is for a busy machine.
+const BOUND: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_of_five_refuse_writes_with_no_leader_and_take_the_same_key_when_the_others_are_back() {
@@ -29,7 +29,8 @@ async fn two_of_five_refuse_writes_with_no_leader_and_take_the_same_key_when_the
 
     for k in [0, 1] {
         let begun = Instant::now();
-        let refused = cluster.client(k).send_quote("patient", "Ada", "In the end.").await.expect("an answer");
+        let request = cluster.client(k).quote_to_send("patient", "Ada", "In the end.").timeout(PATIENCE);
+        let refused = request.send().await.expect("an answer");
         assert!(begun.elapsed() < BOUND, "the wait is bounded: {:?}", begun.elapsed());
         let problem = problem(refused).await;
         assert_eq!((problem.status, problem.code.as_str()), (503, "no_leader"), "{problem:?}");
@@ -50,7 +51,8 @@ async fn two_of_five_refuse_writes_with_no_leader_and_take_the_same_key_when_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_node_is_shown_as_dead_and_as_itself_again_when_it_is_back() {
-    let mut cluster = Cluster::start(3).await;
+    // It is to come back as a follower.
+    let mut cluster = Cluster::start_with(3, Options::default().calm()).await;
     let leader = cluster.leader().await;
     let victim = cluster.others(leader)[0];
     let name = cluster.name(victim).to_owned();

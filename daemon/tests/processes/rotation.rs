@@ -2,7 +2,7 @@
 //! once that is retired.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -14,13 +14,17 @@ use crate::puts::put;
 use crate::verb::{chorus, said, talk};
 use crate::wait::wait_for;
 
+/// Who stands still is waited for at least so long before others speak under a new key.
+const WAITED_FOR: Duration = Duration::from_millis(1_500);
+
+/// So often at most a story is told.
+const STORIES: u32 = 3;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_killed() {
     // The leader is never killed here, and a busy machine must not take its place either.
-    let calm = ["--election-timeout-min", "3s", "--election-timeout-max", "6s"].map(str::to_owned);
-    let options =
-        Options { learners: 1, own_key_files: true, arguments: calm.to_vec(), ..Options::default() };
-    let mut cluster = Cluster::start_with(6, options).await;
+    let options = Options { learners: 1, own_key_files: true, ..Options::default() };
+    let mut cluster = Cluster::start_with(6, options.calm()).await;
     cluster.settled().await;
     let (leader, learner) = (cluster.leader().await, 5);
     let followers: Vec<usize> = cluster.others(leader).into_iter().filter(|k| *k != learner).collect();
@@ -83,8 +87,19 @@ async fn a_key_is_rotated_under_load_while_one_node_is_away_and_another_is_kille
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rotation_whose_leader_dies_in_the_middle_is_brought_to_its_end_by_the_next() {
+    // On a busy machine the middle may be missed, once or twice.
+    for _ in 0..STORIES {
+        if the_leader_dies_in_a_rotation().await {
+            return;
+        }
+    }
+    panic!("the leader died after the rotation in each of {STORIES} stories");
+}
+
+/// Whether that was in the middle.
+async fn the_leader_dies_in_a_rotation() -> bool {
     let options = Options { own_key_files: true, ..Options::default() };
-    let mut cluster = Cluster::start_with(3, options).await;
+    let mut cluster = Cluster::start_with(3, options.calm()).await;
     cluster.settled().await;
     let leader = cluster.leader().await;
     let [holds, stalled] = cluster.others(leader)[..] else { panic!("two others") };
@@ -92,6 +107,7 @@ async fn a_rotation_whose_leader_dies_in_the_middle_is_brought_to_its_end_by_the
 
     // As long as this one is waited for, nobody speaks under the new key.
     cluster.signal(stalled, Signal::STOP);
+    let begun = Instant::now();
     let rotating = {
         let mut rotate = cluster.chorus(&["key", "rotate", "--wait", "60s"]);
         spawn_blocking(move || rotate.output().expect("chorus runs"))
@@ -101,7 +117,9 @@ async fn a_rotation_whose_leader_dies_in_the_middle_is_brought_to_its_end_by_the
     })
     .await;
     cluster.kill(leader);
-    assert!(!cluster.talk(leader).contains("this key is in force number=2"), "it died in the middle");
+    let took = begun.elapsed();
+    let in_the_middle = !cluster.talk(leader).contains("this key is in force number=2");
+    assert!(in_the_middle || took > WAITED_FOR, "the new key was in force within {took:?}");
     cluster.signal(stalled, Signal::CONT);
     put(&cluster, &[holds, stalled], "meanwhile", 64, 100).await;
     let told = rotating.await.expect("no panic");
@@ -120,6 +138,7 @@ async fn a_rotation_whose_leader_dies_in_the_middle_is_brought_to_its_end_by_the
     assert!(keys.len() == 2 && keys[0].contains("retired") && keys[1].contains("in_force"), "{keys:?}");
     assert_eq!(cluster.same_rows("SELECT key FROM store").len(), 3 * 64);
     assert_eq!(key_files(&cluster, leader).await, ["2"], "one key was made, and is kept");
+    in_the_middle
 }
 
 /// The numbers of the keys in a node's data directory, when there is one.
@@ -160,7 +179,7 @@ async fn only_the_old_key_is_no_key(cluster: &mut Cluster, k: usize, old_key: &s
     .await;
     let view = wait_for("its pages", async || cluster.client(k).view().await).await;
     assert!(view.leader.is_none(), "it belongs nowhere");
-    let mut status = cluster.chorus(&["status", "--wait", "1s"]);
+    let mut status = cluster.chorus(&["status", "--wait", "10s"]);
     status.env("CHORUS_LOG", "warn");
     let with_new = spawn_blocking(move || status.output().expect("chorus runs")).await.expect("no panic");
     assert_eq!(with_new.status.code(), Some(0), "{}", talk(&with_new));

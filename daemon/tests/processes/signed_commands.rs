@@ -28,7 +28,7 @@ fn removal(name: &str) -> MemberChange {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_altered_or_unsigned_command_is_refused_and_logged() {
-    let cluster = Cluster::start_with(3, allowed()).await;
+    let cluster = Cluster::start_with(3, allowed().calm()).await;
     let leader = cluster.leader().await;
     let mut voice = Voice::new(&cluster, 0xBAD);
     let control_key = ControlKey::new(&key(&cluster.control_key_file()));
@@ -98,7 +98,7 @@ async fn a_forged_altered_or_unsigned_command_is_refused_and_logged() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recorded_command_is_obeyed_once_also_after_the_targets_restart() {
-    let mut cluster = Cluster::start_with(3, allowed()).await;
+    let mut cluster = Cluster::start_with(3, allowed().calm()).await;
     let target = cluster.leader().await;
     let name = cluster.name(target).to_owned();
     let mut voice = Voice::new(&cluster, 0x600D);

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::cluster::CHORUS;
-use crate::up::{Up, five_free_ports};
+use crate::up::{Up, five_free_ports, up_command};
 use crate::wait::wait_for;
 
 /// A tap that runs, and what it has printed. Dropping it ends it.
@@ -86,7 +86,10 @@ fn said(data: &Path, arguments: &[&str]) -> String {
 async fn a_tap_hears_an_entry_an_election_and_what_is_no_message() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("chorus-data");
-    let up = Up::start(&data, 3, five_free_ports());
+    // The leader that is killed stays away, and so cannot be elected again.
+    let mut command = up_command(&data, 3, five_free_ports());
+    command.arg("--no-restart");
+    let up = Up::begin(command);
     let tap = Tap::open(&data);
     tap.line("a heartbeat", 0, |line| line["message"] == "HEARTBEAT").await;
 

@@ -17,8 +17,7 @@ use crate::cluster::{CHORUS, Cluster, Options, state_file};
 use crate::feed::Feed;
 use crate::posts::Posts;
 use crate::puts::put;
-use crate::verb::{chorus, said, talk};
-use crate::wait::wait_for;
+use crate::verb::{lead, said, talk};
 
 /// The tables of a state, but for `applied`, which says how far it is.
 const TABLES: &str =
@@ -48,13 +47,6 @@ async fn change(cluster: &mut Cluster, k: usize, program: PathBuf) {
     cluster.install(k, &program);
     cluster.spawn(k);
     cluster.settled().await;
-}
-
-async fn lead(cluster: &Cluster, k: usize) {
-    let name = cluster.name(k);
-    let done = chorus(cluster, &["trylead", name]).await;
-    assert_eq!(done.status.code(), Some(0), "{name} is asked to lead: {}", talk(&done));
-    wait_for("it to lead", async || (cluster.leader_now().await == Some(k)).then_some(())).await;
 }
 
 /// A row of every board, each written through this node.
