@@ -14,7 +14,7 @@ use crate::client::dropped;
 use crate::cluster::Cluster;
 use crate::measure::resident_kib;
 use crate::random::Random;
-use crate::replays::{record, start};
+use crate::replays::{all_know_each_other, copies, record, start};
 use crate::voice::{Voice, socket};
 use crate::wait::wait_for;
 
@@ -40,20 +40,24 @@ async fn strange_datagrams_are_counted_by_reason_and_never_answered() {
     assert_eq!(controller.answers(3).len(), 3, "the good one is answered by each");
 
     let strange = controller.strange(&good);
+    all_know_each_other(&cluster).await;
     for target in std::iter::once(cluster.group()).chain(nodes.iter().copied()) {
-        let before = all_dropped(&cluster).await;
+        let (copied, before) = (copies(&cluster).await, all_dropped(&cluster).await);
         for datagram in strange.iter().flat_map(|(_, datagrams)| datagrams) {
             controller.send(datagram, target);
         }
         let hears = |k: usize| target == cluster.group() || controller.unicast[cluster.name(k)] == target;
         wait_for("every strange datagram to be counted by its reason", async || {
             let now = all_dropped(&cluster).await;
+            // On a machine that stalls a node sends copies for a while, and of each the second one is a replay too.
+            let copied = copies(&cluster).await - copied;
             let counted = (0..cluster.len()).all(|k| {
                 strange.iter().all(|(reason, datagrams)| {
                     let more = now[k][*reason] - before[k][*reason];
                     let sent = if hears(k) { datagrams.len() as u64 } else { 0 };
-                    assert!(more <= sent, "{} counts {more} of {sent} '{reason}'", cluster.name(k));
-                    more == sent
+                    let most = if *reason == "replay" { sent + copied } else { sent };
+                    assert!(more <= most, "{} counts {more} of {most} '{reason}'", cluster.name(k));
+                    more >= sent
                 })
             });
             counted.then_some(())

@@ -44,6 +44,8 @@ async fn a_request_that_cannot_be_taken_is_refused_by_name_and_leaves_no_trace()
 async fn the_same_key_gives_the_same_answer_on_every_node_and_with_another_body_id_reused() {
     let cluster = Cluster::start(3).await;
     let first = cluster.client(0).quote("same-key", "Ada", "Once.").await;
+    // A node that has not applied it yet proposes it once more, and finds it out by that.
+    cluster.settled().await;
     for client in cluster.clients() {
         let again = client.send_quote("same-key", "Ada", "Once.").await.expect("an answer");
         assert_eq!(again.status(), 201);

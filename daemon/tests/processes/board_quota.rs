@@ -51,6 +51,8 @@ async fn a_board_that_is_full_takes_nothing_that_adds_to_it_and_all_else_goes_on
 
     let deleted = client.request(Method::DELETE, "/api/v1/store/a").send().await.expect("an answer");
     assert!(deleted.status().is_success(), "{}", deleted.status());
+    // The leader too counts what it has applied.
+    cluster.settled().await;
     assert!(put(&client, "c", "short").await.status().is_success(), "there is room again");
     // It is told once a second.
     wait_for("the metrics to tell how many quotes are kept", async || {

@@ -11,6 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::wait::PATIENCE;
+
 /// One open websocket.
 pub(crate) struct Feed {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -26,6 +28,8 @@ impl Feed {
         let mut feed = Self::connect(address).await;
         let epoch = feed.epoch.clone();
         feed.resume(&epoch, after).await;
+        // "From now" is when the node reads that; its first tick says that it has.
+        while after.is_none() && feed.frame().await["t"] != "tick" {}
         feed
     }
 
@@ -100,12 +104,15 @@ impl Feed {
     /// frame after it.
     pub(crate) async fn texts_until(&mut self, last: &str) -> Vec<String> {
         let mut texts = Vec::new();
-        while !texts.iter().any(|text| text == last) {
-            let frame = self.frame().await;
-            let items = frame["items"].as_array().cloned().unwrap_or_default();
-            texts
-                .extend(items.iter().filter_map(|item| item["item"]["text"].as_str().map(ToOwned::to_owned)));
-        }
+        let told = async {
+            while !texts.iter().any(|text| text == last) {
+                let frame = self.frame().await;
+                let items = frame["items"].as_array().cloned().unwrap_or_default();
+                let text = |item: &Value| item["item"]["text"].as_str().map(ToOwned::to_owned);
+                texts.extend(items.iter().filter_map(text));
+            }
+        };
+        timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for '{last}'"));
         texts
     }
 }

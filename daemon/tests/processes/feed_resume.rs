@@ -1,7 +1,11 @@
 //! A page whose node dies goes on at another one, where it stopped: no event twice, none left out.
 
+use serde_json::Value;
+use tokio::time::timeout;
+
 use crate::cluster::Cluster;
 use crate::feed::Feed;
+use crate::wait::PATIENCE;
 
 const QUOTES: usize = 30;
 
@@ -46,28 +50,38 @@ async fn a_post_over_the_websocket_is_acknowledged_with_the_index_that_its_event
     let body = serde_json::json!({ "author": "Ada", "text": "Over the socket." });
     feed.send(&serde_json::json!({ "t": "post", "id": "ws-1", "topic": "quotes", "body": body })).await;
     let (mut acknowledged, mut told) = (None, None);
-    while acknowledged.is_none() || told.is_none() {
-        let frame = feed.frame().await;
-        match frame["t"].as_str() {
-            Some("ack") if frame["id"] == "ws-1" => acknowledged = frame["seq"].as_u64(),
-            Some("event") if frame["items"][0]["item"]["text"] == "Over the socket." => {
-                told = frame["seq"].as_u64()
+    let both = async {
+        while acknowledged.is_none() || told.is_none() {
+            let frame = feed.frame().await;
+            match frame["t"].as_str() {
+                Some("ack") if frame["id"] == "ws-1" => acknowledged = frame["seq"].as_u64(),
+                Some("event" | "batch") => told = told.or(index_of(&frame, "Over the socket.")),
+                Some("tick") => {}
+                _ => panic!("{frame}"),
             }
-            Some("tick" | "event" | "batch") => {}
-            _ => panic!("{frame}"),
         }
-    }
+    };
+    timeout(PATIENCE, both).await.expect("an acknowledgement and the event");
     assert_eq!(acknowledged, told);
 
     let empty = serde_json::json!({ "author": "Ada", "text": "" });
     feed.send(&serde_json::json!({ "t": "post", "id": "ws-2", "topic": "quotes", "body": empty })).await;
-    let refused = loop {
-        let frame = feed.frame().await;
-        if frame["id"] == "ws-2" {
-            break frame;
+    let refused = async {
+        loop {
+            let frame = feed.frame().await;
+            if frame["id"] == "ws-2" {
+                break frame;
+            }
         }
     };
+    let refused = timeout(PATIENCE, refused).await.expect("a refusal");
     assert_eq!((&refused["t"], &refused["code"]), (&"nack".into(), &"invalid".into()), "{refused}");
+}
+
+/// The entry that told of this text, if the frame has it: each item of a batch bears its own.
+fn index_of(frame: &Value, text: &str) -> Option<u64> {
+    let item = frame["items"].as_array()?.iter().find(|item| item["item"]["text"] == text)?;
+    item["seq"].as_u64().or(frame["seq"].as_u64())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, problem};
 use crate::cluster::{Cluster, Options};
+use crate::wait::wait_for;
 
 /// Largest value, in bytes.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
@@ -15,9 +16,16 @@ async fn a_value_outlives_the_leader_that_took_it() {
     let leader = cluster.leader().await;
     assert_eq!(put(&cluster.client(leader), "colour", "green", None).await.status(), StatusCode::CREATED);
     cluster.kill(leader);
+    cluster.leader().await;
     for k in cluster.running() {
-        let found = find(&cluster.client(k), "colour?consistency=linearizable").await;
-        assert_eq!(found.expect("the value")["value"], "green");
+        let (client, path) = (cluster.client(k), "/api/v1/store/colour?consistency=linearizable");
+        let found = wait_for("a leader to confirm a read", async || {
+            let answer = client.request(Method::GET, path).send().await.ok()?;
+            (answer.status() != StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+        });
+        let found = found.await;
+        assert_eq!(found.status(), StatusCode::OK);
+        assert_eq!(found.json::<Value>().await.expect("JSON")["value"], "green");
     }
     cluster.spawn(leader);
     cluster.settled().await;
@@ -76,7 +84,11 @@ async fn a_value_of_64_kib_travels_in_parts_and_one_byte_more_is_refused() {
     let cluster = Cluster::start_with(3, Options { arguments, ..Options::default() }).await;
     let follower = cluster.client(cluster.others(cluster.leader().await)[0]);
     let largest = "é".repeat(VALUE_BYTES_MAX / 2);
-    assert_eq!(put(&follower, "large", &largest, None).await.status(), StatusCode::CREATED);
+    // Where so much is lost it may take too long, once or twice.
+    wait_for("a large value to be taken", async || {
+        (put(&follower, "large", &largest, None).await.status() == StatusCode::CREATED).then_some(())
+    })
+    .await;
     cluster.settled().await;
     for client in cluster.clients() {
         assert!(find(&client, "large").await.expect("the value")["value"] == largest, "all of it");

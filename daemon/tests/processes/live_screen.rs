@@ -117,7 +117,7 @@ async fn the_live_screen_shows_all_nodes_and_a_new_leader_and_gives_the_terminal
     .await;
     assert!(terminal.see(|screen| screen.alternate_screen() && screen.hide_cursor()));
     assert!(!terminal.modes().local_modes.contains(LocalModes::ICANON), "keys come at once");
-    assert!(terminal.see(coloured), "the leader's row is coloured");
+    wait_for("the leader's row to be coloured", async || terminal.see(coloured).then_some(())).await;
 
     let posted = up.client(0).quote("watched", "Ada", "Who counts?").await;
     wait_for("the index on the screen", async || {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::python::python;
@@ -19,7 +19,7 @@ async fn a_controller_in_python_asks_stores_reads_and_moves_the_leadership() {
     let up = Up::start(&data, 3, five_free_ports());
     let place = ["--data-dir".to_owned(), text(&data)];
 
-    let leader = leader_in(&said(&place, &["status"]));
+    let leader = wait_for("status to name a leader", async || leader_seen(&place)).await;
     let stored = said(&place, &["store", "colour", "green"]);
     let index = stored.strip_prefix("created at index ").and_then(|rest| rest.strip_suffix(": colour\n"));
     let index: u64 = index.and_then(|digits| digits.parse().ok()).expect(&stored);
@@ -31,18 +31,22 @@ async fn a_controller_in_python_asks_stores_reads_and_moves_the_leadership() {
     let others: Vec<usize> = (0..3).filter(|&k| up.ready.nodes[k].name != leader).collect();
     for &k in &others {
         let path = "/api/v1/store/colour?consistency=linearizable";
-        let answer = up.client(k).request(Method::GET, path).send().await.expect("an answer");
-        assert_eq!(answer.json::<Value>().await.expect("JSON")["value"], "grün");
+        let answer = wait_for("a leader to confirm a read", async || {
+            let answer = up.client(k).request(Method::GET, path).send().await.ok()?;
+            (answer.status() != StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+        });
+        assert_eq!(answer.await.json::<Value>().await.expect("JSON")["value"], "grün");
     }
 
     // The same cluster, named by its group and keys as on any machine that `up` did not set up.
     let place = by_flags(&data, "control.key");
     for &k in &others {
         let successor = &up.ready.nodes[k].name;
-        // Again if a busy machine has elected somebody else meanwhile.
+        // Again if it lost its election, or a busy machine has elected somebody else meanwhile.
         wait_for("the leadership to be where it was moved", async || {
-            assert_eq!(said(&place, &["trylead", successor]), format!("{successor}: leads now\n"));
-            let seen_by_script = leader_in(&said(&place, &["status"]));
+            let told = succeeded(controller(&place, &["trylead", successor]))?;
+            assert_eq!(told, format!("{successor}: leads now\n"));
+            let seen_by_script = leader_seen(&place)?;
             let seen_by_pages = up.client(k).view().await?.leader?;
             (&seen_by_script == successor && &seen_by_pages == successor).then_some(())
         })
@@ -105,6 +109,16 @@ fn controller(place: &[String], words: &[&str]) -> Output {
     let mut command = Command::new(python("controller-venv", &examples().join("requirements.txt")));
     command.env("PYTHONUTF8", "1").arg(examples().join("controller.py")).args(place).args(words);
     command.output().expect("python runs")
+}
+
+/// What it printed, if it succeeded.
+fn succeeded(ended: Output) -> Option<String> {
+    ended.status.success().then(|| String::from_utf8(ended.stdout).expect("UTF-8"))
+}
+
+/// Who leads, as `status` has it; none during an election.
+fn leader_seen(place: &[String]) -> Option<String> {
+    Some(leader_in(&succeeded(controller(place, &["status"]))?))
 }
 
 /// The name in the row of `status` whose role is leader, in the highest term: an earlier one may not know yet.

@@ -99,5 +99,6 @@ async fn of_five_nodes_three_lose_their_disks_and_one_of_two_goes_on_and_is_join
     assert_eq!(cluster.same_rows("SELECT epoch FROM applied"), [format!("Integer({epoch})")]);
     // Three vote: two of them go on without the one that began the epoch.
     cluster.kill(0);
+    cluster.leader().await;
     cluster.client(1).quote("three", "Grace", "Three vote again.").await;
 }

@@ -82,7 +82,7 @@ fn ear(cluster: &Cluster) -> UdpSocket {
 }
 
 /// Nothing is dropped any more, but what is said again: every node has shown to every other that it hears it.
-async fn all_know_each_other(cluster: &Cluster) {
+pub(crate) async fn all_know_each_other(cluster: &Cluster) {
     wait_for("the nodes to know each other", async || {
         let before = all_dropped(cluster).await;
         // Longer than between two HELLOs.
@@ -103,7 +103,7 @@ async fn say_again(
     let own: Vec<[u8; 16]> = (0..cluster.len()).map(|k| start(cluster, voice, k)).collect();
     let mut order: Vec<&Vec<u8>> = recorded.iter().collect();
     (1..order.len()).rev().for_each(|at| order.swap(at, random.below(at + 1)));
-    let (mut expected, copied) = (all_dropped(cluster).await, copies(cluster).await);
+    let (copied, mut expected) = (copies(cluster).await, all_dropped(cluster).await);
     for some in order.chunks(AT_ONCE) {
         for datagram in some {
             voice.send_to_group(datagram);
@@ -124,7 +124,7 @@ async fn say_again(
 }
 
 /// Datagrams that were sent twice, by any node.
-async fn copies(cluster: &Cluster) -> u64 {
+pub(crate) async fn copies(cluster: &Cluster) -> u64 {
     let mut copies = 0;
     for client in cluster.clients() {
         let metrics = client.text("/metrics").await;
