@@ -1,5 +1,8 @@
 //! What it takes, printed, and asserted with room for a slow machine.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chorus_proto::raft::Persist;
@@ -84,4 +87,45 @@ fn a_commit_takes_milliseconds_and_group_commit_carries_thousands_a_second() {
     }
     println!("replayed: {:?} each", begin.elapsed() / 1_000);
     assert!(took[150] < Duration::from_millis(50));
+}
+
+/// Why zeros go before the frames of the log's WAL (`store/ahead.rs`).
+#[test]
+fn a_sync_takes_no_longer_where_the_file_has_its_room_already() {
+    static ROOM: [u8; 4 << 20] = [0; 4 << 20];
+    // On a disk, not in memory.
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (mut longer, mut enough) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        longer.push(median_sync(&dir.path().join(format!("longer-{round}")), &[]));
+        enough.push(median_sync(&dir.path().join(format!("enough-{round}")), &ROOM));
+    }
+    for medians in [&mut longer, &mut enough] {
+        medians.sort_unstable();
+    }
+    let ratio = longer[1].as_secs_f64() / enough[1].as_secs_f64();
+    println!(
+        "measured: fdatasync of a frame of 4 KiB: {:?} where the file becomes longer, {:?} where it has the room: {ratio:.1} \
+         times",
+        longer[1], enough[1]
+    );
+    assert!(ratio > 0.25, "room makes a sync slower: {longer:?}, {enough:?}");
+}
+
+/// Appends frames to what a file begins with, or over it, each synced; the median of the syncs.
+fn median_sync(path: &Path, room: &[u8]) -> Duration {
+    let file = File::create(path).unwrap();
+    file.write_all_at(room, 0).unwrap();
+    file.sync_all().unwrap();
+    let mut took: Vec<Duration> = (0..300_u16)
+        .map(|number| {
+            let frame = [number.to_le_bytes()[0] | 1; 4_120];
+            file.write_all_at(&frame, u64::from(number) * 4_120).unwrap();
+            let begin = Instant::now();
+            file.sync_data().unwrap();
+            begin.elapsed()
+        })
+        .collect();
+    took.sort_unstable();
+    took[took.len() / 2]
 }
