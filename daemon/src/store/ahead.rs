@@ -44,16 +44,18 @@ impl Ahead {
             return Ok(());
         }
         let used = HEADER_BYTES + FRAME_BYTES * u64::from(frames);
-        self.lengthen(used + SPARE_BYTES).map_err(system(&self.wal))
+        self.lengthen(used).map_err(system(&self.wal))
     }
 
-    fn lengthen(&mut self, wanted: u64) -> io::Result<()> {
+    fn lengthen(&mut self, used: u64) -> io::Result<()> {
         let file = match &self.file {
             Some(file) => file,
             None => self.file.insert(OpenOptions::new().write(true).open(&self.wal)?),
         };
         // Never before the end of the file: frames may be there that are not counted yet.
         let length = file.metadata()?.len();
-        if length < wanted { file.write_all_at(&STEP, length) } else { Ok(()) }
+        // A file that is shorter than its frames was emptied by another program: that WAL begins anew.
+        let is_short = (used..used + SPARE_BYTES).contains(&length);
+        if is_short { file.write_all_at(&STEP, length) } else { Ok(()) }
     }
 }

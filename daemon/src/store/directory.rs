@@ -157,8 +157,8 @@ fn take(path: &Path, mut lock: &File, how: FlockOperation) -> Result<(), StoreEr
 }
 
 /// Looks whose directory it is without changing a byte: only log.db's main file is read, which holds the name since
-/// the end of the first start. What cannot be read so, or is not what was written, is judged when log.db is opened: a power loss may
-/// have torn a page that the WAL makes good.
+/// the end of the first start. What cannot be read so, or is not what was written, is judged when log.db is opened: a power
+/// loss may have torn a page that the WAL makes good.
 pub(super) fn refuse_strangers(path: &Path, name: &NodeName) -> Result<(), StoreError> {
     let look = || -> rusqlite::Result<(i64, Option<String>)> {
         let connection = open_untouched(&log(path))?;

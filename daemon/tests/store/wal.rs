@@ -85,6 +85,21 @@ fn few_commits_make_the_logs_wal_longer_and_what_follows_its_frames_is_no_entry(
 }
 
 #[test]
+fn a_wal_that_another_program_emptied_begins_with_its_header_and_not_with_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = open(dir.path());
+    node.append(noops(1, 1, 50));
+    let wal = node.path.join("log.db-wal");
+    let other = rusqlite::Connection::open(node.path.join("log.db")).unwrap();
+    other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    assert_eq!(std::fs::metadata(&wal).unwrap().len(), 0);
+    node.append(noops(1, 51, 51));
+    assert_eq!(std::fs::metadata(&wal).unwrap().len(), written_bytes(&wal), "nothing but frames");
+    node.append(noops(1, 52, 52));
+    assert!(std::fs::metadata(&wal).unwrap().len() > written_bytes(&wal), "and room behind them");
+}
+
+#[test]
 fn a_query_that_takes_too_long_is_ended() {
     let dir = tempfile::tempdir().unwrap();
     let node = open(dir.path());
